@@ -1,0 +1,48 @@
+# `make demo` and `make test` need Python >= 3.10, make and a package index; everything else they install.
+# On Linux the default index has torch with several gigabytes of CUDA. For a build without it:
+#   make demo TORCH_INDEX=<the CPU index shown at https://pytorch.org/get-started/locally>
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.run  ## train GM layers and the nets they replace on digits: a table and a figure in a minute
+	$(BIN)/gmlayers demo
+
+test: $(VENV)/.dev lint  ## everything that CI runs
+	$(BIN)/pytest -n $(JOBS)
+
+lint: $(VENV)/.dev  ## ruff and pyright
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(VENV)/.dev  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist
+
+$(VENV)/.python:
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("gmlayers needs Python 3.10 or newer, got " + sys.version.split()[0] + "; try make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	touch $@
+
+$(VENV)/.run: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) --editable '.[experiments]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) --editable '.[experiments,dev]'
+	touch $@

@@ -1,0 +1,14 @@
+"""Neural-network layers whose neurons are distributions."""
+
+from importlib.metadata import version as _version
+
+from gmlayers import convert as convert
+from gmlayers import functional as functional
+from gmlayers import nn as nn
+from gmlayers.nn import Diagonal as Diagonal
+from gmlayers.nn import GMLayer as GMLayer
+from gmlayers.nn import LowRank as LowRank
+from gmlayers.nn import Regression as Regression
+from gmlayers.nn import parameter_groups as parameter_groups
+
+__version__ = _version("gmlayers")

@@ -1,0 +1,4 @@
+"""From one form of a layer to another."""
+
+from gmlayers.convert._coordinates import to_diagonal as to_diagonal
+from gmlayers.convert._coordinates import to_regression as to_regression

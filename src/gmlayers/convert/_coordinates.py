@@ -1,0 +1,81 @@
+"""Between the paper's coordinates and the joint ones of the same function class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from gmlayers.nn import Covariance, Diagonal, GMLayer, Regression
+
+
+@torch.no_grad()
+def to_diagonal(layer: GMLayer) -> GMLayer:
+    r"""Return a ``diagonal`` layer with the law of a ``regression`` layer.
+
+    :math:`\mu_\omega = U\mu + v` and :math:`B = U\,\mathrm{diag}\,\sigma`.
+
+    Raises:
+        ValueError: if the layer is of another family.
+
+    Example:
+        >>> from gmlayers import GMLayer, convert
+        >>> convert.to_diagonal(GMLayer.paper(4, 2, 3)).covariance
+        Diagonal()
+    """
+    _require(layer, Regression(), "to_diagonal")
+    return _rebuilt(layer, Diagonal(), Regression.joint(_parameters(layer)))
+
+
+@torch.no_grad()
+def to_regression(layer: GMLayer) -> GMLayer:
+    r"""Return a ``regression`` layer that is the same function as a ``diagonal`` one.
+
+    :math:`U = B\,\mathrm{diag}\,\sigma^{-1}` and :math:`v = \mu_\omega - U\mu`. Where σ = 0 the entry of B meets a
+    noise that is not there: the slope is set to 0, the function is unchanged, and the way back gives B = 0.
+
+    Raises:
+        ValueError: if the layer is of another family.
+
+    Example:
+        >>> from gmlayers import GMLayer, convert
+        >>> convert.to_regression(GMLayer(4, 2, 3, covariance="diagonal")).covariance
+        Regression()
+    """
+    _require(layer, Diagonal(), "to_regression")
+    p = _parameters(layer)
+    std = p["std"][:, None, :]
+    slope = torch.where(std == 0, 0.0, p["coupling"] / torch.where(std == 0, 1.0, std))
+    intercept = p["output_mean"] - torch.einsum("koi,ki->ko", slope, p["mean"])
+    return _rebuilt(layer, Regression(), {**p, "slope": slope, "intercept": intercept})
+
+
+def _require(layer: GMLayer, covariance: Covariance, function: str) -> None:
+    if layer.covariance != covariance:
+        raise ValueError(f"{function}: expected a layer with covariance={covariance}, got {layer.covariance}")
+
+
+def _parameters(layer: GMLayer) -> dict[str, Tensor]:
+    return dict(layer.named_parameters())
+
+
+def _rebuilt(layer: GMLayer, covariance: Covariance, p: Mapping[str, Tensor]) -> GMLayer:
+    """Return a layer like the given one but for its family, with parameters taken from ``p`` by name."""
+    twin = GMLayer(
+        layer.in_features,
+        layer.out_features,
+        layer.num_components,
+        covariance=covariance,
+        activation=layer.activation,
+        scaling=layer.scaling,
+        learn_weights=layer.weight_logits is not None,
+        bias=layer.bias is not None,
+        init_scale=layer.init_scale,
+        device=layer.mean.device,
+        dtype=layer.mean.dtype,
+    )
+    shared = _parameters(layer) | dict(p)
+    for name, parameter in twin.named_parameters():
+        parameter.copy_(shared[name])
+    return twin

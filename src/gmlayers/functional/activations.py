@@ -1,0 +1,235 @@
+r"""Activations with closed-form Gaussian expectations.
+
+One row of the table is a function :math:`f` beside the two numbers that a Gaussian mixture layer needs of it,
+
+.. math:: \mathbb E f(z) \quad\text{and}\quad \mathbb E f'(z), \qquad z \sim N(m, v).
+
+Below :math:`s = \sqrt v`, :math:`t = m/s`, and :math:`\rho(t) = t\Phi(t) + \varphi(t)`. Variances must be
+positive; :func:`gmlayers.functional.gm_layer` sees to that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gmlayers._names import look_up
+from gmlayers.functional.normal import cdf, pdf, ramp
+
+__all__ = ["ACTIVATIONS", "Activation", "get_activation"]
+
+
+@dataclass(frozen=True)
+class Activation:
+    r"""A scalar function and its Gaussian expectations; users may write their own.
+
+    Args:
+        f: the function itself, elementwise.
+        mean: ``(m, var) -> E f(z)``, elementwise in two tensors of one shape, ``var > 0``.
+        gate: ``(m, var) -> E f'(z)``, likewise. For a function with jumps the derivative is the
+            distributional one, as in Stein's identity :math:`\mathbb E f' = \mathbb E[(z-m) f]/v`.
+        name: how it shows in ``repr``.
+
+    Example:
+        A parabola that is off to one side:
+
+        >>> import torch
+        >>> shifted = Activation(
+        ...     f=lambda z: (z - 1) ** 2,
+        ...     mean=lambda m, var: (m - 1) ** 2 + var,
+        ...     gate=lambda m, var: 2 * (m - 1),
+        ...     name="shifted_square",
+        ... )
+        >>> shifted.mean(torch.tensor(1.0), torch.tensor(4.0))
+        tensor(4.)
+    """
+
+    f: Callable[[Tensor], Tensor]
+    mean: Callable[[Tensor, Tensor], Tensor]
+    gate: Callable[[Tensor, Tensor], Tensor]
+    name: str = "custom"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def _relu_mean(m: Tensor, var: Tensor) -> Tensor:
+    """E max(z, 0) = s ρ(t)."""
+    s = var.sqrt()
+    return s * ramp(m / s)
+
+
+def _relu_gate(m: Tensor, var: Tensor) -> Tensor:
+    """E 1{z > 0} = Φ(t)."""
+    return cdf(m * var.rsqrt())
+
+
+LEAK = 0.01
+"""Negative slope of ``leaky_relu``, torch's default."""
+
+
+def _leaky_relu(z: Tensor) -> Tensor:
+    return torch.nn.functional.leaky_relu(z, LEAK)
+
+
+def _leaky_relu_mean(m: Tensor, var: Tensor) -> Tensor:
+    """E f = a m + (1 - a) E relu, because f(z) = a z + (1 - a) relu(z)."""
+    return LEAK * m + (1 - LEAK) * _relu_mean(m, var)
+
+
+def _leaky_relu_gate(m: Tensor, var: Tensor) -> Tensor:
+    """E f' = a + (1 - a) Φ(t)."""
+    return LEAK + (1 - LEAK) * _relu_gate(m, var)
+
+
+def _abs_mean(m: Tensor, var: Tensor) -> Tensor:
+    """E |z| = m erf(t/√2) + 2 s φ(t): two non-negative terms, nothing cancels."""
+    s = var.sqrt()
+    t = m / s
+    return m * torch.erf(t / math.sqrt(2)) + 2 * s * pdf(t)
+
+
+def _abs_gate(m: Tensor, var: Tensor) -> Tensor:
+    """E sign z = erf(t/√2)."""
+    return torch.erf(m * var.rsqrt() / math.sqrt(2))
+
+
+def _step(z: Tensor) -> Tensor:
+    return (z > 0).to(z.dtype)
+
+
+def _step_gate(m: Tensor, var: Tensor) -> Tensor:
+    """E δ(z) = φ(t)/s, the density of z at 0."""
+    r = var.rsqrt()
+    return pdf(m * r) * r
+
+
+def _erf_mean(m: Tensor, var: Tensor) -> Tensor:
+    """E erf(z) = erf(m/√(1 + 2v))."""
+    return torch.erf(m * (1 + 2 * var).rsqrt())
+
+
+def _erf_gate(m: Tensor, var: Tensor) -> Tensor:
+    """E erf'(z) = 2/√π · exp(-m²/(1 + 2v))/√(1 + 2v)."""
+    r = (1 + 2 * var).rsqrt()
+    return (2 / math.sqrt(math.pi)) * r * torch.exp(-((m * r) ** 2))
+
+
+def _gelu_mean(m: Tensor, var: Tensor) -> Tensor:
+    """E zΦ(z) = mΦ(τ) + (v/c)φ(τ) with c = √(1 + v), τ = m/c; written as cρ(τ) - φ(τ)/c to keep the tail."""
+    c = (1 + var).sqrt()
+    tau = m / c
+    return c * ramp(tau) - pdf(tau) / c
+
+
+def _gelu_gate(m: Tensor, var: Tensor) -> Tensor:
+    """E f' = Φ(τ) + τφ(τ)/c²."""
+    c2 = 1 + var
+    tau = m * c2.rsqrt()
+    return cdf(tau) + tau * pdf(tau) / c2
+
+
+def _sin_mean(m: Tensor, var: Tensor) -> Tensor:
+    """E sin z = e^{-v/2} sin m."""
+    return torch.exp(-0.5 * var) * torch.sin(m)
+
+
+def _cos_mean(m: Tensor, var: Tensor) -> Tensor:
+    """E cos z = e^{-v/2} cos m."""
+    return torch.exp(-0.5 * var) * torch.cos(m)
+
+
+def _cos_gate(m: Tensor, var: Tensor) -> Tensor:
+    """E cos' = -E sin z."""
+    return -_sin_mean(m, var)
+
+
+def _square_mean(m: Tensor, var: Tensor) -> Tensor:
+    """E z² = m² + v."""
+    return m * m + var
+
+
+def _square_gate(m: Tensor, var: Tensor) -> Tensor:  # noqa: ARG001  (the gate does not depend on the variance)
+    """E 2z = 2m."""
+    return 2 * m
+
+
+def _relu_squared(z: Tensor) -> Tensor:
+    return torch.relu(z) ** 2
+
+
+def _relu_squared_mean(m: Tensor, var: Tensor) -> Tensor:
+    """E relu(z)² = v (tρ(t) + Φ(t)); for t ≪ 0 the two terms cancel, up to a factor t² of rounding error."""
+    t = m * var.rsqrt()
+    return var * (t * ramp(t) + cdf(t))
+
+
+def _relu_squared_gate(m: Tensor, var: Tensor) -> Tensor:
+    """E 2 relu(z) = 2 s ρ(t)."""
+    return 2 * _relu_mean(m, var)
+
+
+def _gaussian(z: Tensor) -> Tensor:
+    return torch.exp(-0.5 * z * z)
+
+
+def _gaussian_mean(m: Tensor, var: Tensor) -> Tensor:
+    """E e^{-z²/2} = exp(-m²/(2(1 + v)))/√(1 + v)."""
+    r = (1 + var).rsqrt()
+    return r * torch.exp(-0.5 * (m * r) ** 2)
+
+
+def _gaussian_gate(m: Tensor, var: Tensor) -> Tensor:
+    """E f' = -m/(1 + v) · E f, the derivative of E f in m."""
+    return -m / (1 + var) * _gaussian_mean(m, var)
+
+
+def _identity(z: Tensor) -> Tensor:
+    return z
+
+
+def _identity_mean(m: Tensor, var: Tensor) -> Tensor:  # noqa: ARG001
+    """E z = m."""
+    return m
+
+
+def _identity_gate(m: Tensor, var: Tensor) -> Tensor:  # noqa: ARG001
+    """E 1 = 1."""
+    return torch.ones_like(m)
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    a.name: a
+    for a in (
+        Activation(torch.relu, _relu_mean, _relu_gate, "relu"),
+        Activation(_leaky_relu, _leaky_relu_mean, _leaky_relu_gate, "leaky_relu"),
+        Activation(torch.abs, _abs_mean, _abs_gate, "abs"),
+        Activation(_step, _relu_gate, _step_gate, "step"),
+        Activation(torch.erf, _erf_mean, _erf_gate, "erf"),
+        Activation(torch.nn.functional.gelu, _gelu_mean, _gelu_gate, "gelu"),
+        Activation(torch.sin, _sin_mean, _cos_mean, "sin"),
+        Activation(torch.cos, _cos_mean, _cos_gate, "cos"),
+        Activation(torch.square, _square_mean, _square_gate, "square"),
+        Activation(_relu_squared, _relu_squared_mean, _relu_squared_gate, "relu_squared"),
+        Activation(_gaussian, _gaussian_mean, _gaussian_gate, "gaussian"),
+        Activation(_identity, _identity_mean, _identity_gate, "identity"),
+    )
+}
+"""The table, by name."""
+
+
+def get_activation(activation: str | Activation) -> Activation:
+    """Return the activation of that name; an :class:`Activation` is returned as it is.
+
+    Raises:
+        ValueError: for a name that is not in :data:`ACTIVATIONS`, with the nearest one suggested.
+
+    Example:
+        >>> get_activation("gelu")
+        gelu
+    """
+    return activation if isinstance(activation, Activation) else look_up("activation", activation, ACTIVATIONS)

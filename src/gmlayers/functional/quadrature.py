@@ -1,0 +1,118 @@
+r"""Oracles: the same expectations by Gauss–Hermite quadrature and by Monte Carlo.
+
+They know nothing of closed forms; tests and users hold the closed forms against them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gmlayers.functional.activations import Activation, get_activation
+
+__all__ = ["gate", "gauss_hermite", "gm_layer_monte_carlo", "mean"]
+
+
+def gauss_hermite(order: int) -> tuple[Tensor, Tensor]:
+    r"""Nodes and weights with :math:`\sum_i w_i f(x_i) \approx \mathbb E f(Z)`, :math:`Z \sim N(0, 1)`.
+
+    Exact for polynomials of degree below ``2 * order``. Computed from the eigenvalues and eigenvectors of
+    the Jacobi matrix (Golub and Welsch 1969).
+
+    Args:
+        order: number of nodes, at least 1.
+
+    Returns:
+        Nodes and weights, float64, (order,) each; the weights sum to 1.
+
+    Example:
+        >>> nodes, weights = gauss_hermite(8)
+        >>> round(float((weights * nodes**4).sum()), 12)
+        3.0
+    """
+    if order < 1:
+        raise ValueError(f"gauss_hermite: order must be at least 1, got {order}")
+    off_diagonal = torch.arange(1, order, dtype=torch.float64).sqrt()
+    nodes, vectors = torch.linalg.eigh(torch.diag(off_diagonal, 1) + torch.diag(off_diagonal, -1))
+    return nodes, vectors[0].square()
+
+
+def mean(f: Callable[[Tensor], Tensor], m: Tensor, var: Tensor, *, order: int = 128) -> Tensor:
+    r""":math:`\mathbb E f(z)`, :math:`z \sim N(m, v)`, by quadrature; converges fast for smooth f only.
+
+    Args:
+        f: elementwise function.
+        m: means, any shape.
+        var: variances, the same shape.
+        order: number of nodes.
+
+    Returns:
+        float64, the shape of ``m``.
+
+    Example:
+        >>> import torch
+        >>> mean(torch.square, torch.tensor(1.0), torch.tensor(4.0), order=8).round(decimals=10)
+        tensor(5., dtype=torch.float64)
+    """
+    nodes, weights = gauss_hermite(order)
+    z = m.double()[..., None] + var.double().sqrt()[..., None] * nodes.to(m.device)
+    return (f(z) * weights.to(m.device)).sum(-1)
+
+
+def gate(f: Callable[[Tensor], Tensor], m: Tensor, var: Tensor, *, order: int = 128) -> Tensor:
+    r""":math:`\mathbb E f'(z)` by quadrature, as :math:`\mathbb E[(z-m) f(z)]/v` (Stein): no derivative of f.
+
+    Arguments and result as in :func:`mean`.
+
+    Example:
+        >>> import torch
+        >>> gate(torch.square, torch.tensor(1.5), torch.tensor(4.0), order=8).round(decimals=10)
+        tensor(3., dtype=torch.float64)
+    """
+    nodes, weights = gauss_hermite(order)
+    s = var.double().sqrt()
+    z = m.double()[..., None] + s[..., None] * nodes.to(m.device)
+    return (f(z) * (nodes * weights).to(m.device)).sum(-1) / s
+
+
+def gm_layer_monte_carlo(
+    x: Tensor,
+    mean: Tensor,
+    root: Tensor,
+    output_mean: Tensor,
+    output_root: Tensor,
+    activation: str | Activation = "relu",
+    *,
+    bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    samples: int = 10_000,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    r"""The average of ``samples`` sampled neurons per component, with its standard error.
+
+    The arguments are those of :func:`gmlayers.functional.gm_layer`; ζ is drawn afresh for every component
+    and shared by the inputs. Memory grows as samples · batch · K · out.
+
+    Returns:
+        Estimate and standard error, (..., out) each.
+
+    Example:
+        >>> import torch
+        >>> layer = torch.zeros(1, 2), torch.ones(1, 2, 1), torch.ones(1, 1), torch.zeros(1, 1, 1)
+        >>> estimate, error = gm_layer_monte_carlo(torch.ones(2), *layer, samples=100)
+        >>> estimate.shape, error.shape
+        (torch.Size([1]), torch.Size([1]))
+    """
+    f = get_activation(activation).f
+    components, _, columns = root.shape
+    weight = torch.full_like(mean[:, 0], 1 / components) if weight is None else weight
+    noise = torch.randn(samples, components, columns, generator=generator, dtype=x.dtype, device=x.device)
+    beta = mean + torch.einsum("nkq,kiq->nki", noise, root)
+    omega = output_mean + torch.einsum("nkq,koq->nko", noise, output_root)
+    z = torch.einsum("...i,nki->...nk", x, beta)
+    z = z if bias is None else z + bias
+    h = torch.einsum("...nk,nko,k->...no", f(z), omega, weight)
+    return h.mean(-2), h.std(-2) / math.sqrt(samples)

@@ -1,0 +1,10 @@
+"""Layers: thin modules over :mod:`gmlayers.functional`."""
+
+from gmlayers.nn._covariance import Covariance as Covariance
+from gmlayers.nn._covariance import Diagonal as Diagonal
+from gmlayers.nn._covariance import LowRank as LowRank
+from gmlayers.nn._covariance import Regression as Regression
+from gmlayers.nn._covariance import Root as Root
+from gmlayers.nn._gm_layer import GMLayer as GMLayer
+from gmlayers.nn._parameter_groups import ParameterGroup as ParameterGroup
+from gmlayers.nn._parameter_groups import parameter_groups as parameter_groups

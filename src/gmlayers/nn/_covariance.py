@@ -1,0 +1,225 @@
+r"""Covariance families: structured roots of the joint Gaussian law of a neuron (ω, β).
+
+A neuron is :math:`(\omega, \beta) = (\bar\omega, \bar\beta) + (B, A)\,\zeta`. A family says which parameters
+make up the root (B, A), and how to read an input through it without building it. Families are stateless
+values: the parameters live on the layer.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gmlayers._names import look_up
+from gmlayers.functional import VARIANCE_FLOOR
+
+Params = Mapping[str, Tensor]
+
+
+class Root(NamedTuple):
+    """The law of the neurons, in the order of the arguments of :func:`gmlayers.functional.gm_layer`."""
+
+    mean: Tensor
+    """Means of β, (K, in)."""
+    root: Tensor
+    """A, (K, in, q)."""
+    output_mean: Tensor
+    """Means of ω, (K, out)."""
+    output_root: Tensor
+    """B, (K, out, q)."""
+
+
+class Covariance(ABC):
+    """What a family offers; all of it in terms of the layer's parameters by name."""
+
+    @abstractmethod
+    def shapes(self, in_features: int, out_features: int, num_components: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every parameter of the family."""
+
+    @property
+    @abstractmethod
+    def default_init_scale(self) -> float:
+        """Return the ``init_scale`` that is used when none is given."""
+
+    @abstractmethod
+    def init(self, p: Params, init_scale: float, generator: torch.Generator | None) -> None:
+        """Fill the parameters in place."""
+
+    @abstractmethod
+    def moments(self, p: Params, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean and variance of z, (..., K) each, and what the readout needs of Aᵀx."""
+
+    @abstractmethod
+    def readout(self, p: Params, level: Tensor, gate: Tensor, x: Tensor, reading: Tensor) -> Tensor:
+        """Return Σ_k level_k · E ω_k + gate_k · B_k A_kᵀ x, (..., out)."""
+
+    @abstractmethod
+    def root(self, p: Params) -> Root:
+        """Return the law as dense matrices."""
+
+
+@dataclass(frozen=True)
+class LowRank(Covariance):
+    r"""Joint low rank: :math:`\beta = \mu + \sigma\odot z + F w,\ \omega = \mu_\omega + B z + C w`.
+
+    Parameters: ``mean`` μ (K, in); ``std`` σ (K,) or (K, in); ``factor`` Fᵀ (K, rank, in); ``output_mean``
+    (K, out); ``output_factor`` Cᵀ (K, rank, out); with full coupling also ``coupling`` B (K, out, in).
+
+    Args:
+        rank: columns of the factor, at least 0.
+        base: one ``"isotropic"`` std per component, or a ``"diagonal"`` of them.
+        coupling: whether ω and z are coupled as well (out · in more parameters per component).
+    """
+
+    rank: int = 1
+    base: Literal["isotropic", "diagonal"] = "isotropic"
+    coupling: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rank < 0:
+            raise ValueError(f"LowRank: rank must be at least 0, got {self.rank}")
+        look_up("base", self.base, {"isotropic": None, "diagonal": None})
+
+    def shapes(self, in_features: int, out_features: int, num_components: int) -> dict[str, tuple[int, ...]]:
+        K = num_components
+        shapes: dict[str, tuple[int, ...]] = {
+            "mean": (K, in_features),
+            "std": (K,) if self.base == "isotropic" else (K, in_features),
+            "output_mean": (K, out_features),
+        }
+        if self.rank:
+            shapes |= {"factor": (K, self.rank, in_features), "output_factor": (K, self.rank, out_features)}
+        if self.coupling:
+            shapes |= {"coupling": (K, out_features, in_features)}
+        return shapes
+
+    @property
+    def default_init_scale(self) -> float:
+        return 0.1
+
+    def init(self, p: Params, init_scale: float, generator: torch.Generator | None) -> None:
+        unit = 1 / math.sqrt(p["mean"].shape[1])
+        for name in sorted(p):
+            p[name].normal_(0, unit if name in ("mean", "factor") else init_scale, generator=generator)
+        p["std"].fill_(unit)
+
+    def moments(self, p: Params, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        m = F.linear(x, p["mean"])
+        var = F.linear(x.square(), p["std"].square()) if self.base == "diagonal" else _isotropic(x, p["std"])
+        if not self.rank:
+            return m, var + VARIANCE_FLOOR, x
+        reading = F.linear(x, p["factor"].flatten(0, 1)).unflatten(-1, p["factor"].shape[:2])
+        return m, var + reading.square().sum(-1) + VARIANCE_FLOOR, reading
+
+    def readout(self, p: Params, level: Tensor, gate: Tensor, x: Tensor, reading: Tensor) -> Tensor:
+        y = level @ p["output_mean"]
+        if self.rank:
+            y = y + (gate[..., None] * reading).flatten(-2) @ p["output_factor"].flatten(0, 1)
+        if self.coupling:
+            y = y + _coupled(p["coupling"] * self._std(p)[:, None, :], gate, x)
+        return y
+
+    def root(self, p: Params) -> Root:
+        std = self._std(p).expand_as(p["mean"])
+        base = torch.diag_embed(std)
+        output_base = p["coupling"] if self.coupling else base.new_zeros(*p["output_mean"].shape, std.shape[1])
+        if not self.rank:
+            return Root(p["mean"], base, p["output_mean"], output_base)
+        return Root(
+            p["mean"],
+            torch.cat([base, p["factor"].mT], -1),
+            p["output_mean"],
+            torch.cat([output_base, p["output_factor"].mT], -1),
+        )
+
+    def _std(self, p: Params) -> Tensor:
+        """Std as (K, in) or (K, 1)."""
+        return p["std"] if self.base == "diagonal" else p["std"][:, None]
+
+
+@dataclass(frozen=True)
+class Diagonal(LowRank):
+    r"""Diagonal covariance of β, free coupling to ω: the paper's function class in joint coordinates.
+
+    :math:`\beta = \mu + \sigma\odot z,\ \omega = \mu_\omega + B z`: ``LowRank(0, "diagonal", coupling=True)``.
+    Parameters: ``mean`` (K, in), ``std`` (K, in), ``output_mean`` (K, out), ``coupling`` (K, out, in).
+    """
+
+    rank: int = field(default=0, init=False, repr=False)
+    base: Literal["isotropic", "diagonal"] = field(default="diagonal", init=False, repr=False)
+    coupling: bool = field(default=True, init=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Regression(Covariance):
+    r"""The paper's coordinates: :math:`\beta \sim N(\mu, \mathrm{diag}\,\sigma^2),\ E[\omega|\beta] = U\beta + v`.
+
+    Parameters: ``mean`` μ (K, in), ``std`` σ (K, in), ``slope`` U (K, out, in), ``intercept`` v (K, out).
+    It is :class:`Diagonal` in other coordinates: :math:`\mu_\omega = U\mu + v, B = U\,\mathrm{diag}\,\sigma`.
+    """
+
+    def shapes(self, in_features: int, out_features: int, num_components: int) -> dict[str, tuple[int, ...]]:
+        K = num_components
+        return {
+            "mean": (K, in_features),
+            "std": (K, in_features),
+            "slope": (K, out_features, in_features),
+            "intercept": (K, out_features),
+        }
+
+    @property
+    def default_init_scale(self) -> float:
+        return 0.5
+
+    def init(self, p: Params, init_scale: float, generator: torch.Generator | None) -> None:
+        p["std"].fill_(init_scale)
+        for name in ("mean", "slope", "intercept"):
+            p[name].normal_(0, init_scale, generator=generator)
+
+    def moments(self, p: Params, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return Diagonal().moments(p, x)
+
+    def readout(self, p: Params, level: Tensor, gate: Tensor, x: Tensor, reading: Tensor) -> Tensor:
+        return Diagonal().readout(self.joint(p), level, gate, x, reading)
+
+    def root(self, p: Params) -> Root:
+        return Diagonal().root(self.joint(p))
+
+    @staticmethod
+    def joint(p: Params) -> dict[str, Tensor]:
+        """Return the parameters of :class:`Diagonal` that give the same law."""
+        return {
+            "mean": p["mean"],
+            "std": p["std"],
+            "output_mean": torch.einsum("koi,ki->ko", p["slope"], p["mean"]) + p["intercept"],
+            "coupling": p["slope"] * p["std"][:, None, :],
+        }
+
+
+FAMILIES: dict[str, Covariance] = {
+    "low_rank": LowRank(),
+    "diagonal": Diagonal(),
+    "regression": Regression(),
+}
+
+
+def get_covariance(covariance: str | Covariance) -> Covariance:
+    """Return the family of that name; a descriptor is returned as it is."""
+    return covariance if isinstance(covariance, Covariance) else look_up("covariance", covariance, FAMILIES)
+
+
+def _isotropic(x: Tensor, std: Tensor) -> Tensor:
+    """Return std² ‖x‖², (..., K)."""
+    return x.square().sum(-1, keepdim=True) * std.square()
+
+
+def _coupled(weight: Tensor, gate: Tensor, x: Tensor) -> Tensor:
+    """Return Σ_k gate_k W_k x for W of shape (K, out, in)."""
+    return torch.einsum("...ko,...k->...o", F.linear(x, weight.flatten(0, 1)).unflatten(-1, weight.shape[:2]), gate)

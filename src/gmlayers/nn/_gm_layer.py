@@ -1,0 +1,283 @@
+"""The Gaussian mixture layer."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gmlayers._names import look_up
+from gmlayers.functional import Activation, get_activation
+from gmlayers.nn._covariance import Covariance, Regression, Root, get_covariance
+
+Scaling = Literal["sqrt", "mean"]
+
+
+class GMLayer(nn.Module):
+    r"""A two-layer network of infinite width whose neurons follow a Gaussian mixture, in closed form.
+
+    It replaces ``Linear(in, width) – activation – Linear(width, out)``. The formula and its source stand at
+    :func:`gmlayers.functional.gm_layer`:
+
+    .. math::
+
+        h(x) = c \sum_k \bigl[\, \mathbb E f(z_k)\; \bar\omega_k + \mathbb E f'(z_k)\; B_k A_k^\top x \,\bigr],
+        \qquad z_k \sim N\bigl(\langle\bar\beta_k, x\rangle + b_k,\ \|A_k^\top x\|^2\bigr)
+
+    where the covariance family is the structure of the root :math:`(B_k, A_k)`, and :math:`c = K^{-1/2}` for
+    ``scaling="sqrt"``, :math:`1/K` for ``scaling="mean"``.
+
+    Args:
+        in_features: size of the last axis of the input.
+        out_features: size of the last axis of the output.
+        num_components: number K of Gaussians, at least 1.
+        covariance: ``"low_rank"`` (rank 1 on an isotropic base), ``"diagonal"``, ``"regression"`` (the paper's
+            coordinates), or a descriptor such as ``LowRank(rank=4, base="diagonal", coupling=True)``.
+        activation: a name of :data:`gmlayers.functional.ACTIVATIONS`, or your own
+            :class:`~gmlayers.functional.Activation`.
+        scaling: ``"sqrt"`` trains well with Adam at every K; ``"mean"`` is the mean-field scaling of the theory.
+        learn_weights: learn the weights of the components as a softmax instead of holding them at 1/K.
+        bias: an additive bias in the mean of z, one per component.
+        init_scale: size of the output at the start, in the sense of :meth:`reset_parameters`; by default 0.1,
+            for ``regression`` 0.5 as in the paper.
+        device: where the parameters live.
+        dtype: floating dtype of the parameters.
+
+    Shape:
+        - input: (..., in_features), any batch shape, empty ones too.
+        - output: (..., out_features).
+
+    The parameters are ``mean``, ``std`` (its sign is free: only its square enters), ``bias``, ``output_mean``,
+    and those of the family; see :class:`LowRank`, :class:`Diagonal`, :class:`Regression`. Under autocast and for
+    half-precision parameters the moments and expectations are computed in float32.
+
+    Raises:
+        ValueError: sizes below 1, an unknown name, a wrong feature size, a wrong dtype.
+        TypeError: an input that is not floating point.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import GMLayer
+        >>> layer = GMLayer(784, 10, 120)
+        >>> layer(torch.rand(64, 784)).shape
+        torch.Size([64, 10])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        num_components: int,
+        *,
+        covariance: str | Covariance = "low_rank",
+        activation: str | Activation = "relu",
+        scaling: Scaling = "sqrt",
+        learn_weights: bool = False,
+        bias: bool = True,
+        init_scale: float | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        sizes = {"in_features": in_features, "out_features": out_features, "num_components": num_components}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"GMLayer: {name} must be at least 1, got {size}")
+        if init_scale is not None and not 0 <= init_scale < math.inf:
+            raise ValueError(f"GMLayer: init_scale must be finite and not negative, got {init_scale}")
+        self.in_features = in_features
+        self.out_features = out_features
+        self.num_components = num_components
+        self.covariance = get_covariance(covariance)
+        self.activation = get_activation(activation)
+        self.scaling: Scaling = scaling
+        self._scale = look_up("scaling", scaling, {"sqrt": 1 / math.sqrt(num_components), "mean": 1 / num_components})
+        self.init_scale = self.covariance.default_init_scale if init_scale is None else init_scale
+        self._family_shapes = self.covariance.shapes(in_features, out_features, num_components)
+        for name, shape in self._family_shapes.items():
+            self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        per_component = torch.empty(num_components, device=device, dtype=dtype)
+        self.bias = nn.Parameter(per_component) if bias else None
+        self.weight_logits = nn.Parameter(torch.empty_like(per_component)) if learn_weights else None
+        self.reset_parameters()
+
+    @classmethod
+    def paper(
+        cls,
+        in_features: int,
+        out_features: int,
+        num_components: int,
+        init_scale: float = 0.5,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> GMLayer:
+        r"""Return the layer of Chewi, Rigollet and Yan (2025), eq. (6), with the paper's initialisation.
+
+        The ``regression`` family, ReLU, weights 1/K, no bias; entries of μ, U, v drawn from N(0, γ²) and
+        σ = γ = ``init_scale``. Train it by ``SGD(parameter_groups(model))``, batch 64.
+
+        Example:
+            >>> from gmlayers import GMLayer
+            >>> sum(p.numel() for p in GMLayer.paper(784, 10, 20).parameters())
+            188360
+        """
+        return cls(
+            in_features,
+            out_features,
+            num_components,
+            covariance=Regression(),
+            scaling="mean",
+            bias=False,
+            init_scale=init_scale,
+            device=device,
+            dtype=dtype,
+        )
+
+    @classmethod
+    def matching(
+        cls,
+        first: nn.Linear,
+        second: nn.Linear,
+        *,
+        covariance: str | Covariance = "low_rank",
+        activation: str | Activation = "relu",
+        scaling: Scaling = "sqrt",
+        learn_weights: bool = False,
+        bias: bool = True,
+        init_scale: float | None = None,
+    ) -> GMLayer:
+        """Return a fresh layer for the place of ``second(activation(first(x)))``, with as many parameters.
+
+        The number of components is the one whose parameter count comes nearest; device and dtype are those
+        of ``first``. The function is not preserved, only its size.
+
+        Raises:
+            ValueError: if the output of ``first`` is not the input of ``second``.
+
+        Example:
+            >>> from torch import nn
+            >>> from gmlayers import GMLayer
+            >>> first, second = nn.Linear(784, 240, bias=False), nn.Linear(240, 10, bias=False)
+            >>> GMLayer.matching(first, second).num_components
+            120
+        """
+        if first.out_features != second.in_features:
+            raise ValueError(
+                f"GMLayer.matching: first gives {first.out_features} features, second takes "
+                f"{second.in_features}; give the two Linear layers of one Linear-activation-Linear block"
+            )
+        shapes = get_covariance(covariance).shapes(first.in_features, second.out_features, 1)
+        per_component = sum(math.prod(s) for s in shapes.values()) + int(bias) + int(learn_weights)
+        target = sum(p.numel() for block in (first, second) for p in block.parameters())
+        return cls(
+            first.in_features,
+            second.out_features,
+            max(1, round(target / per_component)),
+            covariance=covariance,
+            activation=activation,
+            scaling=scaling,
+            learn_weights=learn_weights,
+            bias=bias,
+            init_scale=init_scale,
+            device=first.weight.device,
+            dtype=first.weight.dtype,
+        )
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        r"""Draw all parameters anew.
+
+        For the families in joint coordinates the law of β is of unit size: entries of its means and factors
+        are drawn from N(0, 1/d), its stds are 1/√d, where d is ``in_features``. Everything that multiplies
+        the output (``output_mean``, ``output_factor``, ``coupling``) is drawn from N(0, init_scale²). Then
+        over draws, for ReLU and ``scaling="sqrt"`` (``"mean"`` divides it by K),
+
+        .. math:: \mathrm{Var}\,h(x) = \kappa\,\mathrm{init\_scale}^2\,\|x\|^2/d,
+
+        with κ = 0.609, 1.047, 1.475 at rank 0, 1, 2, and with full coupling 0.333, 0.312, 0.298 more (so 0.942
+        for ``diagonal``).
+
+        The ``regression`` family is drawn as in the paper, with γ = ``init_scale``: entries of ``mean``,
+        ``slope`` and ``intercept`` from N(0, γ²), stds equal to γ. For ReLU, ``scaling="mean"`` and large d
+        this gives :math:`\mathrm{Var}\,h(x) \approx 0.609\,\gamma^4\|x\|^2(d\gamma^2+1)/K`.
+
+        Biases and the logits of learned weights start at 0.
+
+        Args:
+            generator: source of randomness; torch's global one by default.
+        """
+        self.covariance.init(self._family(), self.init_scale, generator)
+        for constant in (self.bias, self.weight_logits):
+            if constant is not None:
+                constant.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the average answer of all neurons, (..., out_features), for x of shape (..., in_features)."""
+        self._check(x)
+        p = self._family()
+        with _autocast_off(x.device.type):
+            m, var, reading = self.covariance.moments({n: _upcast(v) for n, v in p.items()}, _upcast(x))
+            m = m if self.bias is None else m + self.bias
+            weight = self.component_weight()
+            level, gate = weight * self.activation.mean(m, var), weight * self.activation.gate(m, var)
+        return self.covariance.readout(p, level.to(x.dtype), gate.to(x.dtype), x, reading.to(x.dtype))
+
+    def root(self) -> Root:
+        r"""Return the law of the neurons as dense matrices (mean, root, output_mean, output_root).
+
+        Differentiable in the parameters. With ``bias`` and the weights of the components,
+        ``functional.gm_layer(x, *layer.root(), layer.activation, bias=layer.bias, weight=layer.component_weight())`` is
+        the layer itself.
+        """
+        return self.covariance.root(self._family())
+
+    def component_weight(self) -> Tensor:
+        """Return what multiplies each component in the sum, (K,): the scaling times the learned weights."""
+        if self.weight_logits is None:
+            return self.mean.new_full((self.num_components,), self._scale)
+        return self._scale * self.num_components * self.weight_logits.softmax(0)
+
+    def extra_repr(self) -> str:
+        """Return the arguments of the constructor."""
+        return (
+            f"{self.in_features}, {self.out_features}, {self.num_components}, covariance={self.covariance}, "
+            f"activation={self.activation}, scaling={self.scaling!r}, "
+            f"learn_weights={self.weight_logits is not None}, bias={self.bias is not None}, "
+            f"init_scale={self.init_scale:.6g}"
+        )
+
+    def _family(self) -> dict[str, Tensor]:
+        """Return the family's parameters by name, through ``getattr`` so that parametrizations apply."""
+        return {name: getattr(self, name) for name in self._family_shapes}
+
+    def _check(self, x: Tensor) -> None:
+        if not x.is_floating_point():
+            raise TypeError(f"GMLayer: expected a floating-point input, got {x.dtype}; convert it with x.float()")
+        if x.ndim == 0 or x.shape[-1] != self.in_features:
+            raise ValueError(
+                f"GMLayer: expected an input of shape (..., {self.in_features}), got {tuple(x.shape)}; "
+                f"flatten images with x.flatten(1)"
+            )
+        if x.dtype != self.mean.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise ValueError(
+                f"GMLayer: expected {self.mean.dtype}, the dtype of the parameters, got {x.dtype}; "
+                f"convert one of them, for instance with layer.to({x.dtype})"
+            )
+
+
+def _upcast(t: Tensor) -> Tensor:
+    """Return half precision as float32, everything else as it is."""
+    return t.to(torch.promote_types(t.dtype, torch.float32))
+
+
+def _autocast_off(device_type: str) -> AbstractContextManager[object]:
+    """Hold the moments and expectations in full precision: in bfloat16 m/s is ruined, in float16 s² overflows."""
+    available = torch.amp.is_autocast_available(device_type)
+    return torch.autocast(device_type, enabled=False) if available else nullcontext()

@@ -1,0 +1,147 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import integrate
+
+from gmlayers.functional import ACTIVATIONS, Activation, get_activation, quadrature
+
+ALL = pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+SMOOTH = ["erf", "gelu", "sin", "cos", "square", "gaussian", "identity"]
+JUMPS = {"step"}
+MOMENTS = [(m, s**2) for m in (-2.5, -0.6, 0.0, 0.3, 3.0) for s in (0.05, 0.5, 1.3)]
+
+
+def grid():
+    m, var = torch.tensor(MOMENTS, dtype=torch.float64).unbind(1)
+    return m, var
+
+
+def test_the_table_has_every_name_of_the_design():
+    assert set(ACTIVATIONS) == {
+        "relu",
+        "leaky_relu",
+        "abs",
+        "step",
+        "erf",
+        "gelu",
+        "sin",
+        "cos",
+        "square",
+        "relu_squared",
+        "gaussian",
+        "identity",
+    }
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_smooth_activations_equal_gauss_hermite_quadrature(name):
+    act, (m, var) = ACTIVATIONS[name], grid()
+    torch.testing.assert_close(act.mean(m, var), quadrature.mean(act.f, m, var, order=200), rtol=0, atol=1e-12)
+    torch.testing.assert_close(act.gate(m, var), quadrature.gate(act.f, m, var, order=200), rtol=0, atol=1e-12)
+
+
+@ALL
+def test_all_activations_equal_adaptive_integration_split_at_the_kink(name):
+    act = ACTIVATIONS[name]
+    for m, var in MOMENTS:
+        s = math.sqrt(var)
+
+        def integrand(z, power, m=m, s=s):
+            u = (z - m) / s
+            f = act.f(torch.tensor(z, dtype=torch.float64)).item()
+            return f * (u / s) ** power * math.exp(-u * u / 2) / (s * math.sqrt(2 * math.pi))
+
+        for power, closed in ((0, act.mean), (1, act.gate)):
+            low, high = m - 12 * s, m + 12 * s
+            cut = min(max(0.0, low), high)
+            value = sum(
+                integrate.quad(integrand, a, b, args=(power,), epsabs=1e-12, limit=200)[0]
+                for a, b in ((low, cut), (cut, high))
+            )
+            result = closed(torch.tensor(m, dtype=torch.float64), torch.tensor(var, dtype=torch.float64)).item()
+            assert result == pytest.approx(value, rel=1e-10, abs=1e-11)
+
+
+@ALL
+def test_all_activations_agree_with_monte_carlo(name):
+    act, (m, var) = ACTIVATIONS[name], grid()
+    seen = m.square() <= 6 * var  # farther out no sample crosses 0, and the standard error would be 0 as well
+    m, var = m[seen], var[seen]
+    noise = torch.randn(400_000, 1, dtype=torch.float64)
+    values = act.f(m + var.sqrt() * noise)
+    for sample, closed in ((values, act.mean(m, var)), (values * noise / var.sqrt(), act.gate(m, var))):
+        error = sample.std(0) / math.sqrt(len(sample))
+        assert ((sample.mean(0) - closed).abs() <= 5 * error + 1e-12).all()
+
+
+@ALL
+def test_gate_is_the_derivative_of_the_mean(name):
+    act, (m, var) = ACTIVATIONS[name], grid()
+    m.requires_grad_()
+    (slope,) = torch.autograd.grad(act.mean(m, var).sum(), m)
+    torch.testing.assert_close(slope, act.gate(m, var), rtol=1e-11, atol=1e-12)
+
+
+@ALL
+def test_the_variance_acts_as_heat(name):
+    """∂E f/∂v = ½ ∂²E f/∂m² = ½ ∂(E f')/∂m, for every f."""
+    act, (m, var) = ACTIVATIONS[name], grid()
+    m.requires_grad_()
+    var.requires_grad_()
+    (heat,) = torch.autograd.grad(act.mean(m, var).sum() + 0 * var.sum(), var)
+    (bend,) = torch.autograd.grad(act.gate(m, var).sum() + 0 * m.sum(), m)
+    torch.testing.assert_close(heat, bend / 2, rtol=1e-10, atol=1e-11)
+
+
+@ALL
+def test_gradcheck_and_gradgradcheck(name):
+    act = ACTIVATIONS[name]
+    m = torch.tensor([-2.0, -0.1, 0.0, 1.2], dtype=torch.float64, requires_grad=True)
+    var = torch.tensor([0.3, 1.0, 0.5, 2.0], dtype=torch.float64, requires_grad=True)
+    for function in (act.mean, act.gate):
+        if function(m, var).requires_grad:
+            assert torch.autograd.gradcheck(function, (m, var))
+            assert torch.autograd.gradgradcheck(function, (m, var))
+
+
+@ALL
+def test_no_variance_gives_back_the_function(name):
+    m = torch.tensor([-2.0, -0.5, 0.5, 3.0], dtype=torch.float64)
+    act = ACTIVATIONS[name]
+    torch.testing.assert_close(act.mean(m, torch.full_like(m, 1e-14)), act.f(m), rtol=1e-12, atol=1e-12)
+
+
+@ALL
+@given(m=st.floats(-1e6, 1e6), log_var=st.floats(-27, 27))
+def test_finite_at_extremes(name, m, log_var):
+    """|m|/s up to 1e6/1e-6 and beyond, in float32, with gradients."""
+    act = ACTIVATIONS[name]
+    m = torch.tensor(m, dtype=torch.float32, requires_grad=True)
+    var = torch.tensor(math.exp(log_var), dtype=torch.float32, requires_grad=True)
+    for function in (act.mean, act.gate):
+        y = function(m, var)
+        assert y.isfinite()
+        if y.requires_grad:
+            assert all(
+                g.isfinite() for g in torch.autograd.grad(y, (m, var), materialize_grads=True, allow_unused=True)
+            )
+
+
+@pytest.mark.parametrize(("name", "t"), [("relu", -8.0), ("relu", -12.0), ("abs", 12.0), ("step", -10.0)])
+def test_float32_keeps_relative_accuracy_in_the_tail(name, t):
+    act = ACTIVATIONS[name]
+    m, var = torch.full((67,), t), torch.ones(67)  # torch has other algorithms for vectors than for scalars
+    for function in (act.mean, act.gate):
+        torch.testing.assert_close(function(m, var).double(), function(m.double(), var.double()), rtol=3e-5, atol=0)
+
+
+def test_names_and_own_activations():
+    assert get_activation("relu") is ACTIVATIONS["relu"]
+    own = Activation(torch.sin, ACTIVATIONS["sin"].mean, ACTIVATIONS["sin"].gate)
+    assert get_activation(own) is own
+    assert repr(own) == "custom"
+    with pytest.raises(ValueError, match=r"unknown activation 'rellu'; did you mean 'relu'\? known: abs, cos"):
+        get_activation("rellu")

@@ -1,0 +1,70 @@
+"""The command line: a table from name to plain function, and one line for every error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+DESCRIPTION = """Neural-network layers whose neurons are distributions.
+
+Start with `gmlayers demo`; then `gmlayers train mnist`. Every command has --help.
+
+Data are looked for under $GMLAYERS_DATA first and downloaded into $GMLAYERS_CACHE otherwise."""
+
+
+def commands() -> dict[str, Callable[..., Any]]:
+    """Return the commands by name. Imported here, so that ``import gmlayers.cli`` needs torch alone."""
+    from gmlayers.experiments.catalogue import list_all
+    from gmlayers.experiments.demo import demo
+    from gmlayers.experiments.inference import compare, evaluate, predict
+    from gmlayers.experiments.train import train
+
+    return {
+        "demo": demo,
+        "train": train,
+        "evaluate": evaluate,
+        "compare": compare,
+        "predict": predict,
+        "list": list_all,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; exit with 0, with 2 and one line for an error, or with 130 after Ctrl-C."""
+    try:
+        import tyro
+
+        table = commands()
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("gmlayers"):
+            raise
+        _fail(f"the commands need {error.name}; install them with: pip install 'gmlayers[experiments]'", 2)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            table,
+            prog="gmlayers",
+            description=DESCRIPTION,
+            args=arguments or ["--help"],
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+    except KeyboardInterrupt as interrupt:
+        _fail(f"interrupted; nothing already written is lost. {interrupt}".rstrip(), 130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone, as with `| head`
+        sys.exit(141)
+    except (ValueError, OSError) as error:
+        _fail(_one_line(error), 2)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.errno is not None:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}; nothing already written is lost"
+    return " ".join(str(error).split())
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"gmlayers: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)

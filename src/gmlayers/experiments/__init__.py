@@ -1,0 +1,1 @@
+"""Data, training, records and figures; needs the extra ``gmlayers[experiments]``."""

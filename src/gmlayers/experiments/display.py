@@ -1,0 +1,73 @@
+"""What the commands show: live progress and tables."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
+    """Return mean and sample standard deviation (nan for one value)."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+def shown(values: Sequence[float], *, percent: bool) -> str:
+    """Return ``mean ± std``, the std only where there are several values."""
+    mean, std = mean_and_std(values)
+    scale, unit = (100, " %") if percent else (1, "")
+    spread = "" if math.isnan(std) else f" ± {scale * std:.2g}" if not percent else f" ± {scale * std:.2f}"
+    return (f"{scale * mean:.2f}" if percent else f"{mean:.4g}") + spread + unit
+
+
+class Live:
+    """A bar per trial on a terminal; where the output goes to a file, some lines instead."""
+
+    def __init__(self, console: Console, progress: Progress, lines: int) -> None:
+        self.console = console
+        self.progress = progress
+        self.lines = lines
+
+    def track(
+        self, title: str, rows: Iterable[dict[str, Any]], metric: str, done: int, epochs: int
+    ) -> Iterator[dict[str, Any]]:
+        """Pass the metrics of one trial on, showing each."""
+        task = self.progress.add_task(title, total=epochs, completed=done, figure="")
+        every = max(1, epochs // self.lines)
+        for row in rows:
+            figure = f"loss {row['train_loss']:.4f}  {metric.replace('_', ' ')} "
+            figure += shown([row[metric]], percent=metric.endswith("error"))
+            self.progress.update(task, completed=row["epoch"], figure=figure)
+            if not self.console.is_terminal and (row["epoch"] % every == 0 or row["epoch"] == epochs):
+                self.console.print(f"{title}  epoch {row['epoch']}/{epochs}  {figure}", soft_wrap=True)
+            yield row
+
+
+@contextmanager
+def live(console: Console, lines: int = 10) -> Iterator[Live]:
+    """Show progress while the block runs; without a terminal as about that many lines a trial."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[figure]}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        yield Live(console, progress, lines)
+
+
+def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> Table:
+    """Return a plain table; the first ``left`` columns are aligned to the left, numbers to the right."""
+    result = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for index, name in enumerate(header):
+        result.add_column(name, justify="left" if index < left else "right", overflow="fold")
+    for row in rows:
+        result.add_row(*row)
+    return result

@@ -1,0 +1,135 @@
+"""``gmlayers evaluate``, ``gmlayers compare`` and ``gmlayers predict``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from rich.console import Console
+from torch import Tensor
+from tyro.conf import Positional, arg
+
+from gmlayers.experiments import display, run_folder
+from gmlayers.experiments.data import read_inputs
+from gmlayers.experiments.records import read_json, write_whole
+from gmlayers.experiments.training import Task, examples, judge, outputs, read_model
+
+
+def evaluate(run: Annotated[Path, Positional], *, device: str = "cpu") -> None:
+    """Judge the trained models of a run again, from their checkpoints.
+
+    A run made with --validate is judged on its validation rows, every other run on the test rows.
+
+    Args:
+        run: A folder made by `gmlayers train`.
+        device: Where to compute.
+    """
+    config = run_folder.open_run(run)
+    data = config.load()
+    seen = examples(data, validate=config.validate, device=device)
+    values, rows = [], []
+    for seed in config.seeds:
+        model = read_model(config.trial(seed), config.task, run_folder.seed_folder(run, seed)).to(device)
+        values.append(judge(model, config.task, seen.judge_x, seen.judge_y))
+        rows.append([str(seed), display.shown(values[-1:], percent=config.task.classes is not None)])
+    if len(values) > 1:
+        rows.append(["mean ± std", display.shown(values, percent=config.task.classes is not None)])
+    title = f"{config.model} on {config.source}: {len(seen.judge_x):,} {seen.judge} rows"
+    Console().print(display.table(title, ["seed", f"{seen.judge} {config.task.metric}"], rows))
+
+
+def compare(runs: Annotated[list[Path], Positional]) -> None:
+    """Print finished runs in one table, the best first.
+
+    Args:
+        runs: Folders made by `gmlayers train`.
+    """
+    if not runs:
+        raise ValueError("compare: give at least one run folder")
+    lines = []
+    for folder in runs:
+        config = run_folder.open_run(folder)
+        trials = read_json(folder / "summary.json")["trials"]
+        metric = f"{'validation' if config.validate else 'test'}_{config.task.metric}"
+        values = [trial[metric] for trial in trials]
+        lines.append(
+            (
+                statistics.fmean(values),
+                folder.name,
+                f"{config.model} on {config.source}",
+                f"{trials[0]['parameters']:,}",
+                str(len(values)),
+                metric.replace("_", " "),
+                display.shown(values, percent=config.task.classes is not None),
+                f"{statistics.fmean(trial['seconds'] for trial in trials):.1f}",
+            )
+        )
+    header = ["run", "what", "parameters", "seeds", "metric", "mean ± std", "seconds a seed"]
+    Console().print(display.table(f"{len(lines)} runs", header, [line[1:] for line in sorted(lines)], left=2))
+
+
+def predict(
+    run: Annotated[Path, Positional],
+    files: Annotated[list[Path], Positional],
+    *,
+    seed: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
+    out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
+) -> None:
+    """Predict for new files with a trained model, as CSV.
+
+    For a model of images each file is one image; one of another size is resized, with a warning. For a model
+    of a table each file is a .csv or .npz with the columns it was trained on; others are ignored.
+
+    Args:
+        run: A folder made by `gmlayers train`.
+        files: Images, or tables.
+        seed: Which of the run's models; the first by default.
+        out: File for the result; must not exist. Default: standard output.
+    """
+    if out is not None and out.exists():
+        raise FileExistsError(f"{out} exists; choose another --out")
+    if not files:
+        raise ValueError("predict: give at least one file")
+    config = run_folder.open_run(run)
+    seed = config.seeds[0] if seed is None else seed
+    if seed not in config.seeds:
+        raise ValueError(f"seed {seed} is not in the run; it has {', '.join(map(str, config.seeds))}")
+    model = read_model(config.trial(seed), config.task, run_folder.seed_folder(run, seed))
+    names, x = _read(files, config.task)
+    text = _as_csv(_lines(names, outputs(model, x), config.task))
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write_whole(out, text.encode())
+
+
+def _read(files: Sequence[Path], task: Task) -> tuple[list[str], Tensor]:
+    inputs, names = [], []
+    for file in files:
+        x, labels = read_inputs(file, shape=task.shape, columns=task.columns)
+        inputs.append(x)
+        names += labels if labels == [file.name] else [f"{file.name}: {label}" for label in labels]
+    return names, torch.cat(inputs)
+
+
+def _lines(names: Sequence[str], output: Tensor, task: Task) -> Iterable[Sequence[str]]:
+    if task.classes is None:
+        yield "input", "prediction"
+        yield from ((name, f"{value:.6g}") for name, value in zip(names, output.flatten().tolist()))
+        return
+    yield "input", "prediction", "probability"
+    probability, label = output.softmax(1).max(1)
+    for name, p, index in zip(names, probability.tolist(), label.tolist()):
+        yield name, task.classes[index], f"{p:.4f}"
+
+
+def _as_csv(lines: Iterable[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()

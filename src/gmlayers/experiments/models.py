@@ -1,0 +1,181 @@
+"""The models that the commands know by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor, nn
+from tyro.conf import FlagCreatePairsOff, arg
+
+from gmlayers import Diagonal, GMLayer, LowRank, Regression
+from gmlayers._names import look_up
+from gmlayers.nn import Covariance
+
+
+class Affine(nn.Module):
+    """A fixed scale and shift, held as buffers: weights on disk are then enough to predict from raw values.
+
+    Args:
+        size: one pair per feature, or ``None`` for one pair for all of them. Both start as the identity.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, size: int | None = None) -> None:
+        super().__init__()
+        shape = () if size is None else (size,)
+        self.register_buffer("scale", torch.ones(shape))
+        self.register_buffer("shift", torch.zeros(shape))
+
+    def standardise(self, x: Tensor) -> None:
+        """Become the map that gives ``x`` (N, features) mean 0 and variance 1; constants are only shifted."""
+        std, mean = torch.std_mean(x.double(), dim=0 if self.scale.ndim else (0, 1), correction=0)
+        std = torch.where(std == 0, 1.0, std)
+        self.scale.copy_(1 / std)
+        self.shift.copy_(-mean / std)
+
+    def unstandardise(self, x: Tensor) -> None:
+        """Become the inverse of what :meth:`standardise` makes."""
+        self.standardise(x)
+        scale = self.scale.clone()
+        self.scale.copy_(1 / scale)
+        self.shift.copy_(-self.shift / scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x * scale + shift``."""
+        return x * self.scale + self.shift
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides the size and form of a net."""
+
+    width: int = 240
+    """Hidden units of the fully connected net; a GM layer gets as many components as match its parameters."""
+    components: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None
+    """Components of the GM layer, instead of matching --width."""
+    rank: int = 1
+    """Rank of the joint covariance (low_rank)."""
+    base: Literal["isotropic", "diagonal"] = "isotropic"
+    """Base of the joint covariance (low_rank)."""
+    coupling: Annotated[bool, FlagCreatePairsOff] = False
+    """Full coupling of output and input noise (low_rank)."""
+    scaling: Literal["sqrt", "mean"] = "sqrt"
+    """Factor before the sum over components, 1/sqrt(K) or 1/K (low_rank, diagonal)."""
+    activation: str = "relu"
+    """Activation; `gmlayers list` names them."""
+    init_scale: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """Size of the output at the start (GM layers); each model has a default."""
+
+    def changed(self) -> set[str]:
+        """Return the names of the fields that are not at their defaults."""
+        return {f.name for f in fields(self) if getattr(self, f.name) != f.default}
+
+
+def _gm_layer(in_features: int, out_features: int, shape: Shape, covariance: Covariance) -> nn.Module:
+    if shape.components is None:
+        return GMLayer.matching(
+            *_linear_pair(in_features, out_features, shape.width),
+            covariance=covariance,
+            activation=shape.activation,
+            scaling=shape.scaling,
+            init_scale=shape.init_scale,
+        )
+    return GMLayer(
+        in_features,
+        out_features,
+        shape.components,
+        covariance=covariance,
+        activation=shape.activation,
+        scaling=shape.scaling,
+        init_scale=shape.init_scale,
+    )
+
+
+def _low_rank(in_features: int, out_features: int, shape: Shape) -> nn.Module:
+    return _gm_layer(in_features, out_features, shape, LowRank(shape.rank, shape.base, shape.coupling))
+
+
+def _diagonal(in_features: int, out_features: int, shape: Shape) -> nn.Module:
+    return _gm_layer(in_features, out_features, shape, Diagonal())
+
+
+def _paper(in_features: int, out_features: int, shape: Shape) -> nn.Module:
+    components = 20 if shape.components is None else shape.components
+    scale = Regression().default_init_scale if shape.init_scale is None else shape.init_scale
+    return GMLayer.paper(in_features, out_features, components, scale)
+
+
+FC_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "gelu": nn.GELU}
+
+
+def _fully_connected(in_features: int, out_features: int, shape: Shape) -> nn.Module:
+    activation = look_up("activation for a fully connected net", shape.activation, FC_ACTIVATIONS)()
+    first, second = _linear_pair(in_features, out_features, shape.width)
+    return nn.Sequential(first, activation, second)
+
+
+def _linear_pair(in_features: int, out_features: int, width: int) -> tuple[nn.Linear, nn.Linear]:
+    if width < 1:
+        raise ValueError(f"width must be at least 1, got {width}")
+    return nn.Linear(in_features, width), nn.Linear(width, out_features)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained unless told otherwise."""
+
+    optimizer: str = "adam"
+    schedule: str = "one-cycle"
+    epochs: int = 30
+    batch_size: int = 128
+    lr: float = 5e-3
+    std_lr: float = 5e-3
+    weight_decay: float = 0.0
+    input_dropout: float = 0.3
+    label_smoothing: float = 0.0
+    standardise: bool = True
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of the table of models."""
+
+    summary: str
+    build: Callable[[int, int, Shape], nn.Module]
+    options: frozenset[str]
+    """The fields of :class:`Shape` that it heeds."""
+    recipe: Recipe
+
+
+MODELS: dict[str, Model] = {
+    "low_rank": Model(
+        "GM layer, joint low-rank covariance: the library's default",
+        _low_rank,
+        frozenset(f.name for f in fields(Shape)),
+        Recipe(),
+    ),
+    "diagonal": Model(
+        "GM layer, diagonal covariance with full coupling: the paper's function class, better trained",
+        _diagonal,
+        frozenset({"width", "components", "scaling", "activation", "init_scale"}),
+        Recipe(input_dropout=0.2),
+    ),
+    "paper": Model(
+        "GM layer of Chewi, Rigollet and Yan (2025), K = 20, plain SGD",
+        _paper,
+        frozenset({"components", "init_scale"}),
+        Recipe("sgd", "constant", 200, 64, lr=0.1, std_lr=1.0, input_dropout=0.0, standardise=False),
+    ),
+    "fc": Model(
+        "Linear - activation - Linear: what a GM layer replaces",
+        _fully_connected,
+        frozenset({"width", "activation"}),
+        Recipe(lr=2e-3, std_lr=2e-3),
+    ),
+}
+"""The table, by name."""

@@ -1,0 +1,111 @@
+"""A run on disk: its configuration, what it was trained on, and one folder per seed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from gmlayers.experiments.data import Data, load
+from gmlayers.experiments.models import Recipe, Shape
+from gmlayers.experiments.records import environment, read_json, write_json
+from gmlayers.experiments.training import Task, Trial
+
+FORMAT = 1
+"""Version of the layout of a run folder."""
+
+Kind = Literal["auto", "classification", "regression"]
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The configuration of a run: the same model and recipe, trained once per seed."""
+
+    source: str
+    target: str | None
+    kind: Kind
+    task: Task
+    fingerprint: str
+    model: str
+    shape: Shape
+    recipe: Recipe
+    seeds: tuple[int, ...]
+    validate: bool
+    device: str
+    threads: int
+
+    def trial(self, seed: int) -> Trial:
+        """Return the trial of one seed."""
+        return Trial(self.model, self.shape, self.recipe, seed, self.validate, self.device)
+
+    def load(self) -> Data:
+        """Load the data again.
+
+        Raises:
+            ValueError: if they are not those of the run any more.
+        """
+        data = load(self.source, target=self.target, task=self.kind)
+        if fingerprint(data) != self.fingerprint:
+            raise ValueError(
+                f"{self.source} has changed since the run started (checksum {fingerprint(data)}, expected "
+                f"{self.fingerprint}); restore the data or start a new run"
+            )
+        return data
+
+
+def fingerprint(data: Data) -> str:
+    """Return a checksum of all rows."""
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in (data.train_x, data.train_y, data.test_x, data.test_y):
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def create(run: Run, folder: Path) -> None:
+    """Make the folder of a new run.
+
+    Raises:
+        FileExistsError: if something stands there already.
+    """
+    if folder.exists():
+        raise FileExistsError(
+            f"{folder} exists; continue it with `gmlayers train --resume {folder}`, or choose another --out"
+        )
+    folder.mkdir(parents=True)
+    write_json(folder / "environment.json", environment())
+    write_json(folder / "config.json", {"format": FORMAT, **asdict(run)})
+
+
+def open_run(folder: Path) -> Run:
+    """Read the configuration of a run.
+
+    Raises:
+        FileNotFoundError: if the folder is no run.
+        ValueError: if its configuration is damaged or of another version.
+    """
+    path = folder / "config.json"
+    content = read_json(path)
+    if content.pop("format", None) != FORMAT:
+        raise ValueError(f"{path} is not of format {FORMAT}; it was made by another version of gmlayers")
+    content["task"] = _dataclass(Task, content.get("task"), path)
+    content["shape"] = _dataclass(Shape, content.get("shape"), path)
+    content["recipe"] = _dataclass(Recipe, content.get("recipe"), path)
+    return _dataclass(Run, content, path)
+
+
+def seed_folder(folder: Path, seed: int) -> Path:
+    """Return where one seed keeps its metrics and checkpoint."""
+    return folder / f"seed-{seed}"
+
+
+def _dataclass(kind: type[C], content: Any, path: Path) -> C:  # noqa: ANN401  (anything may stand in a JSON file)
+    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(content, dict) or content.keys() != names:
+        raise ValueError(
+            f"{path}: expected the fields {', '.join(sorted(names))}; it is damaged or of another version, "
+            f"start a new run"
+        )
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})

@@ -1,0 +1,229 @@
+"""``gmlayers train``: one model, one recipe, any number of seeds, on any data."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from rich.console import Console
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from gmlayers._names import look_up
+from gmlayers.experiments import display, run_folder
+from gmlayers.experiments.data import Data, load
+from gmlayers.experiments.models import MODELS, Recipe, Shape
+from gmlayers.experiments.records import write_json
+from gmlayers.experiments.run_folder import Kind, Run, fingerprint, seed_folder
+from gmlayers.experiments.training import Task, Trainer
+
+MODELS_OWN = "(default: the model's)"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What to change in the model's own recipe; ``None`` keeps it."""
+
+    optimizer: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=MODELS_OWN)] = None
+    """adam, adamw or sgd."""
+    schedule: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=MODELS_OWN)] = None
+    """one-cycle, cosine or constant."""
+    epochs: Annotated[int | None, arg(metavar="INT", help_behavior_hint=MODELS_OWN)] = None
+    """Passes over the training rows."""
+    batch_size: Annotated[int | None, arg(metavar="INT", help_behavior_hint=MODELS_OWN)] = None
+    """Rows per step."""
+    lr: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint=MODELS_OWN)] = None
+    """Rate of all parameters but the stds."""
+    std_lr: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint=MODELS_OWN)] = None
+    """Rate of the stds; where only --lr is given it moves in proportion."""
+    weight_decay: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint=MODELS_OWN)] = None
+    """Weight decay of weights and means, never of stds and biases."""
+    input_dropout: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint=MODELS_OWN)] = None
+    """Share of inputs set to zero in training."""
+    label_smoothing: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint=MODELS_OWN)] = None
+    """Share of the label spread over all classes."""
+    standardise: Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint=MODELS_OWN)] = None
+    """Give the inputs mean 0 and variance 1 (images as a whole, tables per column)."""
+
+    def apply(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with the changes."""
+        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        if "lr" in given and "std_lr" not in given:
+            given["std_lr"] = recipe.std_lr * given["lr"] / recipe.lr
+        return dataclasses.replace(recipe, **given)
+
+
+def new_run(
+    source: str,
+    *,
+    model: str,
+    shape: Shape,
+    changes: Changes,
+    seeds: tuple[int, ...],
+    target: str | None,
+    kind: Kind,
+    validate: bool,
+    device: str,
+    threads: int | None,
+) -> tuple[Run, Data]:
+    """Return a run and its data, checked as far as can be before anything is written."""
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"--seeds must be different numbers, got {', '.join(map(str, seeds)) or 'none'}")
+    recipe = changes.apply(look_up("model", model, MODELS).recipe)
+    data = load(source, target=target, task=kind)
+    run = Run(
+        source=source,
+        target=target,
+        kind=kind,
+        task=Task.of(data),
+        fingerprint=fingerprint(data),
+        model=model,
+        shape=shape,
+        recipe=recipe,
+        seeds=seeds,
+        validate=validate,
+        device=device,
+        threads=torch.get_num_threads() if threads is None else threads,
+    )
+    Trainer(run.trial(seeds[0]), data)  # a model that cannot be built is refused before the folder is made
+    return run, data
+
+
+def train_run(run: Run, data: Data, folder: Path, *, tensorboard: bool, console: Console) -> list[dict[str, Any]]:
+    """Train every seed of a run that is not finished; return one summary per seed.
+
+    Raises:
+        KeyboardInterrupt: with the command that continues the run.
+    """
+    torch.set_num_threads(run.threads)
+    summaries = []
+    try:
+        with display.live(console) as live:
+            for seed in run.seeds:
+                trainer = Trainer(run.trial(seed), data, seed_folder(folder, seed))
+                rows = _logged(trainer, seed_folder(folder, seed)) if tensorboard else trainer.run()
+                title = f"{run.model} seed {seed}"
+                for _ in live.track(title, rows, trainer.metric, trainer.epoch, run.recipe.epochs):
+                    pass
+                summaries.append(_summary(trainer, seed))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"continue with: gmlayers train --resume {folder}") from None
+    write_json(folder / "summary.json", {"trials": summaries})
+    return summaries
+
+
+def report(run: Run, folder: Path, summaries: list[dict[str, Any]], console: Console) -> None:
+    """Print the outcome as a table."""
+    metric = next(name for name in summaries[0] if name.endswith(("_error", "_rmse")))
+    percent = metric.endswith("error")
+    values = [s[metric] for s in summaries]
+    seconds = [s["seconds"] for s in summaries]
+    rows = [[str(s["seed"]), display.shown([s[metric]], percent=percent), f"{s['seconds']:.1f}"] for s in summaries]
+    if len(values) > 1:
+        rows.append(["mean ± std", display.shown(values, percent=percent), display.shown(seconds, percent=False)])
+    title = f"{run.model} on {run.source}: {summaries[0]['parameters']:,} parameters, {run.recipe.epochs} epochs"
+    console.print(display.table(title, ["seed", metric.replace("_", " "), "seconds"], rows))
+    console.print(f"Everything stands in {folder}. Next: gmlayers evaluate {folder}", soft_wrap=True)
+
+
+def train(
+    source: Annotated[str | None, Positional, arg(metavar="DATA", help_behavior_hint="")] = None,
+    *,
+    model: str = "low_rank",
+    net: Shape = Shape(),  # noqa: B008  (frozen)
+    recipe: Changes = Changes(),
+    seeds: tuple[int, ...] = (0,),
+    target: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
+    kind: Kind = "auto",
+    validate: Annotated[bool, FlagCreatePairsOff] = False,
+    out: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
+    resume: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
+    tensorboard: Annotated[bool, FlagCreatePairsOff] = False,
+    device: str = "cpu",
+    threads: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
+) -> None:
+    """Train a model on a data set, a folder of images or a table.
+
+    Every model has a recipe of its own, so that `gmlayers train mnist` is a complete command; any part of it
+    can be changed. The test set is judged after every epoch for the record and decides nothing. To choose
+    settings, use --validate: the last training rows are held out (10 000 for MNIST and Fashion-MNIST, else
+    10 %), and the test rows are not read.
+
+    The run folder holds config.json, environment.json, summary.json, and for every seed metrics.jsonl and
+    checkpoint.safetensors. A run that was stopped, at any moment, continues with
+    `gmlayers train --resume FOLDER` to the same bits on the same machine.
+
+    Examples:
+      gmlayers train mnist
+      gmlayers train mnist --model diagonal --seeds 0 1 2 3 4
+      gmlayers train fashion-mnist --model paper --epochs 20 --out runs/paper
+      gmlayers train measurements.csv --target price --kind regression
+      gmlayers train --resume runs/mnist-low_rank
+
+    Args:
+        source: A data set's name (`gmlayers list`), a folder of class folders of images, a .csv or .npz file.
+        model: low_rank, diagonal, paper or fc; `gmlayers list` says what they are.
+        net: Its size and form.
+        recipe: How it is trained.
+        seeds: One independent training run each.
+        target: Column to predict, for tables; the last one by default.
+        kind: What the target is; auto takes text and few whole numbers as classes.
+        validate: Hold out the last training rows and judge on them instead of the test rows.
+        out: Run folder; must not exist. Default: runs/DATA-MODEL.
+        resume: Continue the run in this folder; everything else is taken from it.
+        tensorboard: Write TensorBoard logs beside the metrics.
+        device: cpu, cuda, cuda:1, ...
+        threads: CPU threads; bits are reproduced for equal numbers only. Default: torch's.
+    """
+    console = Console(stderr=True)
+    if resume is not None:
+        if source is not None:
+            raise ValueError(f"--resume takes everything from the folder; leave out {source!r}")
+        run, folder = run_folder.open_run(resume), resume
+        data = run.load()
+    elif source is None:
+        raise ValueError("what to train on? give a data set such as mnist, a path, or --resume FOLDER")
+    else:
+        folder = Path("runs") / f"{Path(source).stem}-{model}" if out is None else out
+        if threads is not None:
+            torch.set_num_threads(threads)
+        run, data = new_run(
+            source,
+            model=model,
+            shape=net,
+            changes=recipe,
+            seeds=seeds,
+            target=target,
+            kind=kind,
+            validate=validate,
+            device=device,
+            threads=threads,
+        )
+        run_folder.create(run, folder)
+    summaries = train_run(run, data, folder, tensorboard=tensorboard, console=console)
+    report(run, folder, summaries, Console(file=sys.stdout))
+
+
+def _summary(trainer: Trainer, seed: int) -> dict[str, Any]:
+    assert trainer.metrics is not None
+    rows = trainer.metrics.rows()
+    return {
+        "seed": seed,
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        trainer.metric: rows[-1][trainer.metric],
+        "seconds": round(sum(row["seconds"] for row in rows), 2),
+    }
+
+
+def _logged(trainer: Trainer, folder: Path) -> Any:  # noqa: ANN401
+    """Pass the metrics on, writing each to TensorBoard as well."""
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, and only wanted here
+
+    with SummaryWriter(str(folder / "tensorboard"), purge_step=trainer.epoch * trainer.steps_per_epoch) as writer:
+        for row in trainer.run():
+            for name in ("train_loss", trainer.metric, "lr"):
+                writer.add_scalar(name, row[name], row["step"])
+            yield row

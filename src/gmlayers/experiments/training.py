@@ -1,0 +1,353 @@
+"""Train one model with one seed; killed at any moment, it continues to the same bits."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gmlayers import parameter_groups
+from gmlayers._names import look_up
+from gmlayers.experiments.data import Data
+from gmlayers.experiments.models import MODELS, Affine, Recipe, Shape
+from gmlayers.experiments.records import Metrics, read_tensors, write_tensors
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+
+SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, int], torch.optim.lr_scheduler.LRScheduler]] = {
+    "one-cycle": lambda optimizer, steps: torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        [group["lr"] for group in optimizer.param_groups],
+        steps,
+        cycle_momentum=_has_momentum(optimizer),
+    ),
+    "cosine": torch.optim.lr_scheduler.CosineAnnealingLR,
+    "constant": lambda optimizer, steps: torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0, steps),
+}
+
+
+def _has_momentum(optimizer: torch.optim.Optimizer) -> bool:
+    return "betas" in optimizer.defaults or bool(optimizer.defaults.get("momentum"))
+
+
+class Diverged(ValueError):
+    """Training met a number that is not finite."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Everything that decides the outcome of a training run."""
+
+    model: str
+    shape: Shape = field(default_factory=Shape)
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 0
+    validate: bool = False
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        model = look_up("model", self.model, MODELS)
+        for name in sorted(self.shape.changed() - model.options):
+            raise ValueError(f"{name} has no effect on {self.model}, which takes {', '.join(sorted(model.options))}")
+        _check_device(self.device)
+        look_up("optimizer", self.recipe.optimizer, OPTIMIZERS)
+        look_up("schedule", self.recipe.schedule, SCHEDULES)
+        for name in ("epochs", "batch_size"):
+            if getattr(self.recipe, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self.recipe, name)}")
+        for name in ("lr", "std_lr", "weight_decay"):
+            if not 0 <= getattr(self.recipe, name) < math.inf:
+                raise ValueError(f"{name} must be finite and not negative, got {getattr(self.recipe, name)}")
+        for name in ("input_dropout", "label_smoothing"):
+            if not 0 <= getattr(self.recipe, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self.recipe, name)}")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What one run sees: rows to train on, rows to be judged on."""
+
+    train_x: Tensor
+    train_y: Tensor
+    judge_x: Tensor
+    judge_y: Tensor
+    judge: str
+    """``"validation"`` or ``"test"``."""
+
+
+def examples(data: Data, *, validate: bool, device: str = "cpu") -> Examples:
+    """Return the split of a run: with ``validate`` the test rows are not among what comes back."""
+    train_x, train_y, judge_x, judge_y = data.train_x, data.train_y, data.test_x, data.test_y
+    if validate:
+        cut = len(train_x) - data.validation
+        train_x, train_y, judge_x, judge_y = train_x[:cut], train_y[:cut], train_x[cut:], train_y[cut:]
+    parts = [t.to(device) for t in (train_x, train_y, judge_x, judge_y)]
+    return Examples(*parts, judge="validation" if validate else "test")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model must know of its data: enough to rebuild it and predict without them."""
+
+    shape: tuple[int, ...]
+    classes: tuple[str, ...] | None
+    columns: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, data: Data) -> Task:
+        """Return the task that the data pose."""
+        return cls(data.shape, data.classes, data.columns)
+
+    @property
+    def metric(self) -> str:
+        """Name of what is judged: share of wrong classes, or root of the mean squared error."""
+        return "rmse" if self.classes is None else "error"
+
+
+def build(trial: Trial, task: Task, seen: Examples | None = None) -> nn.Module:
+    """Return the whole model, from raw inputs to outputs.
+
+    The net itself is the module ``net``; around it stand fixed affine maps, fitted to the rows that may be
+    trained on, or identities (to be loaded) when no rows are given.
+    """
+    model = nn.Sequential(nn.Flatten())
+    if trial.recipe.standardise:
+        inputs = Affine(None if len(task.shape) == 3 else math.prod(task.shape))
+        model.add_module("inputs", inputs)
+        if seen is not None:
+            inputs.standardise(seen.train_x.flatten(1))
+    model.add_module("dropout", nn.Dropout(trial.recipe.input_dropout))
+    out_features = 1 if task.classes is None else len(task.classes)
+    model.add_module("net", MODELS[trial.model].build(math.prod(task.shape), out_features, trial.shape))
+    if task.classes is None:
+        outputs = Affine(1)
+        model.add_module("outputs", outputs)
+        if seen is not None:
+            outputs.unstandardise(seen.train_y)
+    return model
+
+
+def loss_function(task: Task, recipe: Recipe, y: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return cross-entropy for classes; for numbers the squared error in units of the target's variance."""
+    if task.classes is not None:
+        return lambda output, target: F.cross_entropy(output, target, label_smoothing=recipe.label_smoothing)
+    variance = y.var().clamp_min(torch.finfo(y.dtype).tiny)
+    return lambda output, target: F.mse_loss(output, target) / variance
+
+
+@torch.no_grad()
+def outputs(model: nn.Module, x: Tensor, batch_size: int = 2000) -> Tensor:
+    """Return the model's outputs in evaluation mode, batch by batch; the mode is left as it was."""
+    was_training = model.training
+    result = torch.cat([model.eval()(part) for part in x.split(batch_size)])
+    model.train(was_training)
+    return result
+
+
+def judge(model: nn.Module, task: Task, x: Tensor, y: Tensor) -> float:
+    """Return the share of wrong classes, or the root mean squared error."""
+    output = outputs(model, x)
+    if task.classes is None:
+        return (output - y).square().mean().sqrt().item()
+    return (output.argmax(1) != y).double().mean().item()
+
+
+class Trainer:
+    """The state of one trial, and the loop over its epochs.
+
+    All randomness (initialisation, order of the rows, dropout) comes from torch's global generator, which is
+    seeded at the start, saved in every checkpoint, and left as it was found.
+
+    Args:
+        trial: what to train.
+        data: on what.
+        folder: where metrics and checkpoints go; ``None`` keeps nothing. A checkpoint that is there is taken up.
+    """
+
+    def __init__(self, trial: Trial, data: Data, folder: Path | None = None) -> None:
+        self.trial, self.task, self.folder = trial, Task.of(data), folder
+        self.seen = examples(data, validate=trial.validate, device=trial.device)
+        recipe = trial.recipe
+        with _own_randomness(trial.device):
+            torch.manual_seed(trial.seed)
+            self.model = build(trial, self.task, self.seen).to(trial.device)
+            self._random_state = _random_state(trial.device)
+        self.optimizer = OPTIMIZERS[recipe.optimizer](
+            parameter_groups(self.model, recipe.lr, recipe.std_lr, weight_decay=recipe.weight_decay)  # type: ignore[call-arg]
+        )
+        self.steps_per_epoch = math.ceil(len(self.seen.train_x) / recipe.batch_size)
+        self.scheduler = SCHEDULES[recipe.schedule](self.optimizer, recipe.epochs * self.steps_per_epoch)
+        self.loss = loss_function(self.task, recipe, self.seen.train_y)
+        self.epoch = 0
+        self.metrics = None if folder is None else Metrics(folder / "metrics.jsonl")
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._take_up()
+
+    @property
+    def metric(self) -> str:
+        """Key of what is judged in a line of metrics, such as ``test_error``."""
+        return f"{self.seen.judge}_{self.task.metric}"
+
+    def run(self) -> Iterator[dict[str, Any]]:
+        """Train the epochs that are left; after each, save and yield its line of metrics.
+
+        Raises:
+            Diverged: at the first loss that is not finite; the last checkpoint stays.
+        """
+        while self.epoch < self.trial.recipe.epochs:
+            start = time.perf_counter()
+            with _own_randomness(self.trial.device):
+                _set_random_state(self._random_state)
+                train_loss = self._train_epoch()
+                self._random_state = _random_state(self.trial.device)
+            self.epoch += 1
+            trained = time.perf_counter() - start
+            judged = judge(self.model, self.task, self.seen.judge_x, self.seen.judge_y)
+            row = {
+                "epoch": self.epoch,
+                "step": self.epoch * self.steps_per_epoch,
+                "train_loss": train_loss,
+                self.metric: judged,
+                "lr": self.optimizer.param_groups[0]["lr"],
+                "seconds": round(trained, 4),
+            }
+            if self.metrics is not None:
+                self.metrics.append(row)
+                self._save()
+            yield row
+
+    def _train_epoch(self) -> float:
+        total = torch.zeros((), device=self.trial.device)
+        order = torch.randperm(len(self.seen.train_x)).to(self.trial.device)
+        self.model.train()
+        for step, rows in enumerate(order.split(self.trial.recipe.batch_size)):
+            loss = self.loss(self.model(self.seen.train_x[rows]), self.seen.train_y[rows])
+            self.optimizer.zero_grad()
+            loss.backward()
+            if not math.isfinite(loss.item()):
+                self._stop(self.epoch * self.steps_per_epoch + step + 1, loss.item())
+            self.optimizer.step()
+            self.scheduler.step()
+            total += loss.detach() * len(rows)
+        return total.item() / len(order)
+
+    def _stop(self, step: int, loss: float) -> None:
+        kept = "" if not self.epoch or self.folder is None else f"; the checkpoint of epoch {self.epoch} is kept"
+        raise Diverged(
+            f"training {self.trial.model} (seed {self.trial.seed}) stopped at step {step}: the loss is {loss}; "
+            f"{_first_not_finite(self.model)}; try a smaller --lr than {self.trial.recipe.lr:g}{kept}"
+        )
+
+    def _save(self) -> None:
+        assert self.folder is not None
+        assert self.metrics is not None
+        optimizer = self.optimizer.state_dict()
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"random.{name}": value for name, value in self._random_state.items()}
+        for index, state in optimizer["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
+        metadata = {
+            "epoch": self.epoch,
+            "metrics_size": self.metrics.size(),
+            "param_groups": optimizer["param_groups"],
+            "scheduler": self.scheduler.state_dict(),
+        }
+        write_tensors(self.folder / "checkpoint.safetensors", tensors, metadata)
+
+    def _take_up(self) -> None:
+        """Continue from the checkpoint, if there is one, else from the start."""
+        assert self.folder is not None
+        assert self.metrics is not None
+        path = self.folder / "checkpoint.safetensors"
+        if not path.exists():
+            self.metrics.cut(0)
+            return
+        tensors, metadata = read_tensors(path)
+        load_weights(self.model, _under("model.", tensors), path)
+        self._random_state = _under("random.", tensors)
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in _under("optimizer.", tensors).items():
+            index, _, key = name.partition(".")
+            states.setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict({"state": states, "param_groups": metadata["param_groups"]})
+        self.scheduler.load_state_dict(metadata["scheduler"])
+        self.epoch = metadata["epoch"]
+        self.metrics.cut(metadata["metrics_size"])
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
+    """Load weights into a model.
+
+    Raises:
+        ValueError: if they are those of another model, naming the first difference.
+    """
+    wanted = model.state_dict()
+    for name in sorted(wanted.keys() | weights.keys()):
+        want = tuple(wanted[name].shape) if name in wanted else "nothing"
+        have = tuple(weights[name].shape) if name in weights else "nothing"
+        if want != have:
+            raise ValueError(
+                f"{origin} holds another model: for {name!r} expected {want}, got {have}; "
+                f"give the run folder that belongs to it"
+            )
+    model.load_state_dict(dict(weights))
+
+
+def read_model(trial: Trial, task: Task, folder: Path) -> nn.Module:
+    """Return the trained model of a trial's folder, in evaluation mode."""
+    path = folder / "checkpoint.safetensors"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there; train this seed first (gmlayers train --resume RUN)")
+    model = build(trial, task)
+    load_weights(model, _under("model.", read_tensors(path)[0]), path)
+    return model.eval()
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _first_not_finite(model: nn.Module) -> str:
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            return f"the first parameter that is not finite is {name!r}"
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and not parameter.grad.isfinite().all():
+            return f"the first parameter whose gradient is not finite is {name!r}"
+    return "all parameters and gradients are finite"
+
+
+def _check_device(device: str) -> None:
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise ValueError(f"unknown device {device!r}; give cpu, cuda, or cuda:N") from None
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+        raise ValueError(f"device {device!r} is not available here; give cpu")
+
+
+def _own_randomness(device: str) -> Any:  # noqa: ANN401  (torch does not name the type)
+    return torch.random.fork_rng([device] if device.startswith("cuda") else [])
+
+
+def _random_state(device: str) -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    return state | {"cuda": torch.cuda.get_rng_state(device)} if device.startswith("cuda") else state
+
+
+def _set_random_state(state: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])

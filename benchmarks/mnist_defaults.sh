@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the defaults of `gmlayers train` were chosen from: validation error on MNIST, two seeds each.
-# usage: benchmarks/mnist_defaults.sh [FOLDER]    (then: gmlayers compare FOLDER/*)
+# usage: benchmarks/mnist_defaults.sh [FOLDER [PATTERN]]    (then: gmlayers compare FOLDER/*/)
 # One run per line, two at a time on one thread each; finished runs are kept, so that it can be started again.
 set -eu
 folder=${1:-runs/mnist-defaults}
@@ -58,4 +58,4 @@ one() {
 }
 export -f one
 export folder
-configurations | xargs -P "${JOBS:-2}" -d '\n' -I{} bash -c 'one "{}"'
+configurations | grep -e "${2:-.}" | xargs -P "${JOBS:-2}" -d '\n' -I{} bash -c 'one "{}"'

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
 from gmlayers.experiments import data, display
 from gmlayers.experiments.models import MODELS
 from gmlayers.experiments.training import OPTIMIZERS, SCHEDULES
@@ -14,12 +12,12 @@ EXPERIMENTS = {"demo": "GM layers against fully connected nets on the embedded d
 
 def list_all() -> None:
     """Print the data sets, models, activations and experiments that can be named."""
-    console = Console()
-    console.print(display.table("data sets", ["name", "what"], data.NAMES.items(), left=2))
+    console = display.output()
+    display.print_table("data sets", ["name", "what"], data.NAMES.items(), left=2)
     console.print("also: a folder of class folders of images, a .csv or .npz file\n")
     models = ((name, model.summary) for name, model in MODELS.items())
-    console.print(display.table("models", ["name", "what"], models, left=2))
+    display.print_table("models", ["name", "what"], models, left=2)
     console.print()
-    console.print(display.table("experiments", ["name", "what"], EXPERIMENTS.items(), left=2))
+    display.print_table("experiments", ["name", "what"], EXPERIMENTS.items(), left=2)
     for title, names in (("activations", ACTIVATIONS), ("optimizers", OPTIMIZERS), ("schedules", SCHEDULES)):
         console.print(f"\n[bold]{title}[/bold]  {', '.join(names)}", soft_wrap=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -24,6 +25,12 @@ def shown(values: Sequence[float], *, percent: bool) -> str:
     scale, unit = (100, " %") if percent else (1, "")
     spread = "" if math.isnan(std) else f" ± {scale * std:.2g}" if not percent else f" ± {scale * std:.2f}"
     return (f"{scale * mean:.2f}" if percent else f"{mean:.4g}") + spread + unit
+
+
+def output() -> Console:
+    """Return standard output; wide enough for tables where it is a file or a pipe."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
 
 
 class Live:
@@ -50,8 +57,9 @@ class Live:
 
 
 @contextmanager
-def live(console: Console, lines: int = 10) -> Iterator[Live]:
-    """Show progress while the block runs; without a terminal as about that many lines a trial."""
+def live(lines: int = 10) -> Iterator[Live]:
+    """Show progress on standard error while the block runs; without a terminal as about that many lines a trial."""
+    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
@@ -63,11 +71,14 @@ def live(console: Console, lines: int = 10) -> Iterator[Live]:
         yield Live(console, progress, lines)
 
 
-def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> Table:
-    """Return a plain table; the first ``left`` columns are aligned to the left, numbers to the right."""
-    result = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> None:
+    """Print a table under its title; the first ``left`` columns are aligned to the left, numbers to the right."""
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for index, name in enumerate(header):
-        result.add_column(name, justify="left" if index < left else "right", overflow="fold")
+        text = 0 < index < left  # may be folded; names and numbers may not
+        table.add_column(name, justify="left" if index < left else "right", no_wrap=not text)
     for row in rows:
-        result.add_row(*row)
-    return result
+        table.add_row(*row)
+    console = output()
+    console.print(title, style="bold", soft_wrap=True)
+    console.print(table)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from rich.console import Console
 from torch import Tensor
 from tyro.conf import Positional, arg
 
@@ -41,7 +40,7 @@ def evaluate(run: Annotated[Path, Positional], *, device: str = "cpu") -> None:
     if len(values) > 1:
         rows.append(["mean ± std", display.shown(values, percent=config.task.classes is not None)])
     title = f"{config.model} on {config.source}: {len(seen.judge_x):,} {seen.judge} rows"
-    Console().print(display.table(title, ["seed", f"{seen.judge} {config.task.metric}"], rows))
+    display.print_table(title, ["seed", f"{seen.judge} {config.task.metric}"], rows)
 
 
 def compare(runs: Annotated[list[Path], Positional]) -> None:
@@ -58,20 +57,13 @@ def compare(runs: Annotated[list[Path], Positional]) -> None:
         trials = read_json(folder / "summary.json")["trials"]
         metric = f"{'validation' if config.validate else 'test'}_{config.task.metric}"
         values = [trial[metric] for trial in trials]
-        lines.append(
-            (
-                statistics.fmean(values),
-                folder.name,
-                f"{config.model} on {config.source}",
-                f"{trials[0]['parameters']:,}",
-                str(len(values)),
-                metric.replace("_", " "),
-                display.shown(values, percent=config.task.classes is not None),
-                f"{statistics.fmean(trial['seconds'] for trial in trials):.1f}",
-            )
-        )
-    header = ["run", "what", "parameters", "seeds", "metric", "mean ± std", "seconds a seed"]
-    Console().print(display.table(f"{len(lines)} runs", header, [line[1:] for line in sorted(lines)], left=2))
+        result = display.shown(values, percent=config.task.classes is not None)
+        size, seconds = trials[0]["parameters"], statistics.fmean(trial["seconds"] for trial in trials)
+        row = [folder.name, config.model, f"{size:,}", str(len(values)), metric.replace("_", " "), result]
+        lines.append((statistics.fmean(values), [*row, f"{seconds:.1f}"]))
+    header = ["run", "model", "parameters", "seeds", "judged by", "mean ± std", "seconds"]
+    rows = [row for _, row in sorted(lines)]
+    display.print_table(f"{len(rows)} runs, the best first; seconds are per seed", header, rows, left=2)
 
 
 def predict(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from rich.console import Console
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from gmlayers._names import look_up
@@ -92,7 +90,7 @@ def new_run(
     return run, data
 
 
-def train_run(run: Run, data: Data, folder: Path, *, tensorboard: bool, console: Console) -> list[dict[str, Any]]:
+def train_run(run: Run, data: Data, folder: Path, *, tensorboard: bool) -> list[dict[str, Any]]:
     """Train every seed of a run that is not finished; return one summary per seed.
 
     Raises:
@@ -101,7 +99,7 @@ def train_run(run: Run, data: Data, folder: Path, *, tensorboard: bool, console:
     torch.set_num_threads(run.threads)
     summaries = []
     try:
-        with display.live(console) as live:
+        with display.live() as live:
             for seed in run.seeds:
                 trainer = Trainer(run.trial(seed), data, seed_folder(folder, seed))
                 rows = _logged(trainer, seed_folder(folder, seed)) if tensorboard else trainer.run()
@@ -115,7 +113,7 @@ def train_run(run: Run, data: Data, folder: Path, *, tensorboard: bool, console:
     return summaries
 
 
-def report(run: Run, folder: Path, summaries: list[dict[str, Any]], console: Console) -> None:
+def report(run: Run, folder: Path, summaries: list[dict[str, Any]]) -> None:
     """Print the outcome as a table."""
     metric = next(name for name in summaries[0] if name.endswith(("_error", "_rmse")))
     percent = metric.endswith("error")
@@ -125,8 +123,8 @@ def report(run: Run, folder: Path, summaries: list[dict[str, Any]], console: Con
     if len(values) > 1:
         rows.append(["mean ± std", display.shown(values, percent=percent), display.shown(seconds, percent=False)])
     title = f"{run.model} on {run.source}: {summaries[0]['parameters']:,} parameters, {run.recipe.epochs} epochs"
-    console.print(display.table(title, ["seed", metric.replace("_", " "), "seconds"], rows))
-    console.print(f"Everything stands in {folder}. Next: gmlayers evaluate {folder}", soft_wrap=True)
+    display.print_table(title, ["seed", metric.replace("_", " "), "seconds"], rows)
+    display.output().print(f"Everything stands in {folder}. Next: gmlayers evaluate {folder}", soft_wrap=True)
 
 
 def train(
@@ -156,12 +154,17 @@ def train(
     checkpoint.safetensors. A run that was stopped, at any moment, continues with
     `gmlayers train --resume FOLDER` to the same bits on the same machine.
 
-    Examples:
-      gmlayers train mnist
-      gmlayers train mnist --model diagonal --seeds 0 1 2 3 4
-      gmlayers train fashion-mnist --model paper --epochs 20 --out runs/paper
-      gmlayers train measurements.csv --target price --kind regression
-      gmlayers train --resume runs/mnist-low_rank
+    For example:
+
+    gmlayers train mnist
+
+    gmlayers train mnist --model diagonal --seeds 0 1 2 3 4
+
+    gmlayers train fashion-mnist --model paper --epochs 20 --out runs/paper
+
+    gmlayers train measurements.csv --target price --kind regression
+
+    gmlayers train --resume runs/mnist-low_rank
 
     Args:
         source: A data set's name (`gmlayers list`), a folder of class folders of images, a .csv or .npz file.
@@ -178,7 +181,6 @@ def train(
         device: cpu, cuda, cuda:1, ...
         threads: CPU threads; bits are reproduced for equal numbers only. Default: torch's.
     """
-    console = Console(stderr=True)
     if resume is not None:
         if source is not None:
             raise ValueError(f"--resume takes everything from the folder; leave out {source!r}")
@@ -203,8 +205,8 @@ def train(
             threads=threads,
         )
         run_folder.create(run, folder)
-    summaries = train_run(run, data, folder, tensorboard=tensorboard, console=console)
-    report(run, folder, summaries, Console(file=sys.stdout))
+    summaries = train_run(run, data, folder, tensorboard=tensorboard)
+    report(run, folder, summaries)
 
 
 def _summary(trainer: Trainer, seed: int) -> dict[str, Any]:

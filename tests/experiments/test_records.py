@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from gmlayers.experiments import records
+
+
+def test_write_whole_replaces(tmp_path):
+    path = tmp_path / "a"
+    records.write_whole(path, b"old")
+    records.write_whole(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    records.write_whole(path, b"old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        records.write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_tensors_and_metadata_come_back(tmp_path):
+    path = tmp_path / "a.safetensors"
+    tensors = {"x": torch.randn(3, 2).T, "n": torch.tensor(5, dtype=torch.uint8)}
+    records.write_tensors(path, tensors, {"lr": 0.1 + 0.2, "steps": [1, 2]})
+    back, metadata = records.read_tensors(path)
+    assert all(torch.equal(back[k], tensors[k]) for k in tensors)
+    assert metadata == {"lr": 0.1 + 0.2, "steps": [1, 2]}
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense" * 10], ids=["empty", "nonsense"])
+def test_a_file_of_another_kind_is_refused(tmp_path, content):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.safetensors is not a whole checkpoint"):
+        records.read_tensors(path)
+
+
+def test_metrics_can_be_cut_but_not_lengthened(tmp_path):
+    metrics = records.Metrics(tmp_path / "m.jsonl")
+    assert metrics.rows() == []
+    assert metrics.size() == 0
+    metrics.append({"a": 1})
+    size = metrics.size()
+    metrics.append({"a": 2})
+    metrics.cut(size)
+    assert metrics.rows() == [{"a": 1}]
+    with pytest.raises(ValueError, match="is shorter than its checkpoint says"):
+        metrics.cut(size + 1)
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "is not valid JSON"), ("[1]", "expected a JSON object, got list")])
+def test_damaged_json_is_refused(tmp_path, text, message):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        records.read_json(path)
+
+
+def test_environment_names_versions_and_machine():
+    found = records.environment()
+    assert found["torch"] == torch.__version__
+    assert found["processor"]
+    assert found["threads"] >= 1

@@ -1,0 +1,220 @@
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from gmlayers import GMLayer
+from gmlayers.experiments.models import MODELS, Recipe, Shape
+from gmlayers.experiments.training import Diverged, Task, Trainer, Trial, read_model
+
+SMALL = Shape(width=8)
+
+
+def trial(model="low_rank", shape=SMALL, seed=3, validate=False, **changes):
+    changes = {"epochs": 4, "batch_size": 16, **changes}
+    return Trial(model, shape, dataclasses.replace(MODELS[model].recipe, **changes), seed, validate)
+
+
+def timeless(rows):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def weights(trainer):
+    return {name: p.clone() for name, p in trainer.model.state_dict().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+CHANGES = [
+    {},
+    {"optimizer": "adamw", "schedule": "cosine", "weight_decay": 0.1},
+    {"optimizer": "sgd", "schedule": "constant", "lr": 0.1, "std_lr": 1.0},
+    {"optimizer": "sgd", "schedule": "one-cycle", "lr": 0.1},
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+def test_an_interrupted_run_continues_to_the_same_bits(images, tmp_path, changes):
+    whole = Trainer(trial(**changes), images, tmp_path / "whole")
+    rows = list(whole.run())
+    run = Trainer(trial(**changes), images, tmp_path / "parts").run()
+    next(run), next(run)
+    torch.manual_seed(999)  # whatever else happens in the process
+    parts = Trainer(trial(**changes), images, tmp_path / "parts")
+    assert parts.epoch == 2
+    list(parts.run())
+    assert same(weights(whole), weights(parts))
+    assert parts.metrics is not None
+    assert timeless(parts.metrics.rows()) == timeless(rows)
+
+
+def test_a_line_of_metrics_without_its_checkpoint_is_dropped(images, tmp_path):
+    """Killed between the two writes of an epoch."""
+    first = Trainer(trial(), images, tmp_path)
+    run = first.run()
+    next(run)
+    kept = (tmp_path / "metrics.jsonl").read_bytes()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "step": 8, "train_l')
+    Trainer(trial(), images, tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == kept
+
+
+def test_killed_before_the_first_checkpoint(images, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n')
+    trainer = Trainer(trial(), images, tmp_path)
+    assert trainer.epoch == 0
+    assert len(list(trainer.run())) == 4
+
+
+def test_a_finished_run_trains_no_more(images, tmp_path):
+    list(Trainer(trial(), images, tmp_path).run())
+    assert list(Trainer(trial(), images, tmp_path).run()) == []
+
+
+def test_seeds_differ_and_repeat(images):
+    a, b, c = (Trainer(trial(seed=s), images) for s in (0, 0, 1))
+    for t in (a, b, c):
+        list(t.run())
+    assert same(weights(a), weights(b))
+    assert not same(weights(a), weights(c))
+
+
+def test_the_global_generator_is_left_as_it_was(images):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    list(Trainer(trial(), images).run())
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_every_model_learns(images, model):
+    shape = Shape(components=4) if model == "paper" else SMALL
+    changes = {"lr": 0.5, "std_lr": 0.5} if model == "paper" else {"lr": 0.02, "std_lr": 0.02}
+    *_, last = Trainer(trial(model, shape, epochs=40, input_dropout=0.0, **changes), images).run()
+    assert last["test_error"] <= 0.05
+
+
+def test_regression_reports_its_error_in_units_of_the_target(numbers):
+    *_, last = Trainer(trial("fc", epochs=150, lr=0.02, input_dropout=0.0), numbers).run()
+    spread = numbers.test_y.std().item()
+    assert last["test_rmse"] < 0.15 * spread
+    first = next(Trainer(trial("fc", lr=0.0, std_lr=0.0), numbers).run())
+    assert first["test_rmse"] > 0.5 * spread
+
+
+def test_choosing_never_reads_the_test_rows(images):
+    spoilt = dataclasses.replace(images, test_x=images.test_x * math.nan, test_y=images.test_y * 0 + 77)
+    clean, other = (Trainer(trial(validate=True), data) for data in (images, spoilt))
+    a, b = timeless(clean.run()), timeless(other.run())
+    assert a == b
+    assert "validation_error" in a[0]
+    assert "test_error" not in a[0]
+
+
+def test_choosing_does_not_train_on_the_validation_rows(images):
+    cut = len(images.train_x) - images.validation
+    spoilt = images.train_x.clone()
+    spoilt[cut:] = 1e6
+    a, b = (Trainer(trial(validate=True), dataclasses.replace(images, train_x=x)) for x in (images.train_x, spoilt))
+    list(a.run()), list(b.run())
+    assert same(weights(a), weights(b))
+
+
+def test_inputs_are_standardised_by_the_training_rows(images):
+    trainer = Trainer(trial(), images)
+    x = trainer.model.get_submodule("inputs")(images.train_x.flatten(1))
+    assert x.mean().item() == pytest.approx(0, abs=1e-5)
+    assert x.std(correction=0).item() == pytest.approx(1, rel=1e-5)
+
+
+def test_tables_are_standardised_by_column_and_constants_survive(numbers):
+    x = numbers.train_x.clone()
+    x[:, 1] = 3.0
+    trainer = Trainer(trial(), dataclasses.replace(numbers, train_x=x))
+    z = trainer.model.get_submodule("inputs")(x)
+    torch.testing.assert_close(z.std(0, correction=0), torch.tensor([1.0, 0.0, 1.0]), rtol=1e-3, atol=1e-3)
+    assert z.isfinite().all()
+
+
+def test_the_papers_rates_reach_the_optimizer(images):
+    trainer = Trainer(trial("paper", Shape(components=2)), images)
+    layer = trainer.model.get_submodule("net")
+    assert isinstance(layer, GMLayer)
+    rates = {id(p): g["lr"] for g in trainer.optimizer.param_groups for p in g["params"]}
+    assert rates[id(layer.std)] == 1.0
+    assert rates[id(layer.mean)] == 0.1
+
+
+def test_divergence_names_step_and_parameter_and_keeps_the_checkpoint(images, tmp_path):
+    options = {"optimizer": "sgd", "schedule": "constant", "std_lr": 0.0}
+    list(Trainer(trial(epochs=1, lr=1e-3, **options), images, tmp_path).run())
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    trainer = Trainer(trial(lr=1e-3, **options), images, tmp_path)
+    for group in trainer.optimizer.param_groups:
+        group["lr"] = 1e30
+    trainer.scheduler.base_lrs = [1e30 for _ in trainer.scheduler.base_lrs]
+    with pytest.raises(Diverged, match=r"stopped at step \d+: the loss is (nan|inf); the first parameter") as caught:
+        list(trainer.run())
+    assert "the checkpoint of epoch 1 is kept" in str(caught.value)
+    assert "try a smaller --lr" in str(caught.value)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_nan_in_a_parameter_is_named(images):
+    trainer = Trainer(trial(), images)
+    layer = trainer.model.get_submodule("net")
+    assert isinstance(layer, GMLayer)
+    with torch.no_grad():
+        layer.std[0] = math.nan
+    with pytest.raises(Diverged, match="step 1: the loss is nan; the first parameter that is not finite is 'net.std'"):
+        list(trainer.run())
+
+
+def test_a_truncated_checkpoint_is_refused(images, tmp_path):
+    list(Trainer(trial(epochs=1), images, tmp_path).run())
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="not a whole checkpoint of gmlayers .* delete it to train that seed afresh"):
+        Trainer(trial(), images, tmp_path)
+
+
+@pytest.mark.parametrize("other", [trial("low_rank", Shape(width=16)), trial("fc"), trial("diagonal")], ids=str)
+def test_a_checkpoint_of_another_model_is_refused(images, tmp_path, other):
+    list(Trainer(trial(epochs=1), images, tmp_path).run())
+    with pytest.raises(ValueError, match=r"holds another model: for '.*' expected .*, got .*; give the run folder"):
+        Trainer(other, images, tmp_path)
+
+
+def test_read_model_needs_no_data(images, tmp_path):
+    trainer = Trainer(trial(), images, tmp_path)
+    list(trainer.run())
+    model = read_model(trial(), Task.of(images), tmp_path)
+    trainer.model.eval()
+    assert torch.equal(model(images.test_x), trainer.model(images.test_x))
+    with pytest.raises(FileNotFoundError, match="train this seed first"):
+        read_model(trial(), Task.of(images), tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": "lowrank"}, "unknown model 'lowrank'; did you mean 'low_rank'"),
+        ({"recipe": Recipe(optimizer="adm")}, "unknown optimizer 'adm'; did you mean 'adam'"),
+        ({"recipe": Recipe(schedule="cosin")}, "unknown schedule 'cosin'; did you mean 'cosine'"),
+        ({"recipe": Recipe(epochs=0)}, "epochs must be at least 1, got 0"),
+        ({"recipe": Recipe(batch_size=-1)}, "batch_size must be at least 1, got -1"),
+        ({"recipe": Recipe(lr=math.nan)}, "lr must be finite and not negative, got nan"),
+        ({"recipe": Recipe(input_dropout=1.0)}, r"input_dropout must lie in \[0, 1\), got 1.0"),
+        ({"model": "fc", "shape": Shape(rank=2)}, "rank has no effect on fc, which takes activation, width"),
+        ({"device": "cuba"}, "unknown device 'cuba'"),
+        ({"device": "meta"}, "device 'meta' is not available here"),
+    ],
+)
+def test_bad_trials(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Trial(**{"model": "low_rank", **arguments})

@@ -1,0 +1,337 @@
+"""The commands as their users meet them."""
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from gmlayers.cli import main
+from gmlayers.experiments import demo as demo_module
+from gmlayers.experiments.models import MODELS
+from gmlayers.experiments.records import read_tensors
+from gmlayers.functional import ACTIVATIONS
+
+FAST = ["--epochs", "2", "--width", "16"]
+
+
+def call(capsys, *arguments):
+    """Run a command in this process; return exit code, output, errors."""
+    try:
+        main([str(a) for a in arguments])
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def spawn(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "gmlayers", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def refused(result, *parts):
+    """Exit code 2, one line, no traceback, and the line says all of it."""
+    code, _, err = result
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1, err
+    assert err.startswith("gmlayers: ")
+    for part in parts:
+        assert part in err
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert call(capsys, "train", "digits", *FAST, "--seeds", 0, 1, "--out", folder)[0] == 0
+    return folder
+
+
+# --- the commands --------------------------------------------------------------------------------------------
+
+
+def test_list_names_everything(capsys):
+    code, out, _ = call(capsys, "list")
+    assert code == 0
+    for name in [*MODELS, *ACTIVATIONS, "digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "demo", "adam"]:
+        assert name in out
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["train"], ["evaluate"], ["compare"], ["predict"], ["list"]])
+def test_help(capsys, command):
+    code, out, _ = call(capsys, *command, "--help")
+    assert code == 0
+    assert len(out.splitlines()) > 5
+
+
+def test_help_of_train_shows_examples_and_no_types_of_python(capsys):
+    _, out, _ = call(capsys, "train", "--help")
+    assert "gmlayers train mnist --model diagonal --seeds 0 1 2 3 4" in out
+    assert "None" not in out
+
+
+def test_train_leaves_a_complete_run_folder(run, capsys):
+    assert {p.name for p in run.iterdir()} == {"config.json", "environment.json", "summary.json", "seed-0", "seed-1"}
+    assert {p.name for p in (run / "seed-0").iterdir()} == {"metrics.jsonl", "checkpoint.safetensors"}
+    rows = [json.loads(line) for line in (run / "seed-0" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows[-1].keys() == {"epoch", "step", "train_loss", "test_error", "lr", "seconds"}
+    config = json.loads((run / "config.json").read_text())
+    assert config["recipe"]["epochs"] == 2
+    assert config["seeds"] == [0, 1]
+
+
+def test_evaluate_agrees_with_the_record(run, capsys):
+    code, out, _ = call(capsys, "evaluate", run)
+    summary = json.loads((run / "summary.json").read_text())["trials"]
+    assert code == 0
+    for row in summary:
+        assert f"{100 * row['test_error']:.2f} %" in out
+    assert "360 test rows" in out
+
+
+def test_compare_sorts_by_result(run, tmp_path, capsys):
+    other = tmp_path / "longer"
+    call(capsys, "train", "digits", "--epochs", 12, "--width", 16, "--out", other)
+    code, out, _ = call(capsys, "compare", run, other)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines() if "low_rank" in line] == ["longer", "run"]
+
+
+def test_predict_images(run, tmp_path, capsys):
+    array = np.arange(64, dtype=np.uint8).reshape(8, 8) * 3
+    Image.fromarray(array).save(tmp_path / "a.png")
+    code, out, _ = call(capsys, "predict", run, tmp_path / "a.png", tmp_path / "a.png")
+    assert code == 0
+    header, first, second = out.splitlines()
+    assert header == "input,prediction,probability"
+    assert first == second
+    name, label, probability = first.split(",")
+    assert name == "a.png"
+    assert label in "0123456789"
+    assert 0.1 <= float(probability) <= 1
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_a_table_from_file_to_prediction(tmp_path, capsys, kind):
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame(g.normal(size=(120, 2)), columns=["height", "weight"])
+    frame["answer"] = frame["height"] + 2 * frame["weight"]
+    if kind == "classification":
+        frame["answer"] = np.where(frame["answer"] > 0, "up", "down")
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    code, _, err = call(
+        capsys, "train", tmp_path / "table.csv", "--target", "answer", "--out", tmp_path / "run",
+        "--epochs", 60, "--width", 16, "--input-dropout", 0, "--lr", 0.02, "--batch-size", 16,
+    )  # fmt: skip
+    assert code == 0, err
+    new = pd.DataFrame({"weight": [3.0, -3.0], "colour": ["red", "blue"], "height": [0.0, 0.0]})
+    new.to_csv(tmp_path / "new.csv", index=False)
+    code, _, err = call(capsys, "predict", tmp_path / "run", tmp_path / "new.csv", "--out", tmp_path / "answer.csv")
+    assert code == 0, err
+    answer = pd.read_csv(tmp_path / "answer.csv")
+    assert answer["input"].tolist() == ["new.csv: row 1", "new.csv: row 2"]
+    if kind == "classification":
+        assert answer["prediction"].tolist() == ["up", "down"]
+    else:
+        assert answer["prediction"].to_numpy() == pytest.approx([6, -6], abs=2)
+
+
+def test_tensorboard_logs(tmp_path, capsys):
+    code, _, err = call(capsys, "train", "digits", *FAST, "--tensorboard", "--out", tmp_path / "run")
+    assert code == 0, err
+    assert list((tmp_path / "run" / "seed-0" / "tensorboard").glob("events.*"))
+
+
+def test_demo(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(demo_module, "EPOCHS", 2)
+    code, out, err = call(capsys, "demo", "--seeds", 0, 1, "--out", tmp_path)
+    assert code == 0, err
+    frame = pd.read_csv(tmp_path / "demo.csv")
+    assert frame.groupby("net").size().tolist() == [4] * 5
+    sizes = frame.groupby("net")["parameters"].first()
+    assert sizes["GM, default"] == pytest.approx(sizes["FC, width 207"], rel=0.01)
+    assert sizes["GM, paper, K = 20"] == pytest.approx(sizes["FC, width 207"], rel=0.01)
+    for net in frame["net"].unique():
+        assert net in out
+    with Image.open(tmp_path / "demo.png") as picture:
+        assert picture.width > 500
+    assert call(capsys, "demo", "--seeds", 0, "--out", tmp_path)[0] == 0  # again, over the old results
+
+
+# --- stopping and going on -----------------------------------------------------------------------------------
+
+
+def wait_for_epochs(process, metrics, epochs):
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text().count("\n") >= epochs):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def record(folder):
+    rows = [json.loads(line) for line in (folder / "seed-0" / "metrics.jsonl").read_text().splitlines()]
+    tensors, metadata = read_tensors(folder / "seed-0" / "checkpoint.safetensors")
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows], tensors, metadata
+
+
+def test_kill_and_resume_gives_the_same_bits(tmp_path, capsys):
+    options = ["digits", "--epochs", 25, "--width", 64, "--threads", 1]
+    assert call(capsys, "train", *options, "--out", tmp_path / "whole")[0] == 0
+    process = spawn("train", *options, "--out", tmp_path / "killed")
+    wait_for_epochs(process, tmp_path / "killed" / "seed-0" / "metrics.jsonl", 3)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "killed" / "summary.json").exists()
+    process = spawn("train", "--resume", tmp_path / "killed")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    rows, tensors, metadata = record(tmp_path / "whole")
+    rows_again, tensors_again, metadata_again = record(tmp_path / "killed")
+    assert rows == rows_again
+    assert len(rows) == 25
+    assert all(torch.equal(tensors[name], tensors_again[name]) for name in tensors | tensors_again)
+    metadata.pop("metrics_size"), metadata_again.pop("metrics_size")  # the number of digits of the seconds
+    assert metadata == metadata_again
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    process = spawn("train", "digits", "--epochs", 2000, "--out", tmp_path / "run")
+    wait_for_epochs(process, tmp_path / "run" / "seed-0" / "metrics.jsonl", 1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert f"continue with: gmlayers train --resume {tmp_path / 'run'}" in " ".join(err.split())
+
+
+def test_a_full_disk_ends_in_one_line(tmp_path):
+    """A limit on the size of files stands for the disk: checkpoints do not fit, metrics do."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    process = spawn("train", "digits", "--epochs", 2, "--out", tmp_path / "run", preexec_fn=limit)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "Traceback" not in err
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("gmlayers: ")
+    assert "nothing already written is lost" in last
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_output_to_a_closed_pipe_is_no_error():
+    process = subprocess.run(
+        f"{sys.executable} -m gmlayers list | head -1", shell=True, capture_output=True, text=True, check=False
+    )
+    assert process.stderr == ""
+
+
+# --- bad input -----------------------------------------------------------------------------------------------
+
+
+def test_nothing_to_train_on(capsys):
+    refused(call(capsys, "train"), "what to train on?")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["minst"], ["unknown data set 'minst'", "did you mean 'mnist'"]),
+        (["digits", "--model", "lowrank"], ["unknown model 'lowrank'", "did you mean 'low_rank'"]),
+        (["digits", "--activation", "rellu"], ["unknown activation 'rellu'", "did you mean 'relu'"]),
+        (["digits", "--model", "fc", "--activation", "sin"], ["unknown activation for a fully connected net 'sin'"]),
+        (["digits", "--components", "0"], ["num_components must be at least 1, got 0"]),
+        (["digits", "--width", "0"], ["width must be at least 1, got 0"]),
+        (["digits", "--epochs", "0"], ["epochs must be at least 1, got 0"]),
+        (["digits", "--model", "fc", "--rank", "3"], ["rank has no effect on fc"]),
+        (["digits", "--seeds", "1", "1"], ["--seeds must be different numbers, got 1, 1"]),
+        (["digits", "--device", "tpu"], ["device"]),
+        (["digits", "--lr", "1e30", "--optimizer", "sgd"], ["stopped at step", "try a smaller --lr"]),
+        (["digits", "--resume", "somewhere"], ["--resume takes everything from the folder"]),
+    ],
+)  # fmt: skip
+def test_bad_arguments_of_train(capsys, tmp_path, monkeypatch, arguments, parts):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(capsys, "train", *arguments)
+    refused((code, "", err.strip().splitlines()[-1]), *parts)
+    if "--lr" not in arguments:
+        assert not list(tmp_path.iterdir())  # refused before anything was written
+
+
+def test_an_output_folder_that_exists(run, capsys):
+    before = (run / "config.json").read_bytes()
+    refused(call(capsys, "train", "digits", "--out", run), f"{run} exists", f"gmlayers train --resume {run}")
+    assert (run / "config.json").read_bytes() == before
+
+
+def test_resume_of_what_is_no_run(tmp_path, capsys):
+    refused(call(capsys, "train", "--resume", tmp_path / "nowhere"), "config.json is not there")
+
+
+def test_damaged_runs(run, capsys):
+    config = json.loads((run / "config.json").read_text())
+    for damaged, part in (
+        ({**config, "format": 99}, "not of format 1"),
+        ({k: v for k, v in config.items() if k != "seeds"}, "expected the fields"),
+        ({**config, "shape": {"width": 3}}, "expected the fields"),
+        ({**config, "fingerprint": "0"}, "has changed since the run started"),
+    ):
+        (run / "config.json").write_text(json.dumps(damaged))
+        refused(call(capsys, "evaluate", run), part)
+    (run / "config.json").write_text(json.dumps(config)[:-20])
+    refused(call(capsys, "evaluate", run), "is not valid JSON")
+
+
+def test_checkpoint_of_another_model(run, tmp_path, capsys):
+    other = tmp_path / "other"
+    call(capsys, "train", "digits", "--epochs", 1, "--width", 32, "--out", other)
+    (other / "seed-0" / "checkpoint.safetensors").replace(run / "seed-0" / "checkpoint.safetensors")
+    refused(call(capsys, "evaluate", run), "holds another model", "expected", "got")
+
+
+def test_truncated_checkpoint(run, capsys):
+    path = run / "seed-1" / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    refused(call(capsys, "evaluate", run), "not a whole checkpoint")
+    refused(call(capsys, "train", "--resume", run), "not a whole checkpoint")
+
+
+def test_bad_files_to_predict(run, tmp_path, capsys):
+    (tmp_path / "no.png").write_text("no image")
+    refused(call(capsys, "predict", run, tmp_path / "no.png"), "no.png")
+    refused(call(capsys, "predict", run, tmp_path / "missing.png"), "missing.png")
+    refused(call(capsys, "predict", run, tmp_path / "no.png", "--seed", 9), "seed 9 is not in the run; it has 0, 1")
+    (tmp_path / "out.csv").write_text("precious")
+    refused(call(capsys, "predict", run, tmp_path / "no.png", "--out", tmp_path / "out.csv"), "exists")
+    assert (tmp_path / "out.csv").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "parts"),
+    [
+        ("a,b\n1,2\n3,x\n" + "4,5\n" * 20, ["--target", "a"], ["b", "line 3", "'x'"]),
+        ("a,b\n1,2\n3\n" + "4,5\n" * 20, [], ["line 3", "2", "1"]),
+        ("a,b\n1,2\n,4\n" + "4,5\n" * 20, [], ["line 3", "a"]),
+        ("height,b\n" + "4,5\n" * 20, ["--target", "hight"], ["hight", "did you mean 'height'"]),
+    ],
+)
+def test_bad_tables(tmp_path, capsys, text, options, parts):
+    (tmp_path / "t.csv").write_text(text)
+    refused(call(capsys, "train", tmp_path / "t.csv", "--out", tmp_path / "run", *options), *parts)
+    assert not (tmp_path / "run").exists()

@@ -125,6 +125,15 @@ def test_predict_images(run, tmp_path, capsys):
     assert 0.1 <= float(probability) <= 1
 
 
+def test_an_image_of_another_size_is_resized_with_a_note(run, tmp_path):
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "big.png")
+    process = spawn("predict", run, tmp_path / "big.png")
+    out, err = process.communicate()
+    assert process.returncode == 0
+    assert out.splitlines()[1].startswith("big.png,")
+    assert err == f"gmlayers: note: {tmp_path / 'big.png'}: resized from 16 x 16 to 8 x 8 (width x height)\n"
+
+
 @pytest.mark.parametrize("kind", ["classification", "regression"])
 def test_a_table_from_file_to_prediction(tmp_path, capsys, kind):
     g = np.random.default_rng(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -42,13 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"the commands need {error.name}; install them with: pip install 'gmlayers[experiments]'", 2)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            table,
-            prog="gmlayers",
-            description=DESCRIPTION,
-            args=arguments or ["--help"],
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            tyro.extras.subcommand_cli_from_dict(
+                table,
+                prog="gmlayers",
+                description=DESCRIPTION,
+                args=arguments or ["--help"],
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
     except KeyboardInterrupt as interrupt:
         _fail(f"interrupted; nothing already written is lost. {interrupt}".rstrip(), 130)
     except BrokenPipeError:
@@ -63,6 +66,10 @@ def _one_line(error: Exception) -> str:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}; nothing already written is lost"
     return " ".join(str(error).split())
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    print(f"gmlayers: note: {message}", file=sys.stderr)  # noqa: T201
 
 
 def _fail(message: str, code: int) -> NoReturn:

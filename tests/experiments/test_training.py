@@ -200,6 +200,19 @@ def test_read_model_needs_no_data(images, tmp_path):
         read_model(trial(), Task.of(images), tmp_path / "nowhere")
 
 
+def test_a_recipe_fits_itself_to_the_data():
+    recipe = Recipe(epochs=30, batch_size=100, fewest_steps=5000, input_dropout=0.3)
+    assert recipe.fitted(60_000, images=True) == recipe
+    assert recipe.fitted(1_001, images=True).epochs == 455  # 5000 steps of 11 an epoch
+    assert recipe.fitted(60_000, images=False).input_dropout == 0.0
+    assert MODELS["paper"].recipe.fitted(100, images=True).epochs == 200
+
+
+def test_label_smoothing_of_numbers_is_refused(numbers):
+    with pytest.raises(ValueError, match="label_smoothing is for classes"):
+        Trainer(trial(label_smoothing=0.1), numbers)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

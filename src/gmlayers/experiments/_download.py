@@ -149,6 +149,7 @@ def fetch(remote: Remote, folder: Path) -> Path:
 
 def _try_mirrors(remote: Remote, folder: Path) -> Path:
     """Download from the first mirror that gives the right bytes."""
+    pooch.get_logger().setLevel("ERROR")  # the bar and the message at the end say it all
     failures: dict[str, str] = {}
     wrong_bytes = False
     closed: set[str] = set()  # mirrors that gave nothing at all, so that a second try would only take time

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Literal
 
 import torch
@@ -139,6 +140,17 @@ class Recipe:
     input_dropout: float = 0.3
     label_smoothing: float = 0.0
     standardise: bool = True
+    fewest_steps: int = 5000
+
+    def fitted(self, rows: int, *, images: bool) -> Recipe:
+        """Return the recipe for a data set of that many training rows.
+
+        Few rows need more epochs to make as many steps; and input dropout is for pixels, of which a neighbour
+        tells much the same, not for the columns of a table.
+        """
+        steps_per_epoch = math.ceil(rows / self.batch_size)
+        epochs = max(self.epochs, math.ceil(self.fewest_steps / steps_per_epoch))
+        return replace(self, epochs=epochs, input_dropout=self.input_dropout if images else 0.0)
 
 
 @dataclass(frozen=True)
@@ -169,7 +181,7 @@ MODELS: dict[str, Model] = {
         "GM layer of Chewi, Rigollet and Yan (2025), K = 20, plain SGD",
         _paper,
         frozenset({"components", "init_scale"}),
-        Recipe("sgd", "constant", 200, 64, lr=0.1, std_lr=1.0, input_dropout=0.0, standardise=False),
+        Recipe("sgd", "constant", 200, 64, lr=0.1, std_lr=1.0, input_dropout=0.0, standardise=False, fewest_steps=0),
     ),
     "fc": Model(
         "Linear - activation - Linear: what a GM layer replaces",

@@ -29,8 +29,8 @@ class Changes:
     """adam, adamw or sgd."""
     schedule: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=MODELS_OWN)] = None
     """one-cycle, cosine or constant."""
-    epochs: Annotated[int | None, arg(metavar="INT", help_behavior_hint=MODELS_OWN)] = None
-    """Passes over the training rows."""
+    epochs: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None
+    """Passes over the training rows. Default: 30, or more where the rows are few; 200 for paper."""
     batch_size: Annotated[int | None, arg(metavar="INT", help_behavior_hint=MODELS_OWN)] = None
     """Rows per step."""
     lr: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint=MODELS_OWN)] = None
@@ -70,8 +70,10 @@ def new_run(
     """Return a run and its data, checked as far as can be before anything is written."""
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"--seeds must be different numbers, got {', '.join(map(str, seeds)) or 'none'}")
-    recipe = changes.apply(look_up("model", model, MODELS).recipe)
+    recipe = look_up("model", model, MODELS).recipe
     data = load(source, target=target, task=kind)
+    rows = len(data.train_x) - (data.validation if validate else 0)
+    recipe = changes.apply(recipe.fitted(rows, images=data.is_image))
     run = Run(
         source=source,
         target=target,

@@ -142,6 +142,8 @@ def loss_function(task: Task, recipe: Recipe, y: Tensor) -> Callable[[Tensor, Te
     """Return cross-entropy for classes; for numbers the squared error in units of the target's variance."""
     if task.classes is not None:
         return lambda output, target: F.cross_entropy(output, target, label_smoothing=recipe.label_smoothing)
+    if recipe.label_smoothing:
+        raise ValueError(f"label_smoothing is for classes, and the target is a number; got {recipe.label_smoothing}")
     variance = y.var().clamp_min(torch.finfo(y.dtype).tiny)
     return lambda output, target: F.mse_loss(output, target) / variance
 

@@ -106,8 +106,14 @@ def test_evaluate_agrees_with_the_record(run, capsys):
 def test_compare_sorts_by_result(run, tmp_path, capsys):
     other = tmp_path / "longer"
     call(capsys, "train", "digits", "--epochs", 12, "--width", 16, "--out", other)
-    code, out, _ = call(capsys, "compare", run, other)
+    code, out, _ = call(capsys, "compare", run, other, "--out", tmp_path / "all.csv")
     assert code == 0
+    assert pd.read_csv(tmp_path / "all.csv")[["run", "seed"]].to_numpy().tolist() == [
+        ["run", 0],
+        ["run", 1],
+        ["longer", 0],
+    ]
+    refused(call(capsys, "compare", run, "--out", tmp_path / "all.csv"), "exists")
     assert [line.split()[0] for line in out.splitlines() if "low_rank" in line] == ["longer", "run"]
 
 

@@ -43,27 +43,37 @@ def evaluate(run: Annotated[Path, Positional], *, device: str = "cpu") -> None:
     display.print_table(title, ["seed", f"{seen.judge} {config.task.metric}"], rows)
 
 
-def compare(runs: Annotated[list[Path], Positional]) -> None:
+def compare(
+    runs: Annotated[list[Path], Positional],
+    *,
+    out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
+) -> None:
     """Print finished runs in one table, the best first.
 
     Args:
         runs: Folders made by `gmlayers train`.
+        out: Write a line for every run and seed into this CSV file as well; must not exist.
     """
+    _refuse_existing(out)
     if not runs:
         raise ValueError("compare: give at least one run folder")
-    lines = []
+    lines, trials = [], [["run", "model", "parameters", "seed", "metric", "value", "seconds"]]
     for folder in runs:
         config = run_folder.open_run(folder)
-        trials = read_json(folder / "summary.json")["trials"]
+        summary = read_json(folder / "summary.json")["trials"]
         metric = f"{'validation' if config.validate else 'test'}_{config.task.metric}"
-        values = [trial[metric] for trial in trials]
-        result = display.shown(values, percent=config.task.classes is not None)
-        size, seconds = trials[0]["parameters"], statistics.fmean(trial["seconds"] for trial in trials)
-        row = [folder.name, config.model, f"{size:,}", str(len(values)), metric.replace("_", " "), result]
-        lines.append((statistics.fmean(values), [*row, f"{seconds:.1f}"]))
+        values = [trial[metric] for trial in summary]
+        name, size = folder.resolve().name, summary[0]["parameters"]
+        seconds = statistics.fmean(trial["seconds"] for trial in summary)
+        row = [name, config.model, f"{size:,}", str(len(values)), metric.replace("_", " ")]
+        row += [display.shown(values, percent=config.task.classes is not None), f"{seconds:.1f}"]
+        lines.append((statistics.fmean(values), row))
+        trials += [[name, config.model, size, t["seed"], metric, t[metric], t["seconds"]] for t in summary]
     header = ["run", "model", "parameters", "seeds", "judged by", "mean ± std", "seconds"]
     rows = [row for _, row in sorted(lines)]
     display.print_table(f"{len(rows)} runs, the best first; seconds are per seed", header, rows, left=2)
+    if out is not None:
+        write_whole(out, _as_csv(trials).encode())
 
 
 def predict(
@@ -84,8 +94,7 @@ def predict(
         seed: Which of the run's models; the first by default.
         out: File for the result; must not exist. Default: standard output.
     """
-    if out is not None and out.exists():
-        raise FileExistsError(f"{out} exists; choose another --out")
+    _refuse_existing(out)
     if not files:
         raise ValueError("predict: give at least one file")
     config = run_folder.open_run(run)
@@ -99,6 +108,11 @@ def predict(
         sys.stdout.write(text)
     else:
         write_whole(out, text.encode())
+
+
+def _refuse_existing(out: Path | None) -> None:
+    if out is not None and out.exists():
+        raise FileExistsError(f"{out} exists; choose another --out")
 
 
 def _read(files: Sequence[Path], task: Task) -> tuple[list[str], Tensor]:
@@ -121,7 +135,7 @@ def _lines(names: Sequence[str], output: Tensor, task: Task) -> Iterable[Sequenc
         yield name, task.classes[index], f"{p:.4f}"
 
 
-def _as_csv(lines: Iterable[Sequence[str]]) -> str:
+def _as_csv(lines: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()

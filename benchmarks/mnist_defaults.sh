@@ -22,20 +22,27 @@ low_rank-base-diagonal --base diagonal
 low_rank-adamw-0.05 --optimizer adamw --weight-decay 0.05
 low_rank-gelu --activation gelu
 low_rank-mean --scaling mean
-fc-default
-fc-lr-0.001 --lr 0.001
-fc-lr-0.004 --lr 0.004
-fc-dropout-0.2 --input-dropout 0.2
-fc-dropout-0.4 --input-dropout 0.4
+low_rank-adamw-0.2 --optimizer adamw --weight-decay 0.2
+low_rank-std-lr-0.0005 --std-lr 0.0005
+low_rank-init-0.03-lr-0.01 --init-scale 0.03 --lr 0.01
+low_rank-relu-squared --activation relu_squared
+low_rank-abs --activation abs
+low_rank-adamw-0.2-lr-0.01 --optimizer adamw --weight-decay 0.2 --lr 0.01
+low_rank-cosine --schedule cosine
+fc-adam --optimizer adam --weight-decay 0
+fc-lr-0.001 --optimizer adam --weight-decay 0 --lr 0.001
+fc-lr-0.004 --optimizer adam --weight-decay 0 --lr 0.004
+fc-dropout-0.2 --optimizer adam --weight-decay 0 --input-dropout 0.2
+fc-dropout-0.4 --optimizer adam --weight-decay 0 --input-dropout 0.4
 fc-adamw-0.05 --optimizer adamw --weight-decay 0.05
 fc-adamw-0.2 --optimizer adamw --weight-decay 0.2
-fc-gelu --activation gelu
-fc-smoothing-0.05 --label-smoothing 0.05
-fc-batch-64 --batch-size 64
-fc-batch-256 --batch-size 256
-fc-dropout-0.4-lr-0.004 --input-dropout 0.4 --lr 0.004
-fc-dropout-0.2-lr-0.001 --input-dropout 0.2 --lr 0.001
-fc-cosine --schedule cosine
+fc-gelu --optimizer adam --weight-decay 0 --activation gelu
+fc-smoothing-0.05 --optimizer adam --weight-decay 0 --label-smoothing 0.05
+fc-batch-64 --optimizer adam --weight-decay 0 --batch-size 64
+fc-batch-256 --optimizer adam --weight-decay 0 --batch-size 256
+fc-dropout-0.4-lr-0.004 --optimizer adam --weight-decay 0 --input-dropout 0.4 --lr 0.004
+fc-dropout-0.2-lr-0.001 --optimizer adam --weight-decay 0 --input-dropout 0.2 --lr 0.001
+fc-cosine --optimizer adam --weight-decay 0 --schedule cosine
 diagonal-default
 diagonal-init-0.03 --init-scale 0.03
 diagonal-init-0.01 --init-scale 0.01

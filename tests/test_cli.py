@@ -106,8 +106,10 @@ def test_evaluate_agrees_with_the_record(run, capsys):
 def test_compare_sorts_by_result(run, tmp_path, capsys):
     other = tmp_path / "longer"
     call(capsys, "train", "digits", "--epochs", 12, "--width", 16, "--out", other)
-    code, out, _ = call(capsys, "compare", run, other, "--out", tmp_path / "all.csv")
+    code, out, _ = call(capsys, "compare", run, other, "--out", tmp_path / "all.csv", "--figure", tmp_path / "all.png")
     assert code == 0
+    with Image.open(tmp_path / "all.png") as picture:
+        assert picture.width > 500
     assert pd.read_csv(tmp_path / "all.csv")[["run", "seed"]].to_numpy().tolist() == [
         ["run", 0],
         ["run", 1],

@@ -13,7 +13,7 @@ import torch
 from gmlayers.experiments import display
 from gmlayers.experiments.data import load
 from gmlayers.experiments.models import MODELS, Shape
-from gmlayers.experiments.plots import error_curves
+from gmlayers.experiments.plots import curves
 from gmlayers.experiments.records import write_whole
 from gmlayers.experiments.training import Trainer, Trial
 
@@ -68,13 +68,14 @@ def demo(*, seeds: tuple[int, ...] = (0, 1, 2, 3, 4), out: Path = Path("runs/dem
                     records.append({"net": label, "parameters": size, "seed": seed, **row})
     frame = pd.DataFrame(records)
     write_whole(out / "demo.csv", frame.to_csv(index=False).encode())
-    error_curves(
+    curves(
         {
-            str(label): part.pivot_table(index="seed", columns="epoch", values="test_error").to_numpy(np.float64)
+            str(label): 100 * part.pivot_table(index="seed", columns="epoch", values="test_error").to_numpy(np.float64)
             for label, part in frame.groupby("net", sort=False)
         },
         out / "demo.png",
-        f"Embedded digits, {len(seeds)} seeds, mean ± std",
+        title=f"Embedded digits, {len(seeds)} seeds, mean ± std",
+        ylabel="test error (%)",
     )
     display.print_table(
         f"{len(data.train_x)} training, {len(data.test_x)} test images of digits; {EPOCHS} epochs, {len(seeds)} seeds",

@@ -10,13 +10,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tyro.conf import Positional, arg
 
-from gmlayers.experiments import display, run_folder
+from gmlayers.experiments import display, plots, run_folder
 from gmlayers.experiments.data import read_inputs
-from gmlayers.experiments.records import read_json, write_whole
+from gmlayers.experiments.records import Metrics, read_json, write_whole
 from gmlayers.experiments.training import Task, examples, judge, outputs, read_model
 
 
@@ -47,14 +49,17 @@ def compare(
     runs: Annotated[list[Path], Positional],
     *,
     out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
+    figure: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
 ) -> None:
-    """Print finished runs in one table, the best first.
+    """Print finished runs in one table, the best first; if you like, draw them.
 
     Args:
         runs: Folders made by `gmlayers train`.
         out: Write a line for every run and seed into this CSV file as well; must not exist.
+        figure: Draw the curves over epochs into this PNG file as well; must not exist.
     """
     _refuse_existing(out)
+    _refuse_existing(figure)
     if not runs:
         raise ValueError("compare: give at least one run folder")
     lines, trials = [], [["run", "model", "parameters", "seed", "metric", "value", "seconds"]]
@@ -74,6 +79,32 @@ def compare(
     display.print_table(f"{len(rows)} runs, the best first; seconds are per seed", header, rows, left=2)
     if out is not None:
         write_whole(out, _as_csv(trials).encode())
+    if figure is not None:
+        _draw(runs, figure)
+
+
+def _draw(runs: Sequence[Path], path: Path) -> None:
+    """Draw what the runs were judged by against epochs; all must be judged alike."""
+    values: dict[str, NDArray[np.float64]] = {}
+    metrics = set()
+    for folder in runs:
+        config = run_folder.open_run(folder)
+        metric = f"{'validation' if config.validate else 'test'}_{config.task.metric}"
+        metrics.add(metric)
+        records = [Metrics(run_folder.seed_folder(folder, seed) / "metrics.jsonl").rows() for seed in config.seeds]
+        values[folder.resolve().name] = np.array([[row[metric] for row in rows] for rows in records])
+    if len(metrics) > 1:
+        raise ValueError(f"--figure needs runs that are judged alike, got {', '.join(sorted(metrics))}")
+    (metric,) = metrics
+    percent = metric.endswith("error")
+    lengths = [value.shape[1] for value in values.values()]
+    plots.curves(
+        {name: (100 if percent else 1) * value for name, value in values.items()},
+        path,
+        title="mean ± std over seeds",
+        ylabel=metric.replace("_", " ") + (" (%)" if percent else ""),
+        logarithmic_epochs=max(lengths) > 3 * min(lengths),
+    )
 
 
 def predict(

@@ -187,7 +187,7 @@ MODELS: dict[str, Model] = {
         "Linear - activation - Linear: what a GM layer replaces",
         _fully_connected,
         frozenset({"width", "activation"}),
-        Recipe(lr=2e-3, std_lr=2e-3),
+        Recipe("adamw", lr=2e-3, std_lr=2e-3, weight_decay=0.05),
     ),
 }
 """The table, by name."""

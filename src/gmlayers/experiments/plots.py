@@ -18,25 +18,29 @@ COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#000000", "#999999", "#009E73", "#C
 STYLES = ("-", "--", "-", ":", "-.")
 
 
-def error_curves(curves: Mapping[str, NDArray[np.float64]], path: Path, title: str) -> None:
-    """Draw test error against epochs: the mean over seeds, with error bars of one standard deviation.
+def curves(
+    values: Mapping[str, NDArray[np.float64]], path: Path, *, title: str, ylabel: str, logarithmic_epochs: bool = False
+) -> None:
+    """Draw values against epochs: the mean over seeds, with error bars of one standard deviation.
 
     Args:
-        curves: label -> shares of wrong answers, (seeds, epochs).
+        values: label -> (seeds, epochs); numbers of epochs may differ.
         path: a ``.png`` file; written whole or not at all.
         title: stands above the axes.
+        ylabel: stands beside the axis of values, which is logarithmic.
+        logarithmic_epochs: for curves of very different lengths.
     """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
-    for index, (label, errors) in enumerate(curves.items()):
-        epochs = np.arange(1, errors.shape[1] + 1)
-        mean, std = 100 * errors.mean(0), 100 * errors.std(0, ddof=1) if len(errors) > 1 else 0 * errors[0]
-        every = max(1, errors.shape[1] // 12)
+    for index, (label, value) in enumerate(values.items()):
+        epochs = np.arange(1, value.shape[1] + 1)
+        mean, std = value.mean(0), value.std(0, ddof=1) if len(value) > 1 else None
+        every = max(1, value.shape[1] // 12)
         axes.errorbar(
             epochs,
             mean,
             yerr=std,
-            errorevery=(index * every // len(curves), every),  # bars side by side, not on top of each other
+            errorevery=(index * every // len(values), every),  # bars side by side, not on top of each other
             label=label,
             color=COLOURS[index % len(COLOURS)],
             linestyle=STYLES[index % len(STYLES)],
@@ -48,7 +52,10 @@ def error_curves(curves: Mapping[str, NDArray[np.float64]], path: Path, title: s
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.tick_params(axis="y", which="minor", labelsize="x-small")
-    axes.set(xlabel="epoch", ylabel="test error (%)", title=title)
+    axes.set(xlabel="epoch", ylabel=ylabel, title=title)
+    if logarithmic_epochs:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(which="both", alpha=0.25)
     axes.legend(frameon=False, fontsize="small")
     save(figure, path)

@@ -26,9 +26,6 @@ low_rank-adamw-0.2 --optimizer adamw --weight-decay 0.2
 low_rank-std-lr-0.0005 --std-lr 0.0005
 low_rank-init-0.03-lr-0.01 --init-scale 0.03 --lr 0.01
 low_rank-relu-squared --activation relu_squared
-low_rank-abs --activation abs
-low_rank-adamw-0.2-lr-0.01 --optimizer adamw --weight-decay 0.2 --lr 0.01
-low_rank-cosine --schedule cosine
 fc-adam --optimizer adam --weight-decay 0
 fc-lr-0.001 --optimizer adam --weight-decay 0 --lr 0.001
 fc-lr-0.004 --optimizer adam --weight-decay 0 --lr 0.004

@@ -4,6 +4,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; tests
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("gmlayers", deadline=None, derandomize=True)  # the same examples on every machine
+settings.load_profile("gmlayers")
 
 
 @pytest.fixture(autouse=True)

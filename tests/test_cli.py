@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from gmlayers.cli import main
 from gmlayers.experiments import demo as demo_module
+from gmlayers.experiments import run_folder
 from gmlayers.experiments.models import MODELS
 from gmlayers.experiments.records import read_tensors
 from gmlayers.functional import ACTIVATIONS
@@ -84,7 +86,13 @@ def test_help_of_train_shows_examples_and_no_types_of_python(capsys):
 
 
 def test_train_leaves_a_complete_run_folder(run, capsys):
-    assert {p.name for p in run.iterdir()} == {"config.json", "environment.json", "summary.json", "seed-0", "seed-1"}
+    assert {p.name for p in run.iterdir() if p.name != ".lock"} == {
+        "config.json",
+        "environment.json",
+        "summary.json",
+        "seed-0",
+        "seed-1",
+    }
     assert {p.name for p in (run / "seed-0").iterdir()} == {"metrics.jsonl", "checkpoint.safetensors"}
     rows = [json.loads(line) for line in (run / "seed-0" / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2]
@@ -103,20 +111,32 @@ def test_evaluate_agrees_with_the_record(run, capsys):
     assert "360 test rows" in out
 
 
-def test_compare_sorts_by_result(run, tmp_path, capsys):
-    other = tmp_path / "longer"
+def test_compare_sorts_by_result_and_writes_files(run, tmp_path, capsys):
+    other, table, figure = tmp_path / "longer", tmp_path / "all.csv", tmp_path / "all.png"
     call(capsys, "train", "digits", "--epochs", 12, "--width", 16, "--out", other)
-    code, out, _ = call(capsys, "compare", run, other, "--out", tmp_path / "all.csv", "--figure", tmp_path / "all.png")
+    code, out, _ = call(capsys, "compare", run, other, "--out", table, "--figure", figure)
     assert code == 0
-    with Image.open(tmp_path / "all.png") as picture:
-        assert picture.width > 500
-    assert pd.read_csv(tmp_path / "all.csv")[["run", "seed"]].to_numpy().tolist() == [
-        ["run", 0],
-        ["run", 1],
-        ["longer", 0],
-    ]
-    refused(call(capsys, "compare", run, "--out", tmp_path / "all.csv"), "exists")
     assert [line.split()[0] for line in out.splitlines() if "low_rank" in line] == ["longer", "run"]
+    assert pd.read_csv(table)[["run", "seed"]].to_numpy().tolist() == [["run", 0], ["run", 1], ["longer", 0]]
+    with Image.open(figure) as picture:
+        assert picture.width > 500
+    refused(call(capsys, "compare", run, "--out", table), "exists")
+    refused(call(capsys, "compare", run, "--figure", figure), "exists")
+
+
+def test_compare_leaves_out_what_is_no_finished_run(run, tmp_path, capsys):
+    (tmp_path / "demo").mkdir()
+    half = tmp_path / "half"
+    call(capsys, "train", "digits", *FAST, "--out", half)
+    (half / "summary.json").unlink()
+    code, out, err = call(capsys, "compare", run, tmp_path / "demo", half)
+    assert code == 0
+    assert "1 runs" in out
+    assert f"{tmp_path / 'demo'} is no run of `gmlayers train`; left out" in err
+    assert f"{half} is not finished (gmlayers train --resume {half}); left out" in err
+    code, _, err = call(capsys, "compare", half)
+    assert code == 2
+    assert err.strip().endswith("compare: give at least one finished run")
 
 
 def test_predict_images(run, tmp_path, capsys):
@@ -128,7 +148,7 @@ def test_predict_images(run, tmp_path, capsys):
     assert header == "input,prediction,probability"
     assert first == second
     name, label, probability = first.split(",")
-    assert name == "a.png"
+    assert name == str(tmp_path / "a.png")
     assert label in "0123456789"
     assert 0.1 <= float(probability) <= 1
 
@@ -138,7 +158,7 @@ def test_an_image_of_another_size_is_resized_with_a_note(run, tmp_path):
     process = spawn("predict", run, tmp_path / "big.png")
     out, err = process.communicate()
     assert process.returncode == 0
-    assert out.splitlines()[1].startswith("big.png,")
+    assert out.splitlines()[1].startswith(f"{tmp_path / 'big.png'},")
     assert err == f"gmlayers: note: {tmp_path / 'big.png'}: resized from 16 x 16 to 8 x 8 (width x height)\n"
 
 
@@ -160,7 +180,7 @@ def test_a_table_from_file_to_prediction(tmp_path, capsys, kind):
     code, _, err = call(capsys, "predict", tmp_path / "run", tmp_path / "new.csv", "--out", tmp_path / "answer.csv")
     assert code == 0, err
     answer = pd.read_csv(tmp_path / "answer.csv")
-    assert answer["input"].tolist() == ["new.csv: row 1", "new.csv: row 2"]
+    assert answer["input"].tolist() == [f"{tmp_path / 'new.csv'}: row {row}" for row in (1, 2)]
     if kind == "classification":
         assert answer["prediction"].tolist() == ["up", "down"]
     else:
@@ -279,6 +299,9 @@ def test_nothing_to_train_on(capsys):
         (["digits", "--model", "fc", "--rank", "3"], ["rank has no effect on fc"]),
         (["digits", "--seeds", "1", "1"], ["--seeds must be different numbers, got 1, 1"]),
         (["digits", "--device", "tpu"], ["device"]),
+        (["digits", "--threads", "0"], ["--threads must be at least 1, got 0"]),
+        (["digits", "--width", "99999999999"], ["RuntimeError", "memory"]),
+        (["--resume", "somewhere", "--epochs", "3"], ["--resume takes everything from the folder"]),
         (["digits", "--lr", "1e30", "--optimizer", "sgd"], ["stopped at step", "try a smaller --lr"]),
         (["digits", "--resume", "somewhere"], ["--resume takes everything from the folder"]),
     ],
@@ -286,7 +309,7 @@ def test_nothing_to_train_on(capsys):
 def test_bad_arguments_of_train(capsys, tmp_path, monkeypatch, arguments, parts):
     monkeypatch.chdir(tmp_path)
     code, _, err = call(capsys, "train", *arguments)
-    refused((code, "", err.strip().splitlines()[-1]), *parts)
+    refused((code, "", err.strip().splitlines()[-1] if "--lr" in arguments else err), *parts)
     if "--lr" not in arguments:
         assert not list(tmp_path.iterdir())  # refused before anything was written
 
@@ -295,6 +318,44 @@ def test_an_output_folder_that_exists(run, capsys):
     before = (run / "config.json").read_bytes()
     refused(call(capsys, "train", "digits", "--out", run), f"{run} exists", f"gmlayers train --resume {run}")
     assert (run / "config.json").read_bytes() == before
+
+
+def test_two_processes_cannot_train_one_run(run, capsys):
+    with FileLock(run / ".lock"):
+        refused(call(capsys, "train", "--resume", run), "is being trained by another process")
+
+
+def test_a_run_folder_is_there_with_its_configuration_or_not_at_all(tmp_path, capsys, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run_folder, "write_json", full)
+    refused(call(capsys, "train", "digits", *FAST, "--out", tmp_path / "run"), "No space left")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_finds_its_data_from_everywhere(tmp_path, capsys, monkeypatch):
+    pd.DataFrame({"a": range(40), "b": [0, 1] * 20}).to_csv(tmp_path / "t.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    assert call(capsys, "train", "t.csv", "--epochs", 1, "--out", "run")[0] == 0
+    monkeypatch.chdir("/")
+    assert call(capsys, "evaluate", tmp_path / "run")[0] == 0
+
+
+def test_an_unfinished_model_says_so(run, capsys):
+    config = json.loads((run / "config.json").read_text())
+    config["recipe"]["epochs"] = 9
+    (run / "config.json").write_text(json.dumps(config))
+    code, _, err = call(capsys, "evaluate", run)
+    assert code == 0
+    assert "is not finished: epoch 2 of 9" in err
+
+
+def test_batch_size_decides_the_epochs_of_few_rows(tmp_path, capsys):
+    pd.DataFrame({"a": range(40), "b": [0, 1] * 20}).to_csv(tmp_path / "t.csv", index=False)
+    call(capsys, "train", tmp_path / "t.csv", "--batch-size", 16, "--width", 1, "--out", tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["recipe"]["epochs"] == 2500  # 5000 steps of 2 an epoch
 
 
 def test_resume_of_what_is_no_run(tmp_path, capsys):

@@ -14,12 +14,11 @@ class Block(MetaPathFinder):
 
 sys.meta_path.insert(0, Block())
 """
-EXTRAS = {
+EXTRAS = {  # all but numpy, which comes with torch
     "PIL",
     "accelerate",
     "filelock",
     "matplotlib",
-    "numpy",
     "pandas",
     "pooch",
     "ray",

@@ -11,4 +11,7 @@ from gmlayers.nn import LowRank as LowRank
 from gmlayers.nn import Regression as Regression
 from gmlayers.nn import parameter_groups as parameter_groups
 
+__all__ = ["Diagonal", "GMLayer", "LowRank", "Regression", "convert", "functional", "parameter_groups"]
+"""``nn`` is left out, so that a star import does not hide ``torch.nn``."""
+
 __version__ = _version("gmlayers")

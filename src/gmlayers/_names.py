@@ -1,7 +1,8 @@
-"""Look-up of named things with errors that help."""
+"""Checks of arguments, with errors that help."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import TypeVar
@@ -22,3 +23,11 @@ def look_up(kind: str, name: str, table: Mapping[str, T]) -> T:
     if name not in table:
         raise unknown(kind, name, table)
     return table[name]
+
+
+def whole(name: str, value: object) -> int:
+    """Return a whole number as ``int``, or raise ``TypeError``; floats and strings are not taken for numbers."""
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {value!r}") from None

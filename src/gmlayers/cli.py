@@ -34,24 +34,7 @@ def commands() -> dict[str, Callable[..., Any]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; exit with 0, with 2 and one line for an error, or with 130 after Ctrl-C."""
     try:
-        import tyro
-
-        table = commands()
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("gmlayers"):
-            raise
-        _fail(f"the commands need {error.name}; install them with: pip install 'gmlayers[experiments]'", 2)
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            tyro.extras.subcommand_cli_from_dict(
-                table,
-                prog="gmlayers",
-                description=DESCRIPTION,
-                args=arguments or ["--help"],
-                config=(tyro.conf.OmitArgPrefixes,),
-            )
+        _run(sys.argv[1:] if arguments is None else list(arguments))
     except KeyboardInterrupt as interrupt:
         _fail(f"interrupted; nothing already written is lost. {interrupt}".rstrip(), 130)
     except BrokenPipeError:
@@ -59,6 +42,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(141)
     except (ValueError, OSError) as error:
         _fail(_one_line(error), 2)
+    except (RuntimeError, MemoryError) as error:  # torch's: out of memory, no such device
+        _fail(f"{type(error).__name__}: {_one_line(error)}", 2)
+
+
+def _run(arguments: list[str]) -> None:
+    try:
+        import tyro
+
+        table = commands()
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("gmlayers"):
+            raise
+        _fail(f"the commands need {error.name}; install them with: pip install 'gmlayers[experiments]'", 2)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        warnings.simplefilter("always", UserWarning)
+        tyro.extras.subcommand_cli_from_dict(
+            table,
+            prog="gmlayers",
+            description=DESCRIPTION,
+            args=arguments or ["--help"],
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
 
 
 def _one_line(error: Exception) -> str:

@@ -47,6 +47,22 @@ def test_without_noise_the_slope_is_zero_and_the_function_kept():
     assert slope.isfinite().all()
 
 
+def test_a_std_that_is_next_to_nothing_gives_no_infinity():
+    layer = GMLayer(6, 3, 4, covariance="diagonal")
+    with torch.no_grad():
+        layer.std[:, ::2] = 1e-40
+    other = convert.to_regression(layer)
+    x = torch.randn(7, 6)
+    torch.testing.assert_close(other(x), layer(x), rtol=1e-4, atol=1e-5)
+
+
+def test_conversion_draws_nothing_and_keeps_the_mode(paper):
+    paper.eval()
+    state = torch.get_rng_state()
+    assert not convert.to_diagonal(paper).training
+    assert torch.equal(state, torch.get_rng_state())
+
+
 def test_the_copy_is_independent(paper):
     joint = convert.to_diagonal(paper)
     with torch.no_grad():

@@ -165,6 +165,25 @@ def test_divergence_names_step_and_parameter_and_keeps_the_checkpoint(images, tm
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
 
 
+def test_a_last_step_that_spoils_the_weights_is_not_saved(images, tmp_path):
+    """One step an epoch: the loss before it is fine, the parameters after it are not."""
+    options = {"optimizer": "sgd", "schedule": "constant", "batch_size": 60, "lr": 3e38, "std_lr": 3e38}
+    trainer = Trainer(trial("paper", Shape(components=4, init_scale=5.0), **options), images, tmp_path)
+    with pytest.raises(Diverged, match="stopped at step 1: the loss is .*; the first parameter that is not finite is"):
+        list(trainer.run())
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_recorded_rate_is_that_of_the_last_step(images):
+    *_, last = Trainer(trial(epochs=2), images).run()
+    assert last["lr"] < 1e-4 * 5e-3  # one-cycle ends at 4e-6 of its peak
+
+
+def test_equal_targets_are_refused(numbers):
+    with pytest.raises(ValueError, match=r"all training targets are 2\.5; there is nothing to learn"):
+        Trainer(trial(), dataclasses.replace(numbers, train_y=torch.full((60, 1), 2.5)))
+
+
 def test_nan_in_a_parameter_is_named(images):
     trainer = Trainer(trial(), images)
     layer = trainer.model.get_submodule("net")
@@ -224,10 +243,21 @@ def test_label_smoothing_of_numbers_is_refused(numbers):
         ({"recipe": Recipe(lr=math.nan)}, "lr must be finite and not negative, got nan"),
         ({"recipe": Recipe(input_dropout=1.0)}, r"input_dropout must lie in \[0, 1\), got 1.0"),
         ({"model": "fc", "shape": Shape(rank=2)}, "rank has no effect on fc, which takes activation, width"),
-        ({"device": "cuba"}, "unknown device 'cuba'"),
-        ({"device": "meta"}, "device 'meta' is not available here"),
+        ({"recipe": Recipe(lr=1e39)}, "lr must be finite and not negative, got 1e\\+39"),
+        ({"seed": -1}, "a seed must lie in"),
+        ({"seed": 2**63}, "a seed must lie in"),
+        ({"shape": Shape(width=3, components=3)}, "width and components both set the size"),
     ],
 )
 def test_bad_trials(arguments, message):
     with pytest.raises(ValueError, match=message):
         Trial(**{"model": "low_rank", **arguments})
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("cuba", "unknown device 'cuba'"), ("meta", "device 'meta' is not available here"), ("cuda:99", "not available")],
+)
+def test_bad_devices(images, device, message):
+    with pytest.raises(ValueError, match=message):
+        Trainer(dataclasses.replace(trial(), device=device), images)

@@ -35,6 +35,13 @@ def test_ramp_in_float32(t):
     assert on_a_vector(normal.ramp, single, torch.float32) == pytest.approx(exact_ramp(single), rel=2e-5)
 
 
+def test_the_stated_error_of_ramp_holds_on_a_grid():
+    for dtype, low, bound in ((torch.float32, -13, 4e-5), (torch.float64, -37, 1e-12)):
+        t = torch.linspace(low, 10, 1500, dtype=dtype)
+        exact = torch.tensor([exact_ramp(v) for v in t.tolist()], dtype=torch.float64)
+        assert (normal.ramp(t).double() / exact - 1).abs().max().item() <= bound
+
+
 def test_textbook_formula_would_fail_the_float32_test():
     t = torch.tensor(-12.0)
     textbook = t * normal.cdf(t) + normal.pdf(t)

@@ -32,6 +32,15 @@ def test_stds_and_biases_are_not_decayed(base):
     torch.optim.AdamW(groups)
 
 
+def test_a_parametrized_std_is_a_std():
+    model = GMLayer(4, 2, 3)
+    nn.utils.parametrize.register_parametrization(model, "std", nn.Softplus())
+    groups = parameter_groups(model, weight_decay=0.1)
+    assert names_by_group(model, groups)[-1] == ["parametrizations.std.original"]
+    assert groups[-1]["lr"] == 1.0
+    assert groups[-1]["weight_decay"] == 0.0
+
+
 def test_frozen_parameters_are_left_out():
     model = GMLayer.paper(4, 2, 3)
     model.std.requires_grad_(False)

@@ -34,6 +34,8 @@ def to_regression(layer: GMLayer) -> GMLayer:
 
     :math:`U = B\,\mathrm{diag}\,\sigma^{-1}` and :math:`v = \mu_\omega - U\mu`. Where σ = 0 the entry of B meets a
     noise that is not there: the slope is set to 0, the function is unchanged, and the way back gives B = 0.
+    Rounding grows with :math:`|\mu/\sigma|`, since v is a difference of two terms of that size: convert in
+    float64 where stds are below 1e-3 of the means.
 
     Raises:
         ValueError: if the layer is of another family.
@@ -46,7 +48,9 @@ def to_regression(layer: GMLayer) -> GMLayer:
     _require(layer, Diagonal(), "to_regression")
     p = _parameters(layer)
     std = p["std"][:, None, :]
-    slope = torch.where(std == 0, 0.0, p["coupling"] / torch.where(std == 0, 1.0, std))
+    largest = std.abs().amax(-1, keepdim=True)
+    silent = std.abs() <= torch.finfo(std.dtype).eps * largest  # no noise, or lost in the rounding of the rest
+    slope = torch.where(silent, 0.0, p["coupling"] / torch.where(silent, 1.0, std))
     intercept = p["output_mean"] - torch.einsum("koi,ki->ko", slope, p["mean"])
     return _rebuilt(layer, Regression(), {**p, "slope": slope, "intercept": intercept})
 
@@ -62,20 +66,22 @@ def _parameters(layer: GMLayer) -> dict[str, Tensor]:
 
 def _rebuilt(layer: GMLayer, covariance: Covariance, p: Mapping[str, Tensor]) -> GMLayer:
     """Return a layer like the given one but for its family, with parameters taken from ``p`` by name."""
-    twin = GMLayer(
-        layer.in_features,
-        layer.out_features,
-        layer.num_components,
-        covariance=covariance,
-        activation=layer.activation,
-        scaling=layer.scaling,
-        learn_weights=layer.weight_logits is not None,
-        bias=layer.bias is not None,
-        init_scale=layer.init_scale,
-        device=layer.mean.device,
-        dtype=layer.mean.dtype,
-    )
+    device = layer.mean.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # what the constructor draws is replaced
+        twin = GMLayer(
+            layer.in_features,
+            layer.out_features,
+            layer.num_components,
+            covariance=covariance,
+            activation=layer.activation,
+            scaling=layer.scaling,
+            learn_weights=layer.weight_logits is not None,
+            bias=layer.bias is not None,
+            init_scale=layer.init_scale,
+            device=device,
+            dtype=layer.mean.dtype,
+        )
     shared = _parameters(layer) | dict(p)
     for name, parameter in twin.named_parameters():
         parameter.copy_(shared[name])
-    return twin
+    return twin.train(layer.training)

@@ -17,7 +17,7 @@ from torch import Tensor
 from gmlayers._names import unknown
 from gmlayers.experiments import _download, _readers
 
-Task = Literal["auto", "classification", "regression"]
+Kind = Literal["auto", "classification", "regression"]
 
 NAMES: dict[str, str] = {
     "digits": "1 797 grey 8x8 images of digits, part of scikit-learn: no download",
@@ -87,7 +87,7 @@ class Data:
         return len(self.shape) == 3
 
 
-def load(source: str | Path, *, target: str | None = None, task: Task = "auto") -> Data:
+def load(source: str | Path, *, target: str | None = None, task: Kind = "auto") -> Data:
     """Load a data set by name or from your own files.
 
     A string that is one of :data:`NAMES` (in any case) is that data set; a ``Path``, or a string such as
@@ -132,8 +132,8 @@ def load(source: str | Path, *, target: str | None = None, task: Task = "auto") 
         >>> load("digits").classes[:3]
         ('0', '1', '2')
     """
-    if task not in get_args(Task):
-        raise unknown("task", task, get_args(Task))
+    if task not in get_args(Kind):
+        raise unknown("task", task, get_args(Kind))
     if isinstance(source, str) and source.lower() in NAMES:
         _refuse_options(source, target, task)
         return _load_known(source.lower())
@@ -273,7 +273,7 @@ def read_table(path: str | Path, columns: Sequence[str] | None) -> Tensor:
 # The public data sets
 
 
-def _refuse_options(source: str | Path, target: str | None, task: Task) -> None:
+def _refuse_options(source: str | Path, target: str | None, task: Kind) -> None:
     """Refuse what means nothing for images with classes."""
     if target is not None:
         raise ValueError(f"target={target!r} is for .csv and .npz files; {str(source)!r} has its own classes")
@@ -323,7 +323,7 @@ def _load_folder(path: Path, name: str) -> Data:
     return _split(name, x, y, classes, training_rows)
 
 
-def _load_csv(path: Path, name: str, target: str | None, task: Task) -> Data:
+def _load_csv(path: Path, name: str, target: str | None, task: Kind) -> Data:
     """Load a table with column names."""
     header = _readers.csv_header(path)
     if target is None:
@@ -343,7 +343,7 @@ def _load_csv(path: Path, name: str, target: str | None, task: Task) -> Data:
     return _split(name, x, y, classes, None, tuple(features))
 
 
-def _load_npz(path: Path, name: str, target: str | None, task: Task) -> Data:
+def _load_npz(path: Path, name: str, target: str | None, task: Kind) -> Data:
     """Load arrays, with or without a test set of their own."""
     arrays = _readers.read_npz(path)
     mark = "_train" if "x_train" in arrays else ""
@@ -382,7 +382,7 @@ def _npz_pair(path: Path, arrays: dict[str, NDArray[Any]], x_name: str, y_name: 
     return x, values
 
 
-def _encode(values: NDArray[Any], task: Task, where: Callable[[int], str]) -> tuple[Tensor, tuple[str, ...] | None]:
+def _encode(values: NDArray[Any], task: Kind, where: Callable[[int], str]) -> tuple[Tensor, tuple[str, ...] | None]:
     """Targets as tensors, and the names of the classes, if there are classes.
 
     Args:
@@ -408,7 +408,7 @@ def _encode(values: NDArray[Any], task: Task, where: Callable[[int], str]) -> tu
     return torch.from_numpy(codes.reshape(-1).astype(np.int64)), tuple(map(_class_name, distinct))
 
 
-def _refuse_words_among_numbers(values: NDArray[Any], task: Task, where: Callable[[int], str]) -> None:
+def _refuse_words_among_numbers(values: NDArray[Any], task: Kind, where: Callable[[int], str]) -> None:
     """Refuse text for regression, and what looks like numbers with a slip among them."""
     row, words = _readers.words(values)
     if task == "regression":
@@ -416,7 +416,7 @@ def _refuse_words_among_numbers(values: NDArray[Any], task: Task, where: Callabl
     if words < len(values) / 2:
         raise ValueError(
             f"{where(row)}: {str(values[row])!r} stands among numbers; correct it, or say "
-            "task='classification' if all of them are names of classes"
+            "task='classification' (--kind classification) if all of them are names of classes"
         )
 
 
@@ -457,7 +457,7 @@ def _split(
 
 
 def _shuffled_evenly(labels: Tensor | None, rows: int) -> Tensor:
-    """A seeded random order in which every class is spread evenly, so that any tail has all of them."""
+    """A seeded random order in which every class is spread evenly, so that a tail has about its share of each."""
     generator = torch.Generator().manual_seed(SEED)
     order = torch.randperm(rows, generator=generator)
     if labels is None:

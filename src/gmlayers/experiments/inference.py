@@ -6,6 +6,7 @@ import csv
 import io
 import statistics
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,7 @@ from tyro.conf import Positional, arg
 from gmlayers.experiments import display, plots, run_folder
 from gmlayers.experiments.data import read_inputs
 from gmlayers.experiments.records import Metrics, read_json, write_whole
-from gmlayers.experiments.training import Task, examples, judge, outputs, read_model
+from gmlayers.experiments.training import Task, check_device, examples, judge, outputs, read_model
 
 
 def evaluate(run: Annotated[Path, Positional], *, device: str = "cpu") -> None:
@@ -31,6 +32,7 @@ def evaluate(run: Annotated[Path, Positional], *, device: str = "cpu") -> None:
         run: A folder made by `gmlayers train`.
         device: Where to compute.
     """
+    check_device(device)
     config = run_folder.open_run(run)
     data = config.load()
     seen = examples(data, validate=config.validate, device=device)
@@ -60,9 +62,10 @@ def compare(
     """
     _refuse_existing(out)
     _refuse_existing(figure)
-    if not runs:
-        raise ValueError("compare: give at least one run folder")
     lines, trials = [], [["run", "model", "parameters", "seed", "metric", "value", "seconds"]]
+    runs = [folder for folder in runs if _is_finished(folder)]
+    if not runs:
+        raise ValueError("compare: give at least one finished run")
     for folder in runs:
         config = run_folder.open_run(folder)
         summary = read_json(folder / "summary.json")["trials"]
@@ -81,6 +84,17 @@ def compare(
         write_whole(out, _as_csv(trials).encode())
     if figure is not None:
         _draw(runs, figure)
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether there is something to compare; say why not, so that ``runs/*/`` can be given."""
+    if not (folder / "config.json").exists():
+        warnings.warn(f"{folder} is no run of `gmlayers train`; left out", stacklevel=2)
+    elif not (folder / "summary.json").exists():
+        warnings.warn(f"{folder} is not finished (gmlayers train --resume {folder}); left out", stacklevel=2)
+    else:
+        return True
+    return False
 
 
 def _draw(runs: Sequence[Path], path: Path) -> None:
@@ -151,7 +165,7 @@ def _read(files: Sequence[Path], task: Task) -> tuple[list[str], Tensor]:
     for file in files:
         x, labels = read_inputs(file, shape=task.shape, columns=task.columns)
         inputs.append(x)
-        names += labels if labels == [file.name] else [f"{file.name}: {label}" for label in labels]
+        names += [str(file)] if labels == [file.name] else [f"{file}: {label}" for label in labels]
     return names, torch.cat(inputs)
 
 

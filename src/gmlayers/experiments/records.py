@@ -44,7 +44,7 @@ def read_json(path: Path) -> dict[str, Any]:
         FileNotFoundError: if there is none.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; expected a run folder made by `gmlayers train`")
+        raise FileNotFoundError(f"{path} is not there; expected the folder of a run made by `gmlayers train`")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

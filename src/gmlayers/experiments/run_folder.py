@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from gmlayers.experiments.data import Data, load
+from gmlayers.experiments.data import Data, Kind, load
 from gmlayers.experiments.models import Recipe, Shape
 from gmlayers.experiments.records import environment, read_json, write_json
 from gmlayers.experiments.training import Task, Trial
 
 FORMAT = 1
 """Version of the layout of a run folder."""
-
-Kind = Literal["auto", "classification", "regression"]
 
 C = TypeVar("C")
 
@@ -74,9 +74,16 @@ def create(run: Run, folder: Path) -> None:
         raise FileExistsError(
             f"{folder} exists; continue it with `gmlayers train --resume {folder}`, or choose another --out"
         )
-    folder.mkdir(parents=True)
-    write_json(folder / "environment.json", environment())
-    write_json(folder / "config.json", {"format": FORMAT, **asdict(run)})
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Made under another name first, so that a run folder is there with its configuration or not at all.
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)) / folder.name
+    try:
+        staging.mkdir()
+        write_json(staging / "environment.json", environment())
+        write_json(staging / "config.json", {"format": FORMAT, **asdict(run)})
+        staging.rename(folder)
+    finally:
+        shutil.rmtree(staging.parent)
 
 
 def open_run(folder: Path) -> Run:

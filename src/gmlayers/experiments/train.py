@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
+from filelock import BaseFileLock, FileLock, Timeout
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from gmlayers._names import look_up
 from gmlayers.experiments import display, run_folder
-from gmlayers.experiments.data import Data, load
+from gmlayers.experiments.data import NAMES, Data, Kind, load
 from gmlayers.experiments.models import MODELS, Recipe, Shape
 from gmlayers.experiments.records import write_json
-from gmlayers.experiments.run_folder import Kind, Run, fingerprint, seed_folder
+from gmlayers.experiments.run_folder import Run, fingerprint, seed_folder
 from gmlayers.experiments.training import Task, Trainer
 
 MODELS_OWN = "(default: the model's)"
@@ -73,9 +75,11 @@ def new_run(
     recipe = look_up("model", model, MODELS).recipe
     data = load(source, target=target, task=kind)
     rows = len(data.train_x) - (data.validation if validate else 0)
+    if changes.batch_size is not None:
+        recipe = dataclasses.replace(recipe, batch_size=max(1, changes.batch_size))  # decides the steps an epoch
     recipe = changes.apply(recipe.fitted(rows, images=data.is_image))
     run = Run(
-        source=source,
+        source=source if source.lower() in NAMES else str(Path(source).expanduser().resolve()),
         target=target,
         kind=kind,
         task=Task.of(data),
@@ -101,7 +105,7 @@ def train_run(run: Run, data: Data, folder: Path, *, tensorboard: bool) -> list[
     torch.set_num_threads(run.threads)
     summaries = []
     try:
-        with display.live() as live:
+        with _alone(folder), display.live() as live:
             for seed in run.seeds:
                 trainer = Trainer(run.trial(seed), data, seed_folder(folder, seed))
                 rows = _logged(trainer, seed_folder(folder, seed)) if tensorboard else trainer.run()
@@ -113,6 +117,14 @@ def train_run(run: Run, data: Data, folder: Path, *, tensorboard: bool) -> list[
         raise KeyboardInterrupt(f"continue with: gmlayers train --resume {folder}") from None
     write_json(folder / "summary.json", {"trials": summaries})
     return summaries
+
+
+def _alone(folder: Path) -> AbstractContextManager[BaseFileLock]:
+    """Hold the run, so that no other process appends to its metrics; raise if one holds it already."""
+    try:
+        return FileLock(folder / ".lock").acquire(blocking=False)
+    except Timeout:
+        raise BlockingIOError(f"{folder} is being trained by another process; wait for it or stop it") from None
 
 
 def report(run: Run, folder: Path, summaries: list[dict[str, Any]]) -> None:
@@ -150,7 +162,7 @@ def train(
     Every model has a recipe of its own, so that `gmlayers train mnist` is a complete command; any part of it
     can be changed. The test set is judged after every epoch for the record and decides nothing. To choose
     settings, use --validate: the last training rows are held out (10 000 for MNIST and Fashion-MNIST, else
-    10 %), and the test rows are not read.
+    10 %) and judged instead; the test rows play no part.
 
     The run folder holds config.json, environment.json, summary.json, and for every seed metrics.jsonl and
     checkpoint.safetensors. A run that was stopped, at any moment, continues with
@@ -183,9 +195,12 @@ def train(
         device: cpu, cuda, cuda:1, ...
         threads: CPU threads; bits are reproduced for equal numbers only. Default: torch's.
     """
+    if threads is not None and threads < 1:
+        raise ValueError(f"--threads must be at least 1, got {threads}")
     if resume is not None:
-        if source is not None:
-            raise ValueError(f"--resume takes everything from the folder; leave out {source!r}")
+        others = source, model, net, recipe, seeds, target, kind, validate, out, device, threads
+        if others != (None, "low_rank", Shape(), Changes(), (0,), None, "auto", False, None, "cpu", None):
+            raise ValueError("--resume takes everything from the folder; leave out all else but --tensorboard")
         run, folder = run_folder.open_run(resume), resume
         data = run.load()
     elif source is None:
@@ -226,7 +241,7 @@ def _logged(trainer: Trainer, folder: Path) -> Any:  # noqa: ANN401
     """Pass the metrics on, writing each to TensorBoard as well."""
     from torch.utils.tensorboard import SummaryWriter  # slow to import, and only wanted here
 
-    with SummaryWriter(str(folder / "tensorboard"), purge_step=trainer.epoch * trainer.steps_per_epoch) as writer:
+    with SummaryWriter(str(folder / "tensorboard"), purge_step=trainer.epoch * trainer.steps_per_epoch + 1) as writer:
         for row in trainer.run():
             for name in ("train_loss", trainer.metric, "lr"):
                 writer.add_scalar(name, row[name], row["step"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,15 +61,18 @@ class Trial:
         model = look_up("model", self.model, MODELS)
         for name in sorted(self.shape.changed() - model.options):
             raise ValueError(f"{name} has no effect on {self.model}, which takes {', '.join(sorted(model.options))}")
-        _check_device(self.device)
         look_up("optimizer", self.recipe.optimizer, OPTIMIZERS)
         look_up("schedule", self.recipe.schedule, SCHEDULES)
         for name in ("epochs", "batch_size"):
             if getattr(self.recipe, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self.recipe, name)}")
         for name in ("lr", "std_lr", "weight_decay"):
-            if not 0 <= getattr(self.recipe, name) < math.inf:
+            if not 0 <= getattr(self.recipe, name) <= torch.finfo(torch.float32).max:
                 raise ValueError(f"{name} must be finite and not negative, got {getattr(self.recipe, name)}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"a seed must lie in [0, 2^63), got {self.seed}")
+        if {"width", "components"} <= self.shape.changed():
+            raise ValueError("width and components both set the size; give one of them")
         for name in ("input_dropout", "label_smoothing"):
             if not 0 <= getattr(self.recipe, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self.recipe, name)}")
@@ -144,7 +148,9 @@ def loss_function(task: Task, recipe: Recipe, y: Tensor) -> Callable[[Tensor, Te
         return lambda output, target: F.cross_entropy(output, target, label_smoothing=recipe.label_smoothing)
     if recipe.label_smoothing:
         raise ValueError(f"label_smoothing is for classes, and the target is a number; got {recipe.label_smoothing}")
-    variance = y.var().clamp_min(torch.finfo(y.dtype).tiny)
+    variance = y.var(correction=0)
+    if not variance > 0:
+        raise ValueError(f"all training targets are {y[0].item()}; there is nothing to learn")
     return lambda output, target: F.mse_loss(output, target) / variance
 
 
@@ -178,6 +184,7 @@ class Trainer:
     """
 
     def __init__(self, trial: Trial, data: Data, folder: Path | None = None) -> None:
+        check_device(trial.device)
         self.trial, self.task, self.folder = trial, Task.of(data), folder
         self.seen = examples(data, validate=trial.validate, device=trial.device)
         recipe = trial.recipe
@@ -211,8 +218,8 @@ class Trainer:
         while self.epoch < self.trial.recipe.epochs:
             start = time.perf_counter()
             with _own_randomness(self.trial.device):
-                _set_random_state(self._random_state)
-                train_loss = self._train_epoch()
+                _set_random_state(self._random_state, self.trial.device)
+                train_loss, lr = self._train_epoch()
                 self._random_state = _random_state(self.trial.device)
             self.epoch += 1
             trained = time.perf_counter() - start
@@ -222,7 +229,7 @@ class Trainer:
                 "step": self.epoch * self.steps_per_epoch,
                 "train_loss": train_loss,
                 self.metric: judged,
-                "lr": self.optimizer.param_groups[0]["lr"],
+                "lr": lr,
                 "seconds": round(trained, 4),
             }
             if self.metrics is not None:
@@ -230,20 +237,25 @@ class Trainer:
                 self._save()
             yield row
 
-    def _train_epoch(self) -> float:
-        total = torch.zeros((), device=self.trial.device)
+    def _train_epoch(self) -> tuple[float, float]:
+        """Return the mean loss, and the rate of the last step."""
+        total, last, lr = torch.zeros((), device=self.trial.device), math.nan, math.nan
         order = torch.randperm(len(self.seen.train_x)).to(self.trial.device)
         self.model.train()
         for step, rows in enumerate(order.split(self.trial.recipe.batch_size)):
             loss = self.loss(self.model(self.seen.train_x[rows]), self.seen.train_y[rows])
             self.optimizer.zero_grad()
             loss.backward()
-            if not math.isfinite(loss.item()):
-                self._stop(self.epoch * self.steps_per_epoch + step + 1, loss.item())
+            last = loss.item()
+            if not math.isfinite(last):
+                self._stop(self.epoch * self.steps_per_epoch + step + 1, last)
+            lr = self.optimizer.param_groups[0]["lr"]
             self.optimizer.step()
             self.scheduler.step()
             total += loss.detach() * len(rows)
-        return total.item() / len(order)
+        if not all(p.isfinite().all() for p in self.model.parameters()):  # the last step may have spoilt them
+            self._stop((self.epoch + 1) * self.steps_per_epoch, last)
+        return total.item() / len(order), lr
 
     def _stop(self, step: int, loss: float) -> None:
         kept = "" if not self.epoch or self.folder is None else f"; the checkpoint of epoch {self.epoch} is kept"
@@ -313,7 +325,10 @@ def read_model(trial: Trial, task: Task, folder: Path) -> nn.Module:
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there; train this seed first (gmlayers train --resume RUN)")
     model = build(trial, task)
-    load_weights(model, _under("model.", read_tensors(path)[0]), path)
+    tensors, metadata = read_tensors(path)
+    load_weights(model, _under("model.", tensors), path)
+    if metadata["epoch"] < trial.recipe.epochs:
+        warnings.warn(f"{folder} is not finished: epoch {metadata['epoch']} of {trial.recipe.epochs}", stacklevel=2)
     return model.eval()
 
 
@@ -331,12 +346,13 @@ def _first_not_finite(model: nn.Module) -> str:
     return "all parameters and gradients are finite"
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Raise ``ValueError`` for a device that torch does not know or that is not here."""
     try:
-        kind = torch.device(device).type
+        kind, index = torch.device(device).type, torch.device(device).index or 0
     except RuntimeError:
         raise ValueError(f"unknown device {device!r}; give cpu, cuda, or cuda:N") from None
-    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and index >= torch.cuda.device_count()):
         raise ValueError(f"device {device!r} is not available here; give cpu")
 
 
@@ -349,7 +365,7 @@ def _random_state(device: str) -> dict[str, Tensor]:
     return state | {"cuda": torch.cuda.get_rng_state(device)} if device.startswith("cuda") else state
 
 
-def _set_random_state(state: Mapping[str, Tensor]) -> None:
+def _set_random_state(state: Mapping[str, Tensor], device: str) -> None:
     torch.set_rng_state(state["cpu"])
     if "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"])
+        torch.cuda.set_rng_state(state["cuda"], device)

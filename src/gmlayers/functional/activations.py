@@ -120,10 +120,13 @@ def _erf_gate(m: Tensor, var: Tensor) -> Tensor:
 
 
 def _gelu_mean(m: Tensor, var: Tensor) -> Tensor:
-    """E zΦ(z) = mΦ(τ) + (v/c)φ(τ) with c = √(1 + v), τ = m/c; written as cρ(τ) - φ(τ)/c to keep the tail."""
+    """E zΦ(z) = mΦ(τ) + (v/c)φ(τ) with c = √(1 + v), τ = m/c.
+
+    For τ ≪ 0 and a large variance the two terms cancel; there it is cρ(τ) - φ(τ)/c, which cancels near 0.
+    """
     c = (1 + var).sqrt()
     tau = m / c
-    return c * ramp(tau) - pdf(tau) / c
+    return torch.where(tau < -1, c * ramp(tau) - pdf(tau) / c, m * cdf(tau) + var / c * pdf(tau))
 
 
 def _gelu_gate(m: Tensor, var: Tensor) -> Tensor:

@@ -57,7 +57,8 @@ def gm_layer(
         weight: weights of the components, (K,), any real numbers; ``None`` is the mean, 1/K each.
 
     Returns:
-        (..., out), in the common dtype of the arguments.
+        (..., out), in the common dtype of the arguments: float32 or float64. Call it outside of autocast;
+        :class:`~gmlayers.GMLayer` takes care of lower precision.
 
     Example:
         >>> import torch

@@ -63,8 +63,8 @@ def ramp(t: Tensor) -> Tensor:
         t: any shape, float32 or float64.
 
     Returns:
-        A non-negative tensor like ``t``. Relative error at most 2e-5 in float32 and 1e-12 in float64,
-        down to where the density underflows.
+        A non-negative tensor like ``t``. Relative error at most 4e-5 in float32 for t ≥ -13 and 1e-12 in
+        float64 for t ≥ -37; below, the density underflows.
 
     Example:
         >>> import torch

@@ -19,11 +19,12 @@ __all__ = ["gate", "gauss_hermite", "gm_layer_monte_carlo", "mean"]
 def gauss_hermite(order: int) -> tuple[Tensor, Tensor]:
     r"""Nodes and weights with :math:`\sum_i w_i f(x_i) \approx \mathbb E f(Z)`, :math:`Z \sim N(0, 1)`.
 
-    Exact for polynomials of degree below ``2 * order``. Computed from the eigenvalues and eigenvectors of
-    the Jacobi matrix (Golub and Welsch 1969).
+    Exact for polynomials of degree below ``2 * order``, up to rounding. The nodes are the eigenvalues of the
+    Jacobi matrix (Golub and Welsch 1969); the weights are :math:`1/\sum_{k<n} p_k(x_i)^2` with the orthonormal
+    Hermite polynomials, which keeps their relative accuracy where eigenvectors lose it.
 
     Args:
-        order: number of nodes, at least 1.
+        order: number of nodes n, from 1 to 300 (beyond, float64 overflows at the outermost nodes).
 
     Returns:
         Nodes and weights, float64, (order,) each; the weights sum to 1.
@@ -33,11 +34,16 @@ def gauss_hermite(order: int) -> tuple[Tensor, Tensor]:
         >>> round(float((weights * nodes**4).sum()), 12)
         3.0
     """
-    if order < 1:
-        raise ValueError(f"gauss_hermite: order must be at least 1, got {order}")
-    off_diagonal = torch.arange(1, order, dtype=torch.float64).sqrt()
-    nodes, vectors = torch.linalg.eigh(torch.diag(off_diagonal, 1) + torch.diag(off_diagonal, -1))
-    return nodes, vectors[0].square()
+    if not (isinstance(order, int) and 1 <= order <= 300):
+        raise ValueError(f"gauss_hermite: order must be a whole number from 1 to 300, got {order}")
+    root = torch.arange(order, dtype=torch.float64).sqrt()
+    nodes = torch.linalg.eigvalsh(torch.diag(root[1:], 1) + torch.diag(root[1:], -1))
+    previous, current = torch.zeros_like(nodes), torch.ones_like(nodes)
+    total = torch.ones_like(nodes)
+    for k in range(1, order):
+        previous, current = current, (nodes * current - root[k - 1] * previous) / root[k]
+        total += current.square()
+    return nodes, 1 / total
 
 
 def mean(f: Callable[[Tensor], Tensor], m: Tensor, var: Tensor, *, order: int = 128) -> Tensor:
@@ -46,7 +52,7 @@ def mean(f: Callable[[Tensor], Tensor], m: Tensor, var: Tensor, *, order: int = 
     Args:
         f: elementwise function.
         m: means, any shape.
-        var: variances, the same shape.
+        var: variances, the same shape, positive.
         order: number of nodes.
 
     Returns:
@@ -58,7 +64,7 @@ def mean(f: Callable[[Tensor], Tensor], m: Tensor, var: Tensor, *, order: int = 
         tensor(5., dtype=torch.float64)
     """
     nodes, weights = gauss_hermite(order)
-    z = m.double()[..., None] + var.double().sqrt()[..., None] * nodes.to(m.device)
+    z = m.double()[..., None] + _std(var)[..., None] * nodes.to(m.device)
     return (f(z) * weights.to(m.device)).sum(-1)
 
 
@@ -73,7 +79,7 @@ def gate(f: Callable[[Tensor], Tensor], m: Tensor, var: Tensor, *, order: int = 
         tensor(3., dtype=torch.float64)
     """
     nodes, weights = gauss_hermite(order)
-    s = var.double().sqrt()
+    s = _std(var)
     z = m.double()[..., None] + s[..., None] * nodes.to(m.device)
     return (f(z) * (nodes * weights).to(m.device)).sum(-1) / s
 
@@ -116,3 +122,9 @@ def gm_layer_monte_carlo(
     z = z if bias is None else z + bias
     h = torch.einsum("...nk,nko,k->...no", f(z), omega, weight)
     return h.mean(-2), h.std(-2) / math.sqrt(samples)
+
+
+def _std(var: Tensor) -> Tensor:
+    if not (var > 0).all():
+        raise ValueError(f"quadrature: variances must be positive, got {var.min().item()}")
+    return var.double().sqrt()

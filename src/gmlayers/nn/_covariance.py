@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gmlayers._names import look_up
+from gmlayers._names import look_up, whole
 from gmlayers.functional import VARIANCE_FLOOR
 
 Params = Mapping[str, Tensor]
@@ -83,6 +83,7 @@ class LowRank(Covariance):
     coupling: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "rank", whole("LowRank: rank", self.rank))
         if self.rank < 0:
             raise ValueError(f"LowRank: rank must be at least 0, got {self.rank}")
         look_up("base", self.base, {"isotropic": None, "diagonal": None})
@@ -106,9 +107,9 @@ class LowRank(Covariance):
 
     def init(self, p: Params, init_scale: float, generator: torch.Generator | None) -> None:
         unit = 1 / math.sqrt(p["mean"].shape[1])
-        for name in sorted(p):
-            p[name].normal_(0, unit if name in ("mean", "factor") else init_scale, generator=generator)
         p["std"].fill_(unit)
+        for name in sorted(p.keys() - {"std"}):
+            p[name].normal_(0, unit if name in ("mean", "factor") else init_scale, generator=generator)
 
     def moments(self, p: Params, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         m = F.linear(x, p["mean"])

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gmlayers._names import look_up
+from gmlayers._names import look_up, whole
 from gmlayers.functional import Activation, get_activation
 from gmlayers.nn._covariance import Covariance, Regression, Root, get_covariance
 
@@ -56,7 +56,7 @@ class GMLayer(nn.Module):
 
     Raises:
         ValueError: sizes below 1, an unknown name, a wrong feature size, a wrong dtype.
-        TypeError: an input that is not floating point.
+        TypeError: a size that is not a whole number, an input that is not floating point.
 
     Example:
         >>> import torch
@@ -85,24 +85,19 @@ class GMLayer(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        sizes = {"in_features": in_features, "out_features": out_features, "num_components": num_components}
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"GMLayer: {name} must be at least 1, got {size}")
+        self.in_features = _size("in_features", in_features)
+        self.out_features = _size("out_features", out_features)
+        self.num_components = _size("num_components", num_components)
         if init_scale is not None and not 0 <= init_scale < math.inf:
             raise ValueError(f"GMLayer: init_scale must be finite and not negative, got {init_scale}")
-        self.in_features = in_features
-        self.out_features = out_features
-        self.num_components = num_components
         self.covariance = get_covariance(covariance)
         self.activation = get_activation(activation)
-        self.scaling: Scaling = scaling
-        self._scale = look_up("scaling", scaling, {"sqrt": 1 / math.sqrt(num_components), "mean": 1 / num_components})
+        self.scaling: Scaling = look_up("scaling", scaling, {"sqrt": "sqrt", "mean": "mean"})
         self.init_scale = self.covariance.default_init_scale if init_scale is None else init_scale
-        self._family_shapes = self.covariance.shapes(in_features, out_features, num_components)
+        self._family_shapes = self.covariance.shapes(self.in_features, self.out_features, self.num_components)
         for name, shape in self._family_shapes.items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
-        per_component = torch.empty(num_components, device=device, dtype=dtype)
+        per_component = torch.empty(self.num_components, device=device, dtype=dtype)
         self.bias = nn.Parameter(per_component) if bias else None
         self.weight_logits = nn.Parameter(torch.empty_like(per_component)) if learn_weights else None
         self.reset_parameters()
@@ -201,7 +196,7 @@ class GMLayer(nn.Module):
 
         .. math:: \mathrm{Var}\,h(x) = \kappa\,\mathrm{init\_scale}^2\,\|x\|^2/d,
 
-        with κ = 0.609, 1.047, 1.475 at rank 0, 1, 2, and with full coupling 0.333, 0.312, 0.298 more (so 0.942
+        with κ = 0.609, 1.047, 1.476 at rank 0, 1, 2, and with full coupling 0.333, 0.312, 0.299 more (so 0.942
         for ``diagonal``).
 
         The ``regression`` family is drawn as in the paper, with γ = ``init_scale``: entries of ``mean``,
@@ -212,7 +207,12 @@ class GMLayer(nn.Module):
 
         Args:
             generator: source of randomness; torch's global one by default.
+
+        Raises:
+            RuntimeError: if a parameter is parametrized; what is drawn here would be computed away.
         """
+        if nn.utils.parametrize.is_parametrized(self):
+            raise RuntimeError("GMLayer.reset_parameters: remove the parametrizations first, then register them anew")
         self.covariance.init(self._family(), self.init_scale, generator)
         for constant in (self.bias, self.weight_logits):
             if constant is not None:
@@ -240,9 +240,11 @@ class GMLayer(nn.Module):
 
     def component_weight(self) -> Tensor:
         """Return what multiplies each component in the sum, (K,): the scaling times the learned weights."""
+        K = self.num_components
+        scale = K**-0.5 if self.scaling == "sqrt" else 1 / K
         if self.weight_logits is None:
-            return self.mean.new_full((self.num_components,), self._scale)
-        return self._scale * self.num_components * self.weight_logits.softmax(0)
+            return self.mean.new_full((K,), scale)
+        return scale * K * self.weight_logits.softmax(0)
 
     def extra_repr(self) -> str:
         """Return the arguments of the constructor."""
@@ -265,11 +267,19 @@ class GMLayer(nn.Module):
                 f"GMLayer: expected an input of shape (..., {self.in_features}), got {tuple(x.shape)}; "
                 f"flatten images with x.flatten(1)"
             )
-        if x.dtype != self.mean.dtype and not torch.is_autocast_enabled(x.device.type):
+        autocast = torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
+        if x.dtype != self.mean.dtype and not (autocast and torch.float64 not in (x.dtype, self.mean.dtype)):
             raise ValueError(
                 f"GMLayer: expected {self.mean.dtype}, the dtype of the parameters, got {x.dtype}; "
                 f"convert one of them, for instance with layer.to({x.dtype})"
             )
+
+
+def _size(name: str, value: int) -> int:
+    size = whole(f"GMLayer: {name}", value)
+    if size < 1:
+        raise ValueError(f"GMLayer: {name} must be at least 1, got {size}")
+    return size
 
 
 def _upcast(t: Tensor) -> Tensor:

@@ -49,7 +49,13 @@ def parameter_groups(
     for name, value in {"lr": lr, "std_lr": std_lr, "weight_decay": weight_decay}.items():
         if not value >= 0:
             raise ValueError(f"parameter_groups: {name} must not be negative, got {value}")
-    is_std = {id(m.std) for m in model.modules() if isinstance(m, GMLayer)}
+    is_std = {
+        id(parameter)
+        for layer in model.modules()
+        if isinstance(layer, GMLayer)
+        for name, parameter in layer.named_parameters()
+        if name == "std" or name.startswith("parametrizations.std.")
+    }
     trained = [p for p in model.parameters() if p.requires_grad]
     stds = [p for p in trained if id(p) in is_std]
     biases = [p for p in trained if p.ndim < 2 and id(p) not in is_std]

@@ -282,6 +282,10 @@ def test_output_to_a_closed_pipe_is_no_error():
 # --- bad input -----------------------------------------------------------------------------------------------
 
 
+def test_unknown_command(capsys):
+    refused(call(capsys, "trian", "mnist"), "unknown command 'trian'; did you mean 'train'? known: compare, demo")
+
+
 def test_nothing_to_train_on(capsys):
     refused(call(capsys, "train"), "what to train on?")
 

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from gmlayers._names import look_up
+
 DESCRIPTION = """Neural-network layers whose neurons are distributions.
 
 Start with `gmlayers demo`; then `gmlayers train mnist`. Every command has --help.
@@ -55,6 +57,8 @@ def _run(arguments: list[str]) -> None:
         if (error.name or "").startswith("gmlayers"):
             raise
         _fail(f"the commands need {error.name}; install them with: pip install 'gmlayers[experiments]'", 2)
+    if arguments and not arguments[0].startswith("-"):
+        look_up("command", arguments[0], table)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         warnings.simplefilter("always", UserWarning)

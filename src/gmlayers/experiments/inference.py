@@ -23,7 +23,7 @@ from gmlayers.experiments.records import Metrics, read_json, write_whole
 from gmlayers.experiments.training import Task, check_device, examples, judge, outputs, read_model
 
 
-def evaluate(run: Annotated[Path, Positional], *, device: str = "cpu") -> None:
+def evaluate(run: Annotated[Path, Positional, arg(metavar="RUN")], *, device: str = "cpu") -> None:
     """Judge the trained models of a run again, from their checkpoints.
 
     A run made with --validate is judged on its validation rows, every other run on the test rows.
@@ -48,7 +48,7 @@ def evaluate(run: Annotated[Path, Positional], *, device: str = "cpu") -> None:
 
 
 def compare(
-    runs: Annotated[list[Path], Positional],
+    runs: Annotated[list[Path], Positional, arg(metavar="RUN...", help_behavior_hint="")],
     *,
     out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
     figure: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
@@ -122,8 +122,8 @@ def _draw(runs: Sequence[Path], path: Path) -> None:
 
 
 def predict(
-    run: Annotated[Path, Positional],
-    files: Annotated[list[Path], Positional],
+    run: Annotated[Path, Positional, arg(metavar="RUN")],
+    files: Annotated[list[Path], Positional, arg(metavar="FILE...", help_behavior_hint="")],
     *,
     seed: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
     out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,

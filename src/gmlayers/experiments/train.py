@@ -161,12 +161,12 @@ def train(
 
     Every model has a recipe of its own, so that `gmlayers train mnist` is a complete command; any part of it
     can be changed. The test set is judged after every epoch for the record and decides nothing. To choose
-    settings, use --validate: the last training rows are held out (10 000 for MNIST and Fashion-MNIST, else
-    10 %) and judged instead; the test rows play no part.
+    settings, use --validate: the last training rows are held out (10 000 for MNIST and Fashion-MNIST, a tenth
+    elsewhere) and judged instead; the test rows play no part.
 
     The run folder holds config.json, environment.json, summary.json, and for every seed metrics.jsonl and
-    checkpoint.safetensors. A run that was stopped, at any moment, continues with
-    `gmlayers train --resume FOLDER` to the same bits on the same machine.
+    checkpoint.safetensors. A run that was stopped, at any moment, continues with the option --resume to the
+    same bits on the same machine.
 
     For example:
 

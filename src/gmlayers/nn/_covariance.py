@@ -107,9 +107,9 @@ class LowRank(Covariance):
 
     def init(self, p: Params, init_scale: float, generator: torch.Generator | None) -> None:
         unit = 1 / math.sqrt(p["mean"].shape[1])
-        p["std"].fill_(unit)
-        for name in sorted(p.keys() - {"std"}):
+        for name in sorted(p):
             p[name].normal_(0, unit if name in ("mean", "factor") else init_scale, generator=generator)
+        p["std"].fill_(unit)  # drawn like the rest and then set: the recorded runs rest on this order of draws
 
     def moments(self, p: Params, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         m = F.linear(x, p["mean"])

@@ -301,6 +301,7 @@ def test_nothing_to_train_on(capsys):
         (["digits", "--width", "0"], ["width must be at least 1, got 0"]),
         (["digits", "--epochs", "0"], ["epochs must be at least 1, got 0"]),
         (["digits", "--model", "fc", "--rank", "3"], ["rank has no effect on fc"]),
+        (["digits", "--seeds", "1", "99999999999999999999"], ["a seed must lie in", "99999999999999999999"]),
         (["digits", "--seeds", "1", "1"], ["--seeds must be different numbers, got 1, 1"]),
         (["digits", "--device", "tpu"], ["device"]),
         (["digits", "--threads", "0"], ["--threads must be at least 1, got 0"]),

@@ -69,14 +69,14 @@ def compare(
     for folder in runs:
         config = run_folder.open_run(folder)
         summary = read_json(folder / "summary.json")["trials"]
-        metric = f"{'validation' if config.validate else 'test'}_{config.task.metric}"
-        values = [trial[metric] for trial in summary]
+        values = [trial[config.metric] for trial in summary]
         name, size = folder.resolve().name, summary[0]["parameters"]
         seconds = statistics.fmean(trial["seconds"] for trial in summary)
-        row = [name, config.model, f"{size:,}", str(len(values)), metric.replace("_", " ")]
+        row = [name, config.model, f"{size:,}", str(len(values)), config.metric.replace("_", " ")]
         row += [display.shown(values, percent=config.task.classes is not None), f"{seconds:.1f}"]
         lines.append((statistics.fmean(values), row))
-        trials += [[name, config.model, size, t["seed"], metric, t[metric], t["seconds"]] for t in summary]
+        for trial, value in zip(summary, values):
+            trials.append([name, config.model, size, trial["seed"], config.metric, value, trial["seconds"]])
     header = ["run", "model", "parameters", "seeds", "judged by", "mean ± std", "seconds"]
     rows = [row for _, row in sorted(lines)]
     display.print_table(f"{len(rows)} runs, the best first; seconds are per seed", header, rows, left=2)
@@ -103,10 +103,9 @@ def _draw(runs: Sequence[Path], path: Path) -> None:
     metrics = set()
     for folder in runs:
         config = run_folder.open_run(folder)
-        metric = f"{'validation' if config.validate else 'test'}_{config.task.metric}"
-        metrics.add(metric)
+        metrics.add(config.metric)
         records = [Metrics(run_folder.seed_folder(folder, seed) / "metrics.jsonl").rows() for seed in config.seeds]
-        values[folder.resolve().name] = np.array([[row[metric] for row in rows] for rows in records])
+        values[folder.resolve().name] = np.array([[row[config.metric] for row in rows] for rows in records])
     if len(metrics) > 1:
         raise ValueError(f"--figure needs runs that are judged alike, got {', '.join(sorted(metrics))}")
     (metric,) = metrics

@@ -37,6 +37,11 @@ class Run:
     device: str
     threads: int
 
+    @property
+    def metric(self) -> str:
+        """Key of what the run is judged by in its records, such as ``test_error``."""
+        return f"{'validation' if self.validate else 'test'}_{self.task.metric}"
+
     def trial(self, seed: int) -> Trial:
         """Return the trial of one seed."""
         return Trial(self.model, self.shape, self.recipe, seed, self.validate, self.device)

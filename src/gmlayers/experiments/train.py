@@ -92,7 +92,8 @@ def new_run(
         device=device,
         threads=torch.get_num_threads() if threads is None else threads,
     )
-    Trainer(run.trial(seeds[0]), data)  # a model that cannot be built is refused before the folder is made
+    trials = [run.trial(seed) for seed in seeds]  # what cannot be trained is refused before the folder is made
+    Trainer(trials[0], data)
     return run, data
 
 
@@ -129,15 +130,14 @@ def _alone(folder: Path) -> AbstractContextManager[BaseFileLock]:
 
 def report(run: Run, folder: Path, summaries: list[dict[str, Any]]) -> None:
     """Print the outcome as a table."""
-    metric = next(name for name in summaries[0] if name.endswith(("_error", "_rmse")))
-    percent = metric.endswith("error")
-    values = [s[metric] for s in summaries]
+    percent = run.task.classes is not None
+    values = [s[run.metric] for s in summaries]
     seconds = [s["seconds"] for s in summaries]
-    rows = [[str(s["seed"]), display.shown([s[metric]], percent=percent), f"{s['seconds']:.1f}"] for s in summaries]
+    rows = [[str(s["seed"]), display.shown([s[run.metric]], percent=percent), f"{s['seconds']:.1f}"] for s in summaries]
     if len(values) > 1:
         rows.append(["mean ± std", display.shown(values, percent=percent), display.shown(seconds, percent=False)])
     title = f"{run.model} on {run.source}: {summaries[0]['parameters']:,} parameters, {run.recipe.epochs} epochs"
-    display.print_table(title, ["seed", metric.replace("_", " "), "seconds"], rows)
+    display.print_table(title, ["seed", run.metric.replace("_", " "), "seconds"], rows)
     display.output().print(f"Everything stands in {folder}. Next: gmlayers evaluate {folder}", soft_wrap=True)
 
 
@@ -207,8 +207,6 @@ def train(
         raise ValueError("what to train on? give a data set such as mnist, a path, or --resume FOLDER")
     else:
         folder = Path("runs") / f"{Path(source).stem}-{model}" if out is None else out
-        if threads is not None:
-            torch.set_num_threads(threads)
         run, data = new_run(
             source,
             model=model,

@@ -1,0 +1,28 @@
+"""Print the table of docs/results/mnist.md from the curves that stand beside it.
+
+usage: python benchmarks/mnist_table.py
+"""
+
+from pathlib import Path
+
+import pandas as pd
+from scipy import stats
+
+CURVES = Path(__file__).parents[1] / "docs" / "results" / "mnist" / "curves.csv"
+
+
+def main() -> None:
+    """Print mean and standard deviation over seeds, and the Welch test of the default layer against fc."""
+    curves = pd.read_csv(CURVES)
+    curves["error"] = 100 * curves["test_error"]
+    for model, epoch in (("low_rank", 30), ("diagonal", 30), ("fc", 30), ("paper", 20), ("paper", 200)):
+        error = curves[(curves["model"] == model) & (curves["epoch"] == epoch)]["error"]
+        print(f"{model:9} epoch {epoch:3}  {error.mean():.2f} ± {error.std():.2f} %  {len(error)} seeds")  # noqa: T201
+    last = curves[curves["epoch"] == 30]
+    ours, theirs = (last[last["model"] == model].sort_values("seed")["error"] for model in ("low_rank", "fc"))
+    print(f"low_rank, seeds 0-4: {ours.iloc[:5].mean():.2f}, seeds 5-9: {ours.iloc[5:].mean():.2f} %")  # noqa: T201
+    print(f"Welch test, low_rank against fc: p = {stats.ttest_ind(ours, theirs, equal_var=False).pvalue:.2f}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

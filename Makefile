@@ -10,7 +10,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+BENCH_THREADS ?= 2
+
+.PHONY: help demo test bench lint format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +22,9 @@ demo: $(VENV)/.run  ## train GM layers and the nets they replace on digits: a ta
 
 test: $(VENV)/.dev lint  ## everything that CI runs
 	$(BIN)/pytest -n $(JOBS)
+
+bench: $(VENV)/.dev  ## time the layer against its floor and what it replaces (BENCH_THREADS=2)
+	OMP_NUM_THREADS=$(BENCH_THREADS) $(BIN)/python benchmarks/speed.py --threads $(BENCH_THREADS)
 
 lint: $(VENV)/.dev  ## ruff and pyright
 	$(BIN)/ruff check .

@@ -4,6 +4,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; tests
 
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before triton is imported: its kernels run on CPU tensors
 from hypothesis import settings
 
 settings.register_profile("gmlayers", deadline=None, derandomize=True)  # the same examples on every machine

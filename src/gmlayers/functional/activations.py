@@ -33,6 +33,10 @@ class Activation:
         gate: ``(m, var) -> E f'(z)``, likewise. For a function with jumps the derivative is the
             distributional one, as in Stein's identity :math:`\mathbb E f' = \mathbb E[(z-m) f]/v`.
         name: how it shows in ``repr``.
+        higher: ``(m, var) -> (E f''(z), E f'''(z))``, or None. By the heat equation these are all that gradients
+            need, :math:`\partial_m \mathbb E f = \mathbb E f'` and
+            :math:`\partial_v \mathbb E f = \tfrac12 \mathbb E f''`; without them autograd differentiates ``mean`` and
+            ``gate``.
 
     Example:
         A parabola that is off to one side:
@@ -52,6 +56,7 @@ class Activation:
     mean: Callable[[Tensor, Tensor], Tensor]
     gate: Callable[[Tensor, Tensor], Tensor]
     name: str = "custom"
+    higher: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
 
     def __repr__(self) -> str:
         return self.name
@@ -66,6 +71,12 @@ def _relu_mean(m: Tensor, var: Tensor) -> Tensor:
 def _relu_gate(m: Tensor, var: Tensor) -> Tensor:
     """E 1{z > 0} = Φ(t)."""
     return cdf(m * var.rsqrt())
+
+
+def _relu_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """E δ(z) = φ(t)/s and E δ'(z) = -t φ(t)/v."""
+    density = _step_gate(m, var)
+    return density, -density * m / var
 
 
 LEAK = 0.01
@@ -86,6 +97,12 @@ def _leaky_relu_gate(m: Tensor, var: Tensor) -> Tensor:
     return LEAK + (1 - LEAK) * _relu_gate(m, var)
 
 
+def _leaky_relu_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """(1 - a) times those of relu."""
+    second, third = _relu_higher(m, var)
+    return (1 - LEAK) * second, (1 - LEAK) * third
+
+
 def _abs_mean(m: Tensor, var: Tensor) -> Tensor:
     """E |z| = m erf(t/√2) + 2 s φ(t): two non-negative terms, nothing cancels."""
     s = var.sqrt()
@@ -98,6 +115,12 @@ def _abs_gate(m: Tensor, var: Tensor) -> Tensor:
     return torch.erf(m * var.rsqrt() / math.sqrt(2))
 
 
+def _abs_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """Twice those of relu."""
+    second, third = _relu_higher(m, var)
+    return 2 * second, 2 * third
+
+
 def _step(z: Tensor) -> Tensor:
     return (z > 0).to(z.dtype)
 
@@ -106,6 +129,12 @@ def _step_gate(m: Tensor, var: Tensor) -> Tensor:
     """E δ(z) = φ(t)/s, the density of z at 0."""
     r = var.rsqrt()
     return pdf(m * r) * r
+
+
+def _step_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """E δ'(z) = -t φ(t)/v and E δ''(z) = (t² - 1) φ(t)/s³."""
+    density, slope = _relu_higher(m, var)
+    return slope, density * (m * m / var - 1) / var
 
 
 def _erf_mean(m: Tensor, var: Tensor) -> Tensor:
@@ -117,6 +146,13 @@ def _erf_gate(m: Tensor, var: Tensor) -> Tensor:
     """E erf'(z) = 2/√π · exp(-m²/(1 + 2v))/√(1 + 2v)."""
     r = (1 + 2 * var).rsqrt()
     return (2 / math.sqrt(math.pi)) * r * torch.exp(-((m * r) ** 2))
+
+
+def _erf_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """With c² = ½ + v, E erf' = 2 N(m; 0, c²); its derivatives in m are -m/c² and m²/c⁴ - 1/c² times it."""
+    c2 = 0.5 + var
+    gate = _erf_gate(m, var)
+    return -m / c2 * gate, (m * m / c2 - 1) / c2 * gate
 
 
 def _gelu_mean(m: Tensor, var: Tensor) -> Tensor:
@@ -136,9 +172,23 @@ def _gelu_gate(m: Tensor, var: Tensor) -> Tensor:
     return cdf(tau) + tau * pdf(tau) / c2
 
 
+def _gelu_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """The derivatives in m of the gate Φ(τ) + τφ(τ)/c²."""
+    c2 = 1 + var
+    r = c2.rsqrt()
+    tau = m * r
+    t2, density = tau * tau, pdf(tau) * r
+    return density * (1 + (1 - t2) / c2), density * r * tau * ((t2 - 3) / c2 - 1)
+
+
 def _sin_mean(m: Tensor, var: Tensor) -> Tensor:
     """E sin z = e^{-v/2} sin m."""
     return torch.exp(-0.5 * var) * torch.sin(m)
+
+
+def _sin_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """-E sin z and -E cos z."""
+    return -_sin_mean(m, var), -_cos_mean(m, var)
 
 
 def _cos_mean(m: Tensor, var: Tensor) -> Tensor:
@@ -151,6 +201,11 @@ def _cos_gate(m: Tensor, var: Tensor) -> Tensor:
     return -_sin_mean(m, var)
 
 
+def _cos_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """-E cos z and E sin z."""
+    return -_cos_mean(m, var), _sin_mean(m, var)
+
+
 def _square_mean(m: Tensor, var: Tensor) -> Tensor:
     """E z² = m² + v."""
     return m * m + var
@@ -159,6 +214,11 @@ def _square_mean(m: Tensor, var: Tensor) -> Tensor:
 def _square_gate(m: Tensor, var: Tensor) -> Tensor:  # noqa: ARG001  (the gate does not depend on the variance)
     """E 2z = 2m."""
     return 2 * m
+
+
+def _square_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    """2 and 0."""
+    return torch.full_like(m, 2), torch.zeros_like(m)
 
 
 def _relu_squared(z: Tensor) -> Tensor:
@@ -176,6 +236,11 @@ def _relu_squared_gate(m: Tensor, var: Tensor) -> Tensor:
     return 2 * _relu_mean(m, var)
 
 
+def _relu_squared_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """2 Φ(t) and 2 φ(t)/s."""
+    return 2 * _relu_gate(m, var), 2 * _step_gate(m, var)
+
+
 def _gaussian(z: Tensor) -> Tensor:
     return torch.exp(-0.5 * z * z)
 
@@ -189,6 +254,13 @@ def _gaussian_mean(m: Tensor, var: Tensor) -> Tensor:
 def _gaussian_gate(m: Tensor, var: Tensor) -> Tensor:
     """E f' = -m/(1 + v) · E f, the derivative of E f in m."""
     return -m / (1 + var) * _gaussian_mean(m, var)
+
+
+def _gaussian_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """With c² = 1 + v, m²/c⁴ - 1/c² and 3m/c⁴ - m³/c⁶ times E f."""
+    c2 = 1 + var
+    mean, t2 = _gaussian_mean(m, var), m * m / c2
+    return (t2 - 1) / c2 * mean, (3 - t2) * m / c2**2 * mean
 
 
 def _identity(z: Tensor) -> Tensor:
@@ -205,21 +277,26 @@ def _identity_gate(m: Tensor, var: Tensor) -> Tensor:  # noqa: ARG001
     return torch.ones_like(m)
 
 
+def _identity_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    """0 and 0."""
+    return torch.zeros_like(m), torch.zeros_like(m)
+
+
 ACTIVATIONS: dict[str, Activation] = {
     a.name: a
     for a in (
-        Activation(torch.relu, _relu_mean, _relu_gate, "relu"),
-        Activation(_leaky_relu, _leaky_relu_mean, _leaky_relu_gate, "leaky_relu"),
-        Activation(torch.abs, _abs_mean, _abs_gate, "abs"),
-        Activation(_step, _relu_gate, _step_gate, "step"),
-        Activation(torch.erf, _erf_mean, _erf_gate, "erf"),
-        Activation(torch.nn.functional.gelu, _gelu_mean, _gelu_gate, "gelu"),
-        Activation(torch.sin, _sin_mean, _cos_mean, "sin"),
-        Activation(torch.cos, _cos_mean, _cos_gate, "cos"),
-        Activation(torch.square, _square_mean, _square_gate, "square"),
-        Activation(_relu_squared, _relu_squared_mean, _relu_squared_gate, "relu_squared"),
-        Activation(_gaussian, _gaussian_mean, _gaussian_gate, "gaussian"),
-        Activation(_identity, _identity_mean, _identity_gate, "identity"),
+        Activation(torch.relu, _relu_mean, _relu_gate, "relu", _relu_higher),
+        Activation(_leaky_relu, _leaky_relu_mean, _leaky_relu_gate, "leaky_relu", _leaky_relu_higher),
+        Activation(torch.abs, _abs_mean, _abs_gate, "abs", _abs_higher),
+        Activation(_step, _relu_gate, _step_gate, "step", _step_higher),
+        Activation(torch.erf, _erf_mean, _erf_gate, "erf", _erf_higher),
+        Activation(torch.nn.functional.gelu, _gelu_mean, _gelu_gate, "gelu", _gelu_higher),
+        Activation(torch.sin, _sin_mean, _cos_mean, "sin", _sin_higher),
+        Activation(torch.cos, _cos_mean, _cos_gate, "cos", _cos_higher),
+        Activation(torch.square, _square_mean, _square_gate, "square", _square_higher),
+        Activation(_relu_squared, _relu_squared_mean, _relu_squared_gate, "relu_squared", _relu_squared_higher),
+        Activation(_gaussian, _gaussian_mean, _gaussian_gate, "gaussian", _gaussian_higher),
+        Activation(_identity, _identity_mean, _identity_gate, "identity", _identity_higher),
     )
 }
 """The table, by name."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gmlayers import ops
 from gmlayers._names import look_up, whole
 from gmlayers.functional import VARIANCE_FLOOR
 
@@ -56,9 +57,17 @@ class Covariance(ABC):
     def moments(self, p: Params, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean and variance of z, (..., K) each, and what the readout needs of Aᵀx."""
 
+    @property
+    def gates_reading(self) -> bool:
+        """Whether the gate only ever meets the reading, so that the readout is given their product."""
+        return False
+
     @abstractmethod
     def readout(self, p: Params, level: Tensor, gate: Tensor, x: Tensor, reading: Tensor) -> Tensor:
-        """Return Σ_k level_k · E ω_k + gate_k · B_k A_kᵀ x, (..., out)."""
+        """Return Σ_k level_k · E ω_k + gate_k · B_k A_kᵀ x, (..., out).
+
+        The gate is (..., K), or with :attr:`gates_reading` the gate times the reading, (..., K, r).
+        """
 
     @abstractmethod
     def root(self, p: Params) -> Root:
@@ -113,18 +122,27 @@ class LowRank(Covariance):
 
     def moments(self, p: Params, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         m = F.linear(x, p["mean"])
-        var = F.linear(x.square(), p["std"].square()) if self.base == "diagonal" else _isotropic(x, p["std"])
+        square = x.square() if self.base == "diagonal" else x.square().sum(-1, keepdim=True)
+        floor = m.new_full((len(p["mean"]),), VARIANCE_FLOOR)
+        var = F.linear(square, self._std(p).square(), floor)
         if not self.rank:
-            return m, var + VARIANCE_FLOOR, x
+            return m, var, x
         reading = F.linear(x, p["factor"].flatten(0, 1)).unflatten(-1, p["factor"].shape[:2])
-        return m, var + reading.square().sum(-1) + VARIANCE_FLOOR, reading
+        if self.rank == 1:
+            return m, torch.addcmul(var, reading[..., 0], reading[..., 0]), reading
+        return m, var + reading.square().sum(-1), reading
+
+    @property
+    def gates_reading(self) -> bool:
+        return self.rank > 0 and not self.coupling
 
     def readout(self, p: Params, level: Tensor, gate: Tensor, x: Tensor, reading: Tensor) -> Tensor:
         y = level @ p["output_mean"]
         if self.rank:
-            y = y + (gate[..., None] * reading).flatten(-2) @ p["output_factor"].flatten(0, 1)
+            gated = gate if self.gates_reading else gate[..., None] * reading
+            y = y + gated.flatten(-2) @ p["output_factor"].flatten(0, 1)
         if self.coupling:
-            y = y + _coupled(p["coupling"] * self._std(p)[:, None, :], gate, x)
+            y = y + ops.mix(gate, p["coupling"], x, scale=self._std(p).expand_as(p["mean"]))
         return y
 
     def root(self, p: Params) -> Root:
@@ -187,8 +205,9 @@ class Regression(Covariance):
     def moments(self, p: Params, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return Diagonal().moments(p, x)
 
-    def readout(self, p: Params, level: Tensor, gate: Tensor, x: Tensor, reading: Tensor) -> Tensor:
-        return Diagonal().readout(self.joint(p), level, gate, x, reading)
+    def readout(self, p: Params, level: Tensor, gate: Tensor, x: Tensor, reading: Tensor) -> Tensor:  # noqa: ARG002
+        output_mean = torch.einsum("koi,ki->ko", p["slope"], p["mean"]) + p["intercept"]
+        return level @ output_mean + ops.mix(gate, p["slope"], x, scale=p["std"].square())
 
     def root(self, p: Params) -> Root:
         return Diagonal().root(self.joint(p))
@@ -214,13 +233,3 @@ FAMILIES: dict[str, Covariance] = {
 def get_covariance(covariance: str | Covariance) -> Covariance:
     """Return the family of that name; a descriptor is returned as it is."""
     return covariance if isinstance(covariance, Covariance) else look_up("covariance", covariance, FAMILIES)
-
-
-def _isotropic(x: Tensor, std: Tensor) -> Tensor:
-    """Return std² ‖x‖², (..., K)."""
-    return x.square().sum(-1, keepdim=True) * std.square()
-
-
-def _coupled(weight: Tensor, gate: Tensor, x: Tensor) -> Tensor:
-    """Return Σ_k gate_k W_k x for W of shape (K, out, in)."""
-    return torch.einsum("...ko,...k->...o", F.linear(x, weight.flatten(0, 1)).unflatten(-1, weight.shape[:2]), gate)

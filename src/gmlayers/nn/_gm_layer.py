@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from gmlayers import ops
 from gmlayers._names import look_up, whole
 from gmlayers.functional import Activation, get_activation
 from gmlayers.nn._covariance import Covariance, Regression, Root, get_covariance
@@ -225,9 +226,12 @@ class GMLayer(nn.Module):
         with _autocast_off(x.device.type):
             m, var, reading = self.covariance.moments({n: _upcast(v) for n, v in p.items()}, _upcast(x))
             m = m if self.bias is None else m + self.bias
-            weight = self.component_weight()
-            level, gate = weight * self.activation.mean(m, var), weight * self.activation.gate(m, var)
-        return self.covariance.readout(p, level.to(x.dtype), gate.to(x.dtype), x, reading.to(x.dtype))
+            gated = reading if self.covariance.gates_reading else None
+            level, gate = ops.gate(m, var, self.activation, reading=gated)
+            if self.weight_logits is not None:
+                weight = self.component_weight() / self._scale
+                level, gate = weight * level, (weight if gated is None else weight[:, None]) * gate
+        return self._scale * self.covariance.readout(p, level.to(x.dtype), gate.to(x.dtype), x, reading.to(x.dtype))
 
     def root(self) -> Root:
         r"""Return the law of the neurons as dense matrices (mean, root, output_mean, output_root).
@@ -240,11 +244,13 @@ class GMLayer(nn.Module):
 
     def component_weight(self) -> Tensor:
         """Return what multiplies each component in the sum, (K,): the scaling times the learned weights."""
-        K = self.num_components
-        scale = K**-0.5 if self.scaling == "sqrt" else 1 / K
         if self.weight_logits is None:
-            return self.mean.new_full((K,), scale)
-        return scale * K * self.weight_logits.softmax(0)
+            return self.mean.new_full((self.num_components,), self._scale)
+        return self._scale * self.num_components * self.weight_logits.softmax(0)
+
+    @property
+    def _scale(self) -> float:
+        return self.num_components**-0.5 if self.scaling == "sqrt" else 1 / self.num_components
 
     def extra_repr(self) -> str:
         """Return the arguments of the constructor."""
@@ -267,8 +273,9 @@ class GMLayer(nn.Module):
                 f"GMLayer: expected an input of shape (..., {self.in_features}), got {tuple(x.shape)}; "
                 f"flatten images with x.flatten(1)"
             )
-        autocast = torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
-        if x.dtype != self.mean.dtype and not (autocast and torch.float64 not in (x.dtype, self.mean.dtype)):
+        if x.dtype == self.mean.dtype:
+            return
+        if not (_autocast_on(x.device.type) and torch.float64 not in (x.dtype, self.mean.dtype)):
             raise ValueError(
                 f"GMLayer: expected {self.mean.dtype}, the dtype of the parameters, got {x.dtype}; "
                 f"convert one of them, for instance with layer.to({x.dtype})"
@@ -284,10 +291,13 @@ def _size(name: str, value: int) -> int:
 
 def _upcast(t: Tensor) -> Tensor:
     """Return half precision as float32, everything else as it is."""
-    return t.to(torch.promote_types(t.dtype, torch.float32))
+    return t.float() if t.dtype in (torch.float16, torch.bfloat16) else t
 
 
 def _autocast_off(device_type: str) -> AbstractContextManager[object]:
     """Hold the moments and expectations in full precision: in bfloat16 m/s is ruined, in float16 s² overflows."""
-    available = torch.amp.is_autocast_available(device_type)
-    return torch.autocast(device_type, enabled=False) if available else nullcontext()
+    return torch.autocast(device_type, enabled=False) if _autocast_on(device_type) else nullcontext()
+
+
+def _autocast_on(device_type: str) -> bool:
+    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)

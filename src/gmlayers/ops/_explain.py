@@ -1,0 +1,49 @@
+"""Why an operation runs the way it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from gmlayers._names import look_up
+from gmlayers.functional import Activation
+from gmlayers.ops.gate._op import GATE
+from gmlayers.ops.gate._op import Arguments as GateArguments
+from gmlayers.ops.mix._op import MIX
+from gmlayers.ops.mix._op import Arguments as MixArguments
+
+
+def _gate(m: Tensor, var: Tensor, activation: str | Activation = "relu", reading: Tensor | None = None) -> str:
+    return GATE.explain(GateArguments.of(m, var, activation, reading))
+
+
+def _mix(weights: Tensor, weight: Tensor, x: Tensor, scale: Tensor | None = None) -> str:
+    return MIX.explain(MixArguments.of(weights, weight, x, scale))
+
+
+_OPERATIONS: Mapping[str, Callable[..., str]] = {"gate": _gate, "mix": _mix}
+
+
+def explain(operation: str, *arguments: Tensor | str | Activation | None) -> str:
+    """Return which implementation of an operation would run on such arguments, and why not the others.
+
+    Args:
+        operation: ``"gate"`` or ``"mix"``.
+        arguments: as the operation takes them, in order: m, var, activation, reading; or gate, weight, x, scale.
+
+    Returns:
+        A line per implementation: its counted cost (see :func:`gmlayers.ops._dispatch.cost`), or why it refuses.
+
+    Example:
+        >>> import torch
+        >>> gate, weight, x = torch.rand(64, 20), torch.rand(20, 10, 784), torch.rand(64, 784)
+        >>> print(explain("mix", gate, weight, x))  # doctest: +ELLIPSIS
+        mix of gate (64, 20), weight (20, 10, 784), x (64, 784) without a gradient, cpu
+          one_gemm    ...  <- chosen
+          blocked     no: one block holds all components: it would be one_gemm
+          gated_input ...
+          reference   ...
+          triton      ...
+    """
+    return look_up("operation", operation, _OPERATIONS)(*arguments)

@@ -1,0 +1,136 @@
+"""One way to put a hand-written forward and backward into autograd without losing any derivative.
+
+A fast path supplies the value and the first backward. Everything else (derivatives of derivatives, forward mode,
+``vmap``, all of ``torch.func``) is taken from the plain reference, which is made of torch's own operations. So no
+order of derivative can be wrong because a kernel forgot about it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
+
+Tensors = tuple[Tensor | None, ...]
+
+
+class Call(Protocol):
+    """One call of one implementation. Values are tuples, also where there is one."""
+
+    outputs: int
+    """Number of values."""
+
+    @property
+    def reference(self) -> Callable[..., tuple[Tensor, ...]]:
+        """The values in plain differentiable operations."""
+        ...
+
+    @property
+    def forward(self) -> Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
+        """The values, and what the backward should find again."""
+        ...
+
+    def backward(
+        self, tensors: Tensors, kept: tuple[Tensor, ...], grads: tuple[Tensor, ...], needs: tuple[bool, ...]
+    ) -> Tensors:
+        """Return the gradients of those tensors that need one, given the gradients of the values."""
+        ...
+
+
+def run(call: Call, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+    """Return the values of a call; it enters autograd only where that may be needed."""
+    if torch.is_grad_enabled() or any(t is not None and _transformed(t) for t in tensors):
+        return _Fused.apply(call, *tensors)[0 : call.outputs]
+    return call.forward(*tensors)[0]
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(call: Call, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+        values, kept = call.forward(*tensors)
+        # autograd wants a new tensor even where the value is an input, as E z = m is
+        fresh = tuple(v.clone() if any(v is t for t in tensors) else v for v in values)
+        return *fresh, *kept
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401
+        ctx.call, *tensors = inputs
+        kept = output[ctx.call.outputs :]
+        ctx.count, ctx.kept = len(tensors), len(kept)
+        ctx.save_for_backward(*tensors, *kept)
+        ctx.save_for_forward(*tensors)
+        ctx.mark_non_differentiable(*kept)
+        ctx.set_materialize_grads(False)  # zeros of the size of what is kept would be made for nothing
+        ctx.values = [(value.shape, value.dtype, value.device) for value in output[: ctx.call.outputs]]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:  # noqa: ANN401
+        tensors, kept, needs = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :], ctx.needs_input_grad[1:]
+        given = tuple(
+            torch.zeros(shape, dtype=dtype, device=device) if grad is None else grad
+            for grad, (shape, dtype, device) in zip(grads, ctx.values)
+        )
+        if torch.is_grad_enabled():  # someone will differentiate this gradient
+            return None, *_pull_back(ctx.call.reference, tensors, given, needs)
+        return None, *ctx.call.backward(tensors, kept, given, needs)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Any:  # noqa: ANN401
+        # The pull-back is linear in what it pulls; its own pull-back is the push-forward. (Forward mode does not nest
+        # in plain autograd, so torch.func.jvp is no option here.)
+        tensors, tangents = ctx.saved_tensors[: ctx.count], tangents[1:]
+        needs = [tangent is not None for tangent in tangents]
+        zeros = tuple(torch.zeros(shape, dtype=dtype, device=device) for shape, dtype, device in ctx.values)
+
+        def pulled(*grads: Tensor) -> tuple[Tensor, ...]:
+            return tuple(g for g in _pull_back(ctx.call.reference, tensors, grads, needs) if g is not None)
+
+        pushed = torch.func.vjp(pulled, *zeros)[1](tuple(t for t in tangents if t is not None))
+        return *pushed, *(None for _ in range(ctx.kept))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:  # noqa: ANN401
+        call, *tensors = inputs
+        given = [i for i, tensor in enumerate(tensors) if tensor is not None]
+
+        def reference(*present: Tensor) -> tuple[Tensor, ...]:
+            return call.reference(*_fill(len(tensors), given, present))
+
+        dims = tuple(in_dims[1 + i] for i in given)
+        values = torch.vmap(reference, dims, randomness=info.randomness)(*(tensors[i] for i in given))
+        return values, (0,) * len(values)
+
+
+# `apply` binds its arguments to the signature, and without this works the signature out anew at every call (35 µs)
+_Fused.forward.__signature__ = inspect.signature(_Fused.forward)  # type: ignore[attr-defined]
+
+
+def _pull_back(
+    reference: Callable[..., tuple[Tensor, ...]], tensors: Tensors, grads: tuple[Tensor, ...], needs: Sequence[bool]
+) -> Tensors:
+    """Return the gradients of the reference, themselves differentiable."""
+    wanted = [i for i, (tensor, need) in enumerate(zip(tensors, needs)) if need and tensor is not None]
+
+    def of_wanted(*values: Tensor) -> tuple[Tensor, ...]:
+        full = list(tensors)
+        for i, value in zip(wanted, values):
+            full[i] = value
+        return reference(*full)
+
+    pull = torch.func.vjp(of_wanted, *(tensors[i] for i in wanted))[1]
+    return _fill(len(tensors), wanted, pull(grads))
+
+
+def _fill(length: int, places: Sequence[int], values: Sequence[Tensor]) -> Tensors:
+    """Return ``length`` entries: the values at their places, None elsewhere."""
+    at = dict(zip(places, values))
+    return tuple(at.get(i) for i in range(length))
+
+
+def _transformed(tensor: Tensor) -> bool:
+    """Return whether a tensor belongs to a transform of ``torch.func``, which works without grad mode too."""
+    return is_functorch_wrapped_tensor(tensor)

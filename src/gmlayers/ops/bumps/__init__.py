@@ -1,0 +1,1 @@
+"""The exponents of a Gaussian mixture module; so far its kernels only."""

@@ -1,0 +1,119 @@
+r"""Hand-written gradients, from the heat equation.
+
+With :math:`e_j(m, v) = \mathbb E f^{(j)}(z)`, :math:`z \sim N(m, v)`,
+
+.. math:: \partial_m e_j = e_{j+1}, \qquad \partial_v e_j = \tfrac12 e_{j+2},
+
+so the gradients of :math:`(e_0, e_1)` need :math:`e_1, e_2, e_3` and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gmlayers.functional import Activation
+from gmlayers.ops._fused import Tensors
+from gmlayers.ops._mills import MILLS_COEFFICIENTS, MILLS_SHIFT
+from gmlayers.ops.gate import reference
+
+CHUNK = 2**16
+"""Elements per block: few enough for the cache, enough for torch to use two threads."""
+
+_COEFFICIENTS = tuple(torch.tensor(c) for c in MILLS_COEFFICIENTS)
+"""As tensors, which ``addcmul`` takes: half as many operations as with numbers."""
+
+
+class Closed:
+    """Any activation that has :attr:`~gmlayers.functional.Activation.higher`."""
+
+    outputs = 2
+
+    def __init__(self, activation: Activation) -> None:
+        self.activation = activation
+
+    def reference(self, m: Tensor, var: Tensor, reading: Tensor | None) -> tuple[Tensor, Tensor]:
+        return reference.gate(self.activation, m, var, reading)
+
+    def forward(
+        self, m: Tensor, var: Tensor, reading: Tensor | None
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, ...]]:
+        level, slope = self.activation.mean(m, var), self.activation.gate(m, var)
+        if reading is None:
+            return (level, slope), (slope.view_as(slope),)
+        return (level, slope[..., None] * reading), (slope,)
+
+    def backward(
+        self, tensors: Tensors, kept: tuple[Tensor, ...], grads: tuple[Tensor, ...], needs: tuple[bool, ...]
+    ) -> Tensors:
+        m, var, reading = tensors
+        assert m is not None and var is not None and self.activation.higher is not None  # noqa: PT018
+        (slope,), (grad_level, grad_gated) = kept, grads
+        second, third = self.activation.higher(m, var)
+        grad_slope = _onto_slope(grad_gated, reading)
+        grad_m = (grad_level * slope).addcmul_(grad_slope, second) if needs[0] else None
+        grad_var = third.mul_(grad_slope).addcmul_(grad_level, second).mul_(0.5) if needs[1] else None
+        grad_reading = grad_gated * slope[..., None] if needs[2] else None
+        return grad_m, grad_var, grad_reading
+
+
+class Relu(Closed):
+    r"""ReLU in float32: tail-safe without ``erfcx``, in blocks that stay in the cache.
+
+    With u = \|t\| and the Mills ratio :math:`M(u) = \Phi(-u)/\varphi(u)` of :mod:`gmlayers.ops._mills`, one exponential
+    gives everything: :math:`\Phi(-u) = \varphi M`, :math:`\rho(-u) = \varphi (1 - uM)`. The density
+    :math:`e_2 = \varphi(t)/s` is kept for the backward, with :math:`e_3 = -e_2\, m/v`.
+    """
+
+    def forward(
+        self, m: Tensor, var: Tensor, reading: Tensor | None
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, ...]]:
+        level, slope, density = torch.empty_like(m), torch.empty_like(m), torch.empty_like(m)
+        flat = [tensor.view(-1) for tensor in (m.contiguous(), var.contiguous(), level, slope, density)]
+        for parts in zip(*(tensor.split(CHUNK) for tensor in flat)):
+            _relu(*parts)
+        if reading is None:
+            return (level, slope), (slope.view_as(slope), density)
+        return (level, slope.unsqueeze(-1) * reading), (slope, density)
+
+    def backward(
+        self, tensors: Tensors, kept: tuple[Tensor, ...], grads: tuple[Tensor, ...], needs: tuple[bool, ...]
+    ) -> Tensors:
+        m, var, reading = tensors
+        assert m is not None and var is not None  # noqa: PT018
+        (slope, density), (grad_level, grad_gated) = kept, grads
+        grad_slope = _onto_slope(grad_gated, reading)
+        grad_m = (grad_level * slope).addcmul_(grad_slope, density) if needs[0] else None
+        grad_var = None
+        if needs[1]:
+            grad_var = torch.div(m, var).mul_(grad_slope)
+            torch.sub(grad_level, grad_var, out=grad_var).mul_(density).mul_(0.5)
+        grad_reading = grad_gated * slope.unsqueeze(-1) if needs[2] else None
+        return grad_m, grad_var, grad_reading
+
+
+def _relu(m: Tensor, var: Tensor, level: Tensor, slope: Tensor, density: Tensor) -> None:
+    """Fill level s ρ(t), slope Φ(t) and density φ(t)/s."""
+    inverse = var.rsqrt()
+    t = m * inverse
+    phi = torch.mul(t, t, out=density).mul_(-0.5).exp_().mul_(1 / math.sqrt(2 * math.pi))
+    u = torch.abs(t)
+    y = torch.mul(u, 1 / MILLS_SHIFT).add_(1.0).reciprocal_()
+    mills = torch.full_like(y, MILLS_COEFFICIENTS[-1])
+    for coefficient in _COEFFICIENTS[-2::-1]:
+        torch.addcmul(coefficient, mills, y, out=mills)
+    below = mills.mul_(y).mul_(phi)  # Φ(-u)
+    tail = torch.sub(phi, torch.mul(u, below, out=u), out=u)  # ρ(-u)
+    torch.div(tail, inverse, out=level).add_(m.clamp(min=0))
+    torch.where(t < 0, below, 1 - below, out=slope)
+    density.mul_(inverse)
+
+
+def _onto_slope(grad_gated: Tensor, reading: Tensor | None) -> Tensor:
+    if reading is None:
+        return grad_gated
+    if reading.shape[-1] == 1:
+        return grad_gated.squeeze(-1) * reading.squeeze(-1)
+    return torch.linalg.vecdot(grad_gated, reading)

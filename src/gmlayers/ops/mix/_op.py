@@ -1,0 +1,212 @@
+"""The operation: checks, choice of an implementation, batch shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gmlayers.ops._dispatch import Implementation, Operation, autocast_on, cost, triton_cost, triton_refuses
+from gmlayers.ops._fused import Tensors, run
+from gmlayers.ops.mix import reference
+from gmlayers.ops.mix.products import ByInputs, ByOutputs
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the choice of an implementation depends on."""
+
+    rows: int
+    components: int
+    out_features: int
+    in_features: int
+    scaled: bool
+    needs_x: bool
+    dtypes: tuple[torch.dtype, ...]
+    device: str
+    autocast: bool
+
+    @classmethod
+    def of(cls, gate: Tensor, weight: Tensor, x: Tensor, scale: Tensor | None = None) -> Arguments:
+        """Return the facts of a call of :func:`mix`."""
+        K, out_features, in_features = weight.shape
+        return cls(
+            x.shape[:-1].numel(),
+            K,
+            out_features,
+            in_features,
+            scale is not None,
+            torch.is_grad_enabled() and x.requires_grad,
+            (gate.dtype, weight.dtype, x.dtype),
+            x.device.type,
+            autocast_on(x.device.type),
+        )
+
+    def __str__(self) -> str:
+        gradient = "with" if self.needs_x else "without"
+        return (
+            f"gate ({self.rows}, {self.components}), weight {self.components, self.out_features, self.in_features}, "
+            f"x ({self.rows}, {self.in_features}) {gradient} a gradient, "
+            f"{'scaled, ' if self.scaled else ''}{self.device}"
+        )
+
+    @property
+    def products(self) -> float:
+        """Operations of the matrix products that no implementation avoids, forward and backward."""
+        return 2.0 * (2 + self.needs_x) * self.rows * self.components * self.out_features * self.in_features
+
+    @property
+    def block(self) -> int:
+        """Components whose products are large enough together to run at full speed."""
+        return max(1, 1024 // self.out_features)
+
+
+def _not_plain_autocast(a: Arguments) -> str | None:
+    return "autocast is on, and casts plain operations only" if a.autocast else None
+
+
+def _not_plain(a: Arguments) -> str | None:
+    if a.autocast:
+        return _not_plain_autocast(a)
+    if len(set(a.dtypes)) > 1:
+        return f"gate, weight and x are of different dtypes: {', '.join(str(d) for d in a.dtypes)}"
+    return None
+
+
+def _not_blocked(a: Arguments) -> str | None:
+    if a.block >= a.components:
+        return "one block holds all components: it would be one_gemm"
+    return _not_plain(a)
+
+
+def _parameter_passes(a: Arguments) -> float:
+    return 6.0 * a.components * a.out_features * a.in_features * a.scaled
+
+
+def _cost_one_gemm(a: Arguments) -> float:
+    answers = a.rows * a.components * a.out_features
+    return cost(flops=a.products, passed=3 * answers + _parameter_passes(a), made=2 * answers, calls=15)
+
+
+def _cost_blocked(a: Arguments) -> float:
+    answers = a.rows * a.components * a.out_features
+    pulled = a.rows * a.components * a.in_features * a.needs_x
+    kept = answers * (not a.needs_x)
+    blocks = -(-a.components // a.block)
+    passed = 4 * answers + 4 * pulled + _parameter_passes(a)
+    return cost(flops=a.products, passed=passed, made=kept, calls=5 + 12 * blocks)
+
+
+def _cost_by_inputs(a: Arguments) -> float:
+    gated = a.rows * a.components * a.in_features
+    copies = 4.0 * a.components * a.out_features * a.in_features  # the weight is transposed, forward and backward
+    flops = 2.0 * 3 * a.rows * a.components * a.out_features * a.in_features
+    return cost(flops=flops, passed=6 * gated + copies, made=3 * gated + copies / 2, calls=15)
+
+
+def _cost_reference(a: Arguments) -> float:
+    return 1.2 * _cost_one_gemm(a) + cost(made=_parameter_passes(a), calls=10)
+
+
+def _not_triton(a: Arguments) -> str | None:
+    if a.scaled:
+        return "it takes no scale; multiply the weight by it"
+    if len(set(a.dtypes[1:])) > 1:
+        return f"weight and x are of different dtypes: {a.dtypes[1]}, {a.dtypes[2]}"
+    if a.dtypes[0] != torch.float32 or a.dtypes[1] not in (torch.float32, torch.bfloat16, torch.float16):
+        return f"it takes a float32 gate and at most float32 elsewhere, not {', '.join(str(d) for d in a.dtypes)}"
+    return triton_refuses(a.device) or _not_plain_autocast(a)
+
+
+class Triton:
+    """The kernels of :mod:`gmlayers.ops.mix.triton`: nothing of the size (batch, K, out) is made."""
+
+    outputs = 1
+
+    def reference(self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor) -> tuple[Tensor, ...]:
+        return (reference.mix(gate.to(x.dtype), weight, scale, x),)
+
+    def forward(
+        self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        from gmlayers.ops.mix import triton as kernels  # triton is there only where torch brings it
+
+        return (kernels.forward(gate.contiguous(), weight.contiguous(), x.contiguous()),), ()
+
+    def backward(
+        self, tensors: Tensors, kept: tuple[Tensor, ...], grads: tuple[Tensor, ...], needs: tuple[bool, ...]
+    ) -> Tensors:
+        from gmlayers.ops.mix import triton as kernels
+
+        gate, weight, _, x = tensors
+        assert gate is not None and weight is not None and x is not None  # noqa: PT018
+        inputs = gate.contiguous(), weight.contiguous(), x.contiguous(), grads[0].contiguous()
+        grad_gate, grad_weight, grad_x = kernels.backward(*inputs, (needs[0], needs[1], needs[3]))
+        return grad_gate, grad_weight, None, grad_x
+
+
+MIX: Operation[Arguments] = Operation(
+    "mix",
+    (
+        Implementation("one_gemm", _not_plain, _cost_one_gemm, lambda a: ByOutputs(a.components, keep=True)),
+        Implementation("blocked", _not_blocked, _cost_blocked, lambda a: ByOutputs(a.block, keep=not a.needs_x)),
+        Implementation("gated_input", _not_plain, _cost_by_inputs, lambda _: ByInputs()),
+        Implementation("reference", lambda _: None, _cost_reference, None),
+        Implementation("triton", _not_triton, lambda a: triton_cost(a.device, a.products), lambda _: Triton()),
+    ),
+)
+
+
+def mix(
+    gate: Tensor, weight: Tensor, x: Tensor, *, scale: Tensor | None = None, implementation: str | None = None
+) -> Tensor:
+    r"""A soft mixture of linear maps.
+
+    .. math:: y_b = \sum_k g_{bk}\, W_k\, (s_k \odot x_b)
+
+    It is the part of a Gaussian mixture layer that couples outputs to every direction of the covariance: g is the gate
+    :math:`\mathbb E f'(z_k)`, W the coupling B, s the standard deviations
+    (:func:`gmlayers.functional.gm_layer` with :math:`B_k A_k^\top = B_k\,\mathrm{diag}\,\sigma_k`).
+
+    Args:
+        gate: g, (..., K).
+        weight: W, (K, out, in).
+        x: (..., in), batch shape as that of ``gate``.
+        scale: s, (K, in); ones if not given.
+        implementation: ``"one_gemm"``, ``"blocked"``, ``"gated_input"``, ``"triton"`` or ``"reference"``; the cheapest
+            by count if not given, see :func:`gmlayers.ops.explain`. Inside ``torch.compile`` it is always the
+            reference, which the compiler fuses.
+
+    Returns:
+        (..., out), in the dtype of x. All derivatives of any order, forward and reverse, ``vmap``.
+
+    Raises:
+        ValueError: shapes that do not fit, an implementation that is unknown or cannot be used (with its reason).
+
+    Example:
+        >>> import torch
+        >>> mix(torch.rand(5, 3), torch.randn(3, 2, 4), torch.randn(5, 4)).shape
+        torch.Size([5, 2])
+    """
+    _check(gate, weight, x, scale)
+    if torch.compiler.is_compiling():
+        return reference.mix(gate, weight, scale, x)
+    arguments = Arguments.of(gate, weight, x, scale)
+    chosen = MIX.choose(arguments, implementation)
+    if chosen.call is None:
+        return reference.mix(gate, weight, scale, x)
+    rows, K, features = arguments.rows, arguments.components, arguments.in_features
+    flat = gate.reshape(rows, K), weight, scale, x.reshape(rows, features)
+    return run(chosen.call(arguments), *flat)[0].view(*x.shape[:-1], weight.shape[1])
+
+
+def _check(gate: Tensor, weight: Tensor, x: Tensor, scale: Tensor | None) -> None:
+    K, _, features = weight.shape if weight.ndim == 3 else (0, 0, 0)
+    fits = gate.shape == (*x.shape[:-1], K) and x.shape[-1:] == (features,)
+    if weight.ndim != 3 or not fits or (scale is not None and scale.shape != (K, features)):
+        given = "" if scale is None else f", scale {tuple(scale.shape)}"
+        raise ValueError(
+            f"mix: expected gate (..., K), weight (K, out, in), x (..., in) and scale (K, in), got "
+            f"gate {tuple(gate.shape)}, weight {tuple(weight.shape)}, x {tuple(x.shape)}{given}"
+        )

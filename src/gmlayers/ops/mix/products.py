@@ -1,0 +1,159 @@
+r"""The trilinear form by matrix products.
+
+With δ the gradient of :math:`y_b = \sum_k g_{bk} W_k (s_k \odot x_b)`, every derivative is a matrix product or a sum of
+the same form. Written with :math:`V_k = W_k\,\mathrm{diag}\,s_k`,
+
+.. math::
+    \delta V_k = \sum_b g_{bk}\, \delta_b x_b^\top,\quad
+    \delta W_k = \delta V_k\,\mathrm{diag}\,s_k,\quad
+    \delta s_{ki} = \sum_o (\delta V_k \odot W_k)_{oi},\quad
+    \delta x_b = \sum_k g_{bk}\, V_k^\top \delta_b,\quad
+    \delta g_{bk} = \langle \delta_b, V_k x_b\rangle = \langle V_k^\top \delta_b, x_b\rangle.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gmlayers.ops._fused import Tensors
+from gmlayers.ops.mix import reference
+
+
+class ByOutputs:
+    r"""Blocks of components, gated on the side of the output.
+
+    A block of all components is the one-GEMM form: :math:`y = \sum_k g_k (x V^\top)_k`.
+
+    Args:
+        block: components at once.
+        keep: whether the answers :math:`V_k x` are kept for the gate's gradient, as a tensor of shape
+            (batch, K, out). If not, the gradient of x must be wanted as well: it needs :math:`V_k^\top\delta`, which
+            gives the gate's gradient for one more pass.
+    """
+
+    def __init__(self, block: int, *, keep: bool) -> None:
+        self.block, self.keep = block, keep
+
+    outputs = 1
+
+    def reference(self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor) -> tuple[Tensor, ...]:
+        return (reference.mix(gate, weight, scale, x),)
+
+    def forward(
+        self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        out, kept = weight.shape[1], []
+        y = x.new_zeros(len(x), out)
+        for block in self._blocks(weight):
+            answers = torch.mm(x, _scaled(weight, scale, block).flatten(0, 1).t())
+            if self.keep:
+                kept.append(answers)
+            if block.stop - block.start == 1:
+                y.addcmul_(answers, gate[:, block])
+            else:
+                y.unsqueeze(1).baddbmm_(gate[:, block].unsqueeze(1), answers.unflatten(1, (-1, out)))
+        return (y,), tuple(kept)
+
+    def backward(
+        self, tensors: Tensors, kept: tuple[Tensor, ...], grads: tuple[Tensor, ...], needs: tuple[bool, ...]
+    ) -> Tensors:
+        gate, weight, scale, x = tensors
+        assert gate is not None and weight is not None and x is not None  # noqa: PT018
+        (grad,) = grads
+        need_gate, need_weight, need_scale, need_x = needs
+        grad_gate = torch.empty_like(gate) if need_gate else None
+        grad_weight = torch.empty_like(weight) if need_weight or need_scale else None
+        grad_scale = torch.empty_like(scale) if need_scale and scale is not None else None
+        grad_x = torch.zeros_like(x) if need_x else None
+        for index, block in enumerate(self._blocks(weight)):
+            g = gate[:, block]
+            if grad_gate is not None and kept:
+                answer = kept[index].unflatten(1, (-1, weight.shape[1]))
+                grad_gate[:, block] = torch.bmm(answer, grad.unsqueeze(2)).squeeze(2)
+            if grad_weight is not None or (grad_x is not None and kept):
+                gated = torch.mul(g.unsqueeze(2), grad.unsqueeze(1)).flatten(1)
+                if grad_x is not None and kept:
+                    grad_x.addmm_(gated, _scaled(weight, scale, block).flatten(0, 1))
+                if grad_weight is not None:
+                    _weight_gradient(gated, x, weight, scale, block, grad_weight, grad_scale)
+            if not kept and (grad_x is not None or grad_gate is not None):
+                for k in range(block.start, block.stop):
+                    pulled = torch.mm(grad, _scaled(weight, scale, slice(k, k + 1))[0])
+                    if grad_x is not None:
+                        grad_x.addcmul_(pulled, gate[:, k : k + 1])
+                    if grad_gate is not None:
+                        torch.sum(pulled.mul_(x), 1, out=grad_gate[:, k])
+        return grad_gate, grad_weight if need_weight else None, grad_scale, grad_x
+
+    def _blocks(self, weight: Tensor) -> list[slice]:
+        K = len(weight)
+        return [slice(k, min(k + self.block, K)) for k in range(0, K, self.block)]
+
+
+class ByInputs:
+    r"""All components at once, gated on the side of the input: :math:`y = (g \otimes s \odot x)\, W'` in one product.
+
+    It builds (batch, K, in) and is for layers that widen, where (batch, K, out) is larger.
+    """
+
+    outputs = 1
+
+    def reference(self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor) -> tuple[Tensor, ...]:
+        return (reference.mix(gate, weight, scale, x),)
+
+    def forward(
+        self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        return (torch.mm(_gated(gate, scale, x).flatten(1), weight.transpose(1, 2).flatten(0, 1)),), ()
+
+    def backward(
+        self, tensors: Tensors, kept: tuple[Tensor, ...], grads: tuple[Tensor, ...], needs: tuple[bool, ...]
+    ) -> Tensors:
+        gate, weight, scale, x = tensors
+        assert gate is not None and weight is not None and x is not None  # noqa: PT018
+        (grad,) = grads
+        need_gate, need_weight, need_scale, need_x = needs
+        K, _, features = weight.shape
+        grad_weight = grad_gate = grad_scale = grad_x = None
+        if need_weight:
+            product = torch.mm(grad.t(), _gated(gate, scale, x).flatten(1))
+            grad_weight = product.unflatten(1, (K, features)).transpose(0, 1)
+        if need_gate or need_scale or need_x:
+            pulled = torch.mm(grad, weight.transpose(0, 1).flatten(1)).unflatten(1, (K, features))
+            if need_scale:
+                grad_scale = torch.einsum("bki,bk,bi->ki", pulled, gate, x)
+            if scale is not None:
+                pulled.mul_(scale)
+            if need_x:
+                grad_x = torch.bmm(gate.unsqueeze(1), pulled).squeeze(1)
+            if need_gate:
+                grad_gate = torch.bmm(pulled, x.unsqueeze(2)).squeeze(2)
+        return grad_gate, grad_weight, grad_scale, grad_x
+
+
+def _scaled(weight: Tensor, scale: Tensor | None, block: slice) -> Tensor:
+    return weight[block] if scale is None else weight[block] * scale[block].unsqueeze(1)
+
+
+def _gated(gate: Tensor, scale: Tensor | None, x: Tensor) -> Tensor:
+    gated = gate.unsqueeze(2) * x.unsqueeze(1)
+    return gated if scale is None else gated.mul_(scale)
+
+
+def _weight_gradient(
+    gated: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor | None,
+    block: slice,
+    grad_weight: Tensor,
+    grad_scale: Tensor | None,
+) -> None:
+    """Fill a block of the gradients of weight and scale, in place: no other tensor of the weight's size is made."""
+    part = grad_weight[block]
+    torch.mm(gated.t(), x, out=part.flatten(0, 1))
+    if scale is not None:
+        if grad_scale is not None:
+            torch.sum(part * weight[block], 1, out=grad_scale[block])
+        part.mul_(scale[block].unsqueeze(1))

@@ -1,0 +1,100 @@
+import pytest
+import torch
+
+from gmlayers import ops
+from gmlayers.functional import ACTIVATIONS, Activation
+
+SHAPES = [(), (0,), (1,), (63,), (2, 3, 5)]
+
+
+def tensors(shape, columns, dtype):
+    m = torch.randn(shape, dtype=dtype, requires_grad=True)
+    var = (2 * torch.rand(shape, dtype=dtype) + 0.1).requires_grad_()
+    return m, var, torch.randn(*shape, columns, dtype=dtype, requires_grad=True) if columns else None
+
+
+def values(m, var, activation, reading, implementation):
+    level, gated = ops.gate(m, var, activation, reading=reading, implementation=implementation)
+    inputs = [t for t in (m, var, reading) if t is not None]
+    total = 0.7 * level.sum() - 1.3 * gated.sum()
+    grads = torch.autograd.grad(total, inputs, materialize_grads=True)
+    return level, gated, *grads
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("columns", [0, 1, 3])
+def test_closed_equals_reference(name, shape, columns, dtype):
+    m, var, reading = tensors(shape, columns, dtype)
+    bound = {torch.float32: 2e-5, torch.float64: 1e-12}[dtype]
+    for got, expected in zip(values(m, var, name, reading, "closed"), values(m, var, name, reading, "reference")):
+        torch.testing.assert_close(got, expected, rtol=bound, atol=bound)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (257, 600)])
+@pytest.mark.parametrize("columns", [0, 1, 3])
+def test_relu_equals_reference(shape, columns):
+    m, var, reading = tensors(shape, columns, torch.float32)
+    exact = [t if t is None else t.detach().double().requires_grad_() for t in (m, var, reading)]
+    for got, expected in zip(
+        values(m, var, "relu", reading, "relu"), values(*exact[:2], "relu", exact[2], "reference")
+    ):
+        torch.testing.assert_close(got, expected.float(), rtol=4e-6, atol=2e-6)
+
+
+def test_relu_tails():
+    t = torch.linspace(-13, 13, 2001)
+    level, slope = ops.gate(t, torch.ones_like(t), implementation="relu")
+    exact_level, exact_slope = ops.gate(t.double(), torch.ones_like(t).double(), implementation="reference")
+    assert (level / exact_level - 1).abs().max() < 5e-5
+    assert (slope / exact_slope - 1).abs().max() < 2e-5
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_relu_extremes(scale):
+    m = torch.tensor([-1e4, -1.0, 0.0, 1.0, 1e4], requires_grad=True)
+    var = torch.full((5,), scale, requires_grad=True)
+    assert all(value.isfinite().all() for value in values(m, var, "relu", None, "relu"))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_all_derivatives(name):
+    m, var, reading = tensors((3, 2), 2, torch.float64)
+
+    def f(m, var, reading):
+        return ops.gate(m, var, name, reading=reading, implementation="closed")
+
+    assert torch.autograd.gradcheck(f, (m, var, reading), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(f, (m, var, reading))
+
+
+def test_transforms():
+    m, var, _ = tensors((4, 3), 0, torch.float64)
+
+    def total(implementation):
+        return lambda m: (ops.gate(m, var, "gelu", implementation=implementation)[0] ** 2).sum()
+
+    for transform in (torch.func.grad, torch.func.hessian):
+        torch.testing.assert_close(transform(total("closed"))(m), transform(total("reference"))(m))
+    rows = torch.func.vmap(lambda m, v: ops.gate(m, v, "gelu")[1])(m, var)
+    torch.testing.assert_close(rows, ops.gate(m, var, "gelu")[1])
+
+
+def test_own_activations_fall_back_to_autograd():
+    own = Activation(torch.sin, ACTIVATIONS["sin"].mean, ACTIVATIONS["sin"].gate)
+    m, var, _ = tensors((4, 3), 0, torch.float64)
+    for got, expected in zip(values(m, var, own, None, None), values(m, var, "sin", None, "closed")):
+        torch.testing.assert_close(got, expected)
+    with pytest.raises(ValueError, match="no closed form of E f''"):
+        ops.gate(m, var, own, implementation="closed")
+
+
+def test_refusals():
+    m, var, reading = tensors((4, 3), 2, torch.float64)
+    with pytest.raises(ValueError, match="accurate to float32"):
+        ops.gate(m, var, implementation="relu")
+    with pytest.raises(ValueError, match=r"got m \(4, 3\)"):
+        ops.gate(m, var[:2])
+    with pytest.raises(ValueError, match=r"reading \(3, 2\)"):
+        ops.gate(m, var, reading=reading[0])
+    assert "relu" in ops.explain("gate", m, var)

@@ -1,0 +1,64 @@
+"""The operations with their Triton implementation forced; the kernels themselves are tested in test_triton.py."""
+
+import pytest
+import torch
+
+from gmlayers import ops
+
+kernels = pytest.importorskip("gmlayers.ops.mix.triton", reason="triton is not installed")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def results(value, inputs):
+    values = value if isinstance(value, tuple) else (value,)
+    return [*values, *torch.autograd.grad(sum((v * (i + 1)).sum() for i, v in enumerate(values)), inputs)]
+
+
+@pytest.mark.parametrize("rows", [(7,), (2, 3), ()])
+def test_mix(rows):
+    gate, weight, x = (
+        torch.randn(shape, device=DEVICE, requires_grad=True) for shape in [(*rows, 3), (3, 5, 4), (*rows, 4)]
+    )
+    fast, plain = (
+        results(ops.mix(gate, weight, x, implementation=name), (gate, weight, x)) for name in ("triton", "reference")
+    )
+    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [(7,), (2, 3), ()])
+@pytest.mark.parametrize("columns", [0, 2])
+def test_gate(rows, columns):
+    m = torch.randn(*rows, 5, device=DEVICE, requires_grad=True)
+    var = (torch.rand(*rows, 5, device=DEVICE) + 0.5).requires_grad_()
+    reading = torch.randn(*rows, 5, columns, device=DEVICE, requires_grad=True) if columns else None
+    inputs = [t for t in (m, var, reading) if t is not None]
+    fast, plain = (
+        results(ops.gate(m, var, "gelu", reading=reading, implementation=name), inputs)
+        for name in ("triton", "reference")
+    )
+    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
+
+
+def test_second_derivatives_are_the_reference_s():
+    gate, weight = torch.randn(4, 3, device=DEVICE), torch.randn(3, 2, 5, device=DEVICE)
+    x = torch.randn(4, 5, device=DEVICE)
+    fast, plain = (
+        torch.func.hessian(lambda x: ops.mix(gate, weight, x, implementation=name).pow(3).sum())(x)  # noqa: B023
+        for name in ("triton", "reference")
+    )
+    torch.testing.assert_close(fast, plain)
+
+
+def test_interpreter_is_never_chosen():
+    if DEVICE == "cuda":
+        pytest.skip("on a GPU the kernels are compiled")
+    assert "triton      no" in ops.explain("mix", torch.rand(4, 3).double(), torch.rand(3, 2, 5), torch.rand(4, 5))
+    assert "triton" not in ops.explain("gate", torch.rand(4), torch.ones(4)).split("<- chosen")[0].splitlines()[-1]
+
+
+def test_refusals():
+    gate, weight, x = torch.rand(4, 3), torch.rand(3, 2, 5), torch.rand(4, 5)
+    with pytest.raises(ValueError, match="it takes no scale"):
+        ops.mix(gate, weight, x, scale=torch.rand(3, 5), implementation="triton")
+    with pytest.raises(ValueError, match="it computes in float32"):
+        ops.gate(gate.double(), gate.double() + 1, implementation="triton")

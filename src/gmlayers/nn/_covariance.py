@@ -122,7 +122,7 @@ class LowRank(Covariance):
 
     def moments(self, p: Params, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         m = F.linear(x, p["mean"])
-        square = x.square() if self.base == "diagonal" else x.square().sum(-1, keepdim=True)
+        square = x.square() if self.base == "diagonal" else torch.linalg.vecdot(x, x).unsqueeze(-1)
         floor = m.new_full((len(p["mean"]),), VARIANCE_FLOOR)
         var = F.linear(square, self._std(p).square(), floor)
         if not self.rank:

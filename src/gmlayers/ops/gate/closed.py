@@ -107,7 +107,7 @@ def _relu(m: Tensor, var: Tensor, level: Tensor, slope: Tensor, density: Tensor)
     below = mills.mul_(y).mul_(phi)  # Φ(-u)
     tail = torch.sub(phi, torch.mul(u, below, out=u), out=u)  # ρ(-u)
     torch.div(tail, inverse, out=level).add_(m.clamp(min=0))
-    torch.where(t < 0, below, 1 - below, out=slope)
+    torch.ge(t, 0, out=slope).sub_(below).abs_()  # below for t < 0, 1 - below otherwise; `where` is 10 times slower
     density.mul_(inverse)
 
 

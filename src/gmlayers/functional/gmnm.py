@@ -1,0 +1,170 @@
+r"""The Gaussian mixture module: Gaussian bumps with free weights, and their derivatives in closed form.
+
+.. math:: G(x) = b + \sum_k \pi_k f_k(x), \qquad f_k(x) = \exp\bigl(-\tfrac12 \|A_k (x - \mu_k)\|^2\bigr)
+
+after Lu, Yuan, Zhang and Li, *Rethinking Nonlinearity: Trainable Gaussian Mixture Modules for Modern Neural
+Architectures* (arXiv 2510.06660, 2025). With :math:`v_k = A_k (x - \mu_k)`,
+
+.. math::
+    \nabla f_k = -A_k^\top v_k f_k, \qquad
+    \nabla^2 f_k = \bigl(A_k^\top v_k v_k^\top A_k - A_k^\top A_k\bigr) f_k, \qquad
+    \Delta f_k = \bigl(\|A_k^\top v_k\|^2 - \|A_k\|_F^2\bigr) f_k.
+
+All functions take
+
+- ``x``: (..., d);
+- ``mean`` μ: (m, d);
+- ``projection`` A: (m, p, d), of any rank: the precision :math:`A^\top A` is positive semi-definite by construction;
+- ``weight`` π: (m, out), and ``bias`` b: (out,) or None.
+
+The literal reading of the paper, in which a Gaussian sees the *sum* of its projections, is the case p = 1: see
+:func:`ridge`. Far from all means G is its bias: there is no extrapolation. The projection is applied before the mean is
+subtracted, by one matrix product, so v carries an absolute rounding error of about eps · ‖A‖ · ‖x‖: keep the inputs of
+unit scale.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Derivatives", "bumps", "gmnm", "gradient", "hessian", "laplacian", "ridge", "value_gradient_laplacian"]
+
+
+class Derivatives(NamedTuple):
+    """Value (..., out), gradient (..., out, d) and Laplacian (..., out)."""
+
+    value: Tensor
+    gradient: Tensor
+    laplacian: Tensor
+
+
+def ridge(projection: Tensor) -> Tensor:
+    r"""Return the projections summed, (m, 1, d): :math:`\|w^\top z\|^2` with :math:`w = \sum_j a_j` as the exponent.
+
+    Example:
+        >>> import torch
+        >>> ridge(torch.ones(3, 4, 2)).shape
+        torch.Size([3, 1, 2])
+    """
+    return projection.sum(-2, keepdim=True)
+
+
+def bumps(x: Tensor, mean: Tensor, projection: Tensor) -> Tensor:
+    r"""Return :math:`f_k(x)`, (..., m), in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> bumps(torch.zeros(1, 2), torch.zeros(3, 2), torch.ones(3, 2, 2))
+        tensor([[1., 1., 1.]])
+    """
+    return _bumps(_projected(x, mean, projection))
+
+
+def gmnm(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    r"""Return the module's value G(x), (..., out); arguments as above.
+
+    Raises:
+        ValueError: shapes that do not fit.
+
+    Example:
+        >>> import torch
+        >>> gmnm(torch.rand(5, 2), torch.rand(7, 2), torch.rand(7, 3, 2), torch.rand(7, 4)).shape
+        torch.Size([5, 4])
+    """
+    _check(x, mean, projection, weight, bias)
+    value = bumps(x, mean, projection) @ weight
+    return value if bias is None else value + bias
+
+
+def gradient(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> Tensor:
+    r"""Return the Jacobian :math:`-\sum_k \pi_k \otimes A_k^\top v_k f_k`, (..., out, d).
+
+    Example:
+        >>> import torch
+        >>> gradient(torch.rand(5, 2), torch.rand(7, 2), torch.rand(7, 3, 2), torch.rand(7, 4)).shape
+        torch.Size([5, 4, 2])
+    """
+    _check(x, mean, projection, weight, None)
+    v = _projected(x, mean, projection)
+    return _gradient(v, _bumps(v), projection, weight)
+
+
+def laplacian(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> Tensor:
+    r"""Return :math:`\Delta G = \sum_k \pi_k (\|A_k^\top v_k\|^2 - \|A_k\|_F^2) f_k`, (..., out).
+
+    Example:
+        >>> import torch
+        >>> laplacian(torch.zeros(1, 2), torch.zeros(1, 2), torch.eye(2)[None], torch.ones(1, 1))
+        tensor([[-2.]])
+    """
+    _check(x, mean, projection, weight, None)
+    v = _projected(x, mean, projection)
+    return _laplacian(v, _bumps(v), projection, weight)
+
+
+def hessian(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> Tensor:
+    r"""Return :math:`\sum_k \pi_k \otimes (A_k^\top v_k v_k^\top A_k - A_k^\top A_k) f_k`, (..., out, d, d).
+
+    Example:
+        >>> import torch
+        >>> hessian(torch.zeros(1, 2), torch.zeros(1, 2), torch.eye(2)[None], torch.ones(1, 1)).shape
+        torch.Size([1, 1, 2, 2])
+    """
+    _check(x, mean, projection, weight, None)
+    v = _projected(x, mean, projection)
+    f = _bumps(v)
+    slope = torch.einsum("...kp,kpd->...kd", v, projection)
+    outer = torch.einsum("...k,ko,...kd,...ke->...ode", f, weight, slope, slope)
+    return outer - torch.einsum("...k,ko,kpd,kpe->...ode", f, weight, projection, projection)
+
+
+def value_gradient_laplacian(
+    x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Derivatives:
+    """Return value, gradient and Laplacian, sharing the work.
+
+    Example:
+        >>> import torch
+        >>> value_gradient_laplacian(torch.rand(5, 2), torch.rand(7, 2), torch.rand(7, 3, 2), torch.rand(7, 4))[2].shape
+        torch.Size([5, 4])
+    """
+    _check(x, mean, projection, weight, bias)
+    v = _projected(x, mean, projection)
+    f = _bumps(v)
+    value = f @ weight if bias is None else f @ weight + bias
+    return Derivatives(value, _gradient(v, f, projection, weight), _laplacian(v, f, projection, weight))
+
+
+def _projected(x: Tensor, mean: Tensor, projection: Tensor) -> Tensor:
+    """Return v, (..., m, p), by one matrix product; no tensor of shape (..., m, d) is made."""
+    offset = torch.einsum("kpd,kd->kp", projection, mean)
+    return (x @ projection.flatten(0, 1).mT).unflatten(-1, offset.shape) - offset
+
+
+def _bumps(v: Tensor) -> Tensor:
+    return torch.exp(-0.5 * v.square().sum(-1))
+
+
+def _gradient(v: Tensor, f: Tensor, projection: Tensor, weight: Tensor) -> Tensor:
+    return -torch.einsum("...kp,ko,kpd->...od", v * f[..., None], weight, projection)
+
+
+def _laplacian(v: Tensor, f: Tensor, projection: Tensor, weight: Tensor) -> Tensor:
+    gram = projection @ projection.mT  # ‖Aᵀv‖² = vᵀ(AAᵀ)v, with p × p matrices in place of d
+    slope = torch.einsum("...kp,kpq,...kq->...k", v, gram, v)
+    return (f * (slope - gram.diagonal(dim1=-2, dim2=-1).sum(-1))) @ weight
+
+
+def _check(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    m, _, d = projection.shape if projection.ndim == 3 else (-1, -1, -1)
+    fits = x.ndim > 0 and x.shape[-1] == d and mean.shape == (m, d) and weight.ndim == 2 and len(weight) == m
+    if not fits or (bias is not None and bias.shape != weight.shape[1:]):
+        given = "" if bias is None else f", bias {tuple(bias.shape)}"
+        raise ValueError(
+            f"gmnm: expected x (..., d), mean (m, d), projection (m, p, d), weight (m, out), bias (out,), got "
+            f"x {tuple(x.shape)}, mean {tuple(mean.shape)}, projection {tuple(projection.shape)}, "
+            f"weight {tuple(weight.shape)}{given}"
+        )

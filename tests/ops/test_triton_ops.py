@@ -62,3 +62,19 @@ def test_refusals():
         ops.mix(gate, weight, x, scale=torch.rand(3, 5), implementation="triton")
     with pytest.raises(ValueError, match="it computes in float32"):
         ops.gate(gate.double(), gate.double() + 1, implementation="triton")
+
+
+@pytest.mark.parametrize("needs", [(True, True, True), (False, True, True), (False, True, False), (True, False, False)])
+def test_bumps(needs):
+    shapes = [(2, 3, 4), (5, 4), (5, 2, 4)]
+    args = [torch.randn(shape, device=DEVICE).requires_grad_(need) for shape, need in zip(shapes, needs)]
+    inputs = [a for a in args if a.requires_grad]
+    fast, plain = (results(ops.bumps(*args, implementation=name), inputs) for name in ("triton", "reference"))
+    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
+
+
+def test_bumps_in_lower_precision():
+    x, mean, projection = (torch.randn(shape, device=DEVICE) for shape in [(6, 4), (5, 4), (5, 2, 4)])
+    low = [t.bfloat16() for t in (x, projection)]
+    found = ops.bumps(low[0], mean, low[1], implementation="triton")
+    torch.testing.assert_close(found, ops.bumps(low[0].float(), mean, low[1].float()), rtol=1e-4, atol=1e-4)

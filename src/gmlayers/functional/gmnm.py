@@ -30,7 +30,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Derivatives", "bumps", "gmnm", "gradient", "hessian", "laplacian", "ridge", "value_gradient_laplacian"]
+__all__ = [
+    "Derivatives",
+    "bumps",
+    "bumps_laplacian",
+    "gmnm",
+    "gradient",
+    "hessian",
+    "laplacian",
+    "ridge",
+    "value_gradient_laplacian",
+]
 
 
 class Derivatives(NamedTuple):
@@ -61,6 +71,18 @@ def bumps(x: Tensor, mean: Tensor, projection: Tensor) -> Tensor:
         tensor([[1., 1., 1.]])
     """
     return _bumps(_projected(x, mean, projection))
+
+
+def bumps_laplacian(x: Tensor, mean: Tensor, projection: Tensor) -> Tensor:
+    r"""Return :math:`\Delta f_k(x)`, (..., m).
+
+    Example:
+        >>> import torch
+        >>> bumps_laplacian(torch.zeros(1, 2), torch.zeros(1, 2), torch.eye(2)[None])
+        tensor([[-2.]])
+    """
+    v = _projected(x, mean, projection)
+    return _curved(v, _bumps(v), projection)
 
 
 def gmnm(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -101,8 +123,7 @@ def laplacian(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> Te
         tensor([[-2.]])
     """
     _check(x, mean, projection, weight, None)
-    v = _projected(x, mean, projection)
-    return _laplacian(v, _bumps(v), projection, weight)
+    return bumps_laplacian(x, mean, projection) @ weight
 
 
 def hessian(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> Tensor:
@@ -135,7 +156,7 @@ def value_gradient_laplacian(
     v = _projected(x, mean, projection)
     f = _bumps(v)
     value = f @ weight if bias is None else f @ weight + bias
-    return Derivatives(value, _gradient(v, f, projection, weight), _laplacian(v, f, projection, weight))
+    return Derivatives(value, _gradient(v, f, projection, weight), _curved(v, f, projection) @ weight)
 
 
 def _projected(x: Tensor, mean: Tensor, projection: Tensor) -> Tensor:
@@ -152,10 +173,10 @@ def _gradient(v: Tensor, f: Tensor, projection: Tensor, weight: Tensor) -> Tenso
     return -torch.einsum("...kp,ko,kpd->...od", v * f[..., None], weight, projection)
 
 
-def _laplacian(v: Tensor, f: Tensor, projection: Tensor, weight: Tensor) -> Tensor:
+def _curved(v: Tensor, f: Tensor, projection: Tensor) -> Tensor:
     gram = projection @ projection.mT  # ‖Aᵀv‖² = vᵀ(AAᵀ)v, with p × p matrices in place of d
     slope = torch.einsum("...kp,kpq,...kq->...k", v, gram, v)
-    return (f * (slope - gram.diagonal(dim1=-2, dim2=-1).sum(-1))) @ weight
+    return f * (slope - projection.square().sum((-2, -1)))
 
 
 def _check(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor, bias: Tensor | None) -> None:

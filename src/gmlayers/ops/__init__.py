@@ -2,5 +2,7 @@
 
 from gmlayers.ops._dispatch import use as use
 from gmlayers.ops._explain import explain as explain
+from gmlayers.ops.bumps import bumps as bumps
+from gmlayers.ops.bumps import bumps_laplacian as bumps_laplacian
 from gmlayers.ops.gate import gate as gate
 from gmlayers.ops.mix import mix as mix

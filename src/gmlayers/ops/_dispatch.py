@@ -124,13 +124,20 @@ def autocast_on(device_type: str) -> bool:
 
 
 @contextmanager
-def use(*, gate: str | None = None, mix: str | None = None, bumps: str | None = None) -> Iterator[None]:
+def use(
+    *,
+    gate: str | None = None,
+    mix: str | None = None,
+    bumps: str | None = None,
+    bumps_laplacian: str | None = None,
+) -> Iterator[None]:
     """Force implementations by name inside a ``with`` block, for comparisons and benchmarks.
 
     Args:
         gate: implementation of :func:`gmlayers.ops.gate`; None leaves the choice as it is.
         mix: of :func:`gmlayers.ops.mix`.
         bumps: of :func:`gmlayers.ops.bumps`.
+        bumps_laplacian: of :func:`gmlayers.ops.bumps_laplacian`.
 
     An operation whose forced implementation cannot take its arguments raises ``ValueError`` with the reason.
 
@@ -140,7 +147,8 @@ def use(*, gate: str | None = None, mix: str | None = None, bumps: str | None = 
         >>> with ops.use(gate="reference", mix="reference"):
         ...     y = GMLayer(4, 2, 3, covariance="diagonal")(torch.rand(5, 4))
     """
-    forced = {name: value for name, value in {"gate": gate, "mix": mix, "bumps": bumps}.items() if value is not None}
+    given = {"gate": gate, "mix": mix, "bumps": bumps, "bumps_laplacian": bumps_laplacian}
+    forced = {name: value for name, value in given.items() if value is not None}
     token = _FORCED.set({**_FORCED.get(), **forced})
     try:
         yield

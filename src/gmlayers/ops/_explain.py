@@ -8,6 +8,8 @@ from torch import Tensor
 
 from gmlayers._names import look_up
 from gmlayers.functional import Activation
+from gmlayers.ops.bumps._op import BUMPS, BUMPS_LAPLACIAN
+from gmlayers.ops.bumps._op import Arguments as BumpsArguments
 from gmlayers.ops.gate._op import GATE
 from gmlayers.ops.gate._op import Arguments as GateArguments
 from gmlayers.ops.mix._op import MIX
@@ -22,15 +24,29 @@ def _mix(weights: Tensor, weight: Tensor, x: Tensor, scale: Tensor | None = None
     return MIX.explain(MixArguments.of(weights, weight, x, scale))
 
 
-_OPERATIONS: Mapping[str, Callable[..., str]] = {"gate": _gate, "mix": _mix}
+def _bumps(x: Tensor, mean: Tensor, projection: Tensor) -> str:
+    return BUMPS.explain(BumpsArguments.of(x, mean, projection))
+
+
+def _bumps_laplacian(x: Tensor, mean: Tensor, projection: Tensor) -> str:
+    return BUMPS_LAPLACIAN.explain(BumpsArguments.of(x, mean, projection))
+
+
+_OPERATIONS: Mapping[str, Callable[..., str]] = {
+    "gate": _gate,
+    "mix": _mix,
+    "bumps": _bumps,
+    "bumps_laplacian": _bumps_laplacian,
+}
 
 
 def explain(operation: str, *arguments: Tensor | str | Activation | None) -> str:
     """Return which implementation of an operation would run on such arguments, and why not the others.
 
     Args:
-        operation: ``"gate"`` or ``"mix"``.
-        arguments: as the operation takes them, in order: m, var, activation, reading; or gate, weight, x, scale.
+        operation: ``"gate"``, ``"mix"``, ``"bumps"`` or ``"bumps_laplacian"``.
+        arguments: as the operation takes them, in order: m, var, activation, reading; gate, weight, x, scale; or x,
+            mean, projection.
 
     Returns:
         A line per implementation: its counted cost (see :func:`gmlayers.ops._dispatch.cost`), or why it refuses.

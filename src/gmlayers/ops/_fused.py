@@ -31,7 +31,7 @@ class Call(Protocol):
 
     @property
     def forward(self) -> Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
-        """The values, and what the backward should find again."""
+        """The values, and what the backward should find again; values may be among it."""
         ...
 
     def backward(
@@ -54,7 +54,7 @@ class _Fused(torch.autograd.Function):
         values, kept = call.forward(*tensors)
         # autograd wants a new tensor even where the value is an input, as E z = m is
         fresh = tuple(v.clone() if any(v is t for t in tensors) else v for v in values)
-        return *fresh, *kept
+        return *fresh, *(_alias(k) if any(k is v for v in values) else k for k in kept)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401
@@ -129,6 +129,11 @@ def _fill(length: int, places: Sequence[int], values: Sequence[Tensor]) -> Tenso
     """Return ``length`` entries: the values at their places, None elsewhere."""
     at = dict(zip(places, values))
     return tuple(at.get(i) for i in range(length))
+
+
+def _alias(tensor: Tensor) -> Tensor:
+    """Return the tensor's memory as another tensor: a view of a value, kept by its own node, would never be freed."""
+    return tensor.new_empty(0).set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
 
 
 def _transformed(tensor: Tensor) -> bool:

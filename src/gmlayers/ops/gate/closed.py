@@ -42,7 +42,7 @@ class Closed:
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, ...]]:
         level, slope = self.activation.mean(m, var), self.activation.gate(m, var)
         if reading is None:
-            return (level, slope), (slope.view_as(slope),)
+            return (level, slope), (slope,)
         return (level, slope[..., None] * reading), (slope,)
 
     def backward(
@@ -75,7 +75,7 @@ class Relu(Closed):
         for parts in zip(*(tensor.split(CHUNK) for tensor in flat)):
             _relu(*parts)
         if reading is None:
-            return (level, slope), (slope.view_as(slope), density)
+            return (level, slope), (slope, density)
         return (level, slope.unsqueeze(-1) * reading), (slope, density)
 
     def backward(

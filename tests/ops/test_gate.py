@@ -3,6 +3,7 @@ import torch
 
 from gmlayers import ops
 from gmlayers.functional import ACTIVATIONS, Activation
+from gmlayers.ops.gate import compiled
 
 SHAPES = [(), (0,), (1,), (63,), (2, 3, 5)]
 
@@ -98,3 +99,28 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"reading \(3, 2\)"):
         ops.gate(m, var, reading=reading[0])
     assert "relu" in ops.explain("gate", m, var)
+
+
+def test_form_for_compilers():
+    t = torch.linspace(-12, 12, 2401)
+    var = torch.rand(2401) + 0.5
+    single = [(t * var.sqrt()).requires_grad_(), var.requires_grad_()]
+    exact = [a.detach().double().requires_grad_() for a in single]
+    found, truth = compiled.relu(*single), ops.gate(*exact, implementation="reference")
+    for got, expected in zip(found, truth):
+        assert ((got - expected).abs() / expected).max() < 1e-4  # the lower tail too
+    for create_graph in (True, False):  # first and second derivatives
+        found = torch.autograd.grad([f.sum() for f in found], single, create_graph=create_graph)
+        truth = torch.autograd.grad([f.sum() for f in truth], exact, create_graph=create_graph)
+        for got, expected in zip(found, truth):
+            torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("transform", [torch.func.grad, lambda f: torch.func.jacfwd(torch.func.grad(f))])
+def test_compiled_transforms(transform):
+    m, var = torch.randn(5), torch.rand(5) + 0.5
+
+    def value(m):
+        return sum(v.pow(2).sum() for v in ops.gate(m, var))
+
+    torch.testing.assert_close(torch.compile(transform(value), fullgraph=True)(m), transform(value)(m))

@@ -2,3 +2,4 @@
 
 from gmlayers.convert._coordinates import to_diagonal as to_diagonal
 from gmlayers.convert._coordinates import to_regression as to_regression
+from gmlayers.convert._fold import fold as fold

@@ -214,17 +214,17 @@ class GMLayer(nn.Module):
         """
         if nn.utils.parametrize.is_parametrized(self):
             raise RuntimeError("GMLayer.reset_parameters: remove the parametrizations first, then register them anew")
-        self.covariance.init(self._family(), self.init_scale, generator)
+        self.covariance.init(self.family_parameters(), self.init_scale, generator)
         for constant in (self.bias, self.weight_logits):
             if constant is not None:
                 constant.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the average answer of all neurons, (..., out_features), for x of shape (..., in_features)."""
-        self._check(x)
-        p = self._family()
-        with _autocast_off(x.device.type):
-            m, var, reading = self.covariance.moments({n: _upcast(v) for n, v in p.items()}, _upcast(x))
+        check_input("GMLayer", x, self.in_features, self.mean.dtype)
+        p = self.family_parameters()
+        with autocast_off(x.device.type):
+            m, var, reading = self.covariance.moments({n: upcast(v) for n, v in p.items()}, upcast(x))
             m = m if self.bias is None else m + self.bias
             gated = reading if self.covariance.gates_reading else None
             level, gate = ops.gate(m, var, self.activation, reading=gated)
@@ -240,7 +240,7 @@ class GMLayer(nn.Module):
         ``functional.gm_layer(x, *layer.root(), layer.activation, bias=layer.bias, weight=layer.component_weight())`` is
         the layer itself.
         """
-        return self.covariance.root(self._family())
+        return self.covariance.root(self.family_parameters())
 
     def component_weight(self) -> Tensor:
         """Return what multiplies each component in the sum, (K,): the scaling times the learned weights."""
@@ -261,25 +261,27 @@ class GMLayer(nn.Module):
             f"init_scale={self.init_scale:.6g}"
         )
 
-    def _family(self) -> dict[str, Tensor]:
-        """Return the family's parameters by name, through ``getattr`` so that parametrizations apply."""
+    def family_parameters(self) -> dict[str, Tensor]:
+        """Return the parameters of the covariance by name, through ``getattr`` so that parametrizations apply."""
         return {name: getattr(self, name) for name in self._family_shapes}
 
-    def _check(self, x: Tensor) -> None:
-        if not x.is_floating_point():
-            raise TypeError(f"GMLayer: expected a floating-point input, got {x.dtype}; convert it with x.float()")
-        if x.ndim == 0 or x.shape[-1] != self.in_features:
-            raise ValueError(
-                f"GMLayer: expected an input of shape (..., {self.in_features}), got {tuple(x.shape)}; "
-                f"flatten images with x.flatten(1)"
-            )
-        if x.dtype == self.mean.dtype:
-            return
-        if not (_autocast_on(x.device.type) and torch.float64 not in (x.dtype, self.mean.dtype)):
-            raise ValueError(
-                f"GMLayer: expected {self.mean.dtype}, the dtype of the parameters, got {x.dtype}; "
-                f"convert one of them, for instance with layer.to({x.dtype})"
-            )
+
+def check_input(module: str, x: Tensor, in_features: int, dtype: torch.dtype) -> None:
+    """Raise if a module of those features and that dtype of parameters cannot take the input."""
+    if not x.is_floating_point():
+        raise TypeError(f"{module}: expected a floating-point input, got {x.dtype}; convert it with x.float()")
+    if x.ndim == 0 or x.shape[-1] != in_features:
+        raise ValueError(
+            f"{module}: expected an input of shape (..., {in_features}), got {tuple(x.shape)}; "
+            f"flatten images with x.flatten(1)"
+        )
+    if x.dtype == dtype:
+        return
+    if not (_autocast_on(x.device.type) and torch.float64 not in (x.dtype, dtype)):
+        raise ValueError(
+            f"{module}: expected {dtype}, the dtype of the parameters, got {x.dtype}; "
+            f"convert one of them, for instance with layer.to({x.dtype})"
+        )
 
 
 def _size(name: str, value: int) -> int:
@@ -289,12 +291,12 @@ def _size(name: str, value: int) -> int:
     return size
 
 
-def _upcast(t: Tensor) -> Tensor:
+def upcast(t: Tensor) -> Tensor:
     """Return half precision as float32, everything else as it is."""
     return t.float() if t.dtype in (torch.float16, torch.bfloat16) else t
 
 
-def _autocast_off(device_type: str) -> AbstractContextManager[object]:
+def autocast_off(device_type: str) -> AbstractContextManager[object]:
     """Hold the moments and expectations in full precision: in bfloat16 m/s is ruined, in float16 s² overflows."""
     return torch.autocast(device_type, enabled=False) if _autocast_on(device_type) else nullcontext()
 

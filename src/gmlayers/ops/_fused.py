@@ -7,7 +7,6 @@ order of derivative can be wrong because a kernel forgot about it.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -43,29 +42,19 @@ class Call(Protocol):
 
 def run(call: Call, *tensors: Tensor | None) -> tuple[Tensor, ...]:
     """Return the values of a call; it enters autograd only where that may be needed."""
-    if torch.is_grad_enabled() or any(t is not None and _transformed(t) for t in tensors):
+    if any(t is not None and is_functorch_wrapped_tensor(t) for t in tensors):  # these work without grad mode too
+        return _Transformable.apply(call, *tensors)[0 : call.outputs]
+    if torch.is_grad_enabled():
         return _Fused.apply(call, *tensors)[0 : call.outputs]
     return call.forward(*tensors)[0]
 
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(call: Call, *tensors: Tensor | None) -> tuple[Tensor, ...]:
-        values, kept = call.forward(*tensors)
-        # autograd wants a new tensor even where the value is an input, as E z = m is
-        fresh = tuple(v.clone() if any(v is t for t in tensors) else v for v in values)
-        return *fresh, *(_alias(k) if any(k is v for v in values) else k for k in kept)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401
-        ctx.call, *tensors = inputs
-        kept = output[ctx.call.outputs :]
-        ctx.count, ctx.kept = len(tensors), len(kept)
-        ctx.save_for_backward(*tensors, *kept)
-        ctx.save_for_forward(*tensors)
-        ctx.mark_non_differentiable(*kept)
-        ctx.set_materialize_grads(False)  # zeros of the size of what is kept would be made for nothing
-        ctx.values = [(value.shape, value.dtype, value.device) for value in output[: ctx.call.outputs]]
+    def forward(ctx: Any, call: Call, *tensors: Tensor | None) -> tuple[Tensor, ...]:  # noqa: ANN401
+        output = _values(call, tensors)
+        _keep(ctx, call, tensors, output)
+        return output
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:  # noqa: ANN401
@@ -92,6 +81,18 @@ class _Fused(torch.autograd.Function):
         pushed = torch.func.vjp(pulled, *zeros)[1](tuple(t for t in tangents if t is not None))
         return *pushed, *(None for _ in range(ctx.kept))
 
+
+class _Transformable(_Fused):
+    """The same for the transforms of ``torch.func``; autograd takes 8 µs more to enter this form of a Function."""
+
+    @staticmethod
+    def forward(call: Call, *tensors: Tensor | None) -> tuple[Tensor, ...]:  # type: ignore[override]
+        return _values(call, tensors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401
+        _keep(ctx, inputs[0], inputs[1:], output)
+
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:  # noqa: ANN401
         call, *tensors = inputs
@@ -105,8 +106,22 @@ class _Fused(torch.autograd.Function):
         return values, (0,) * len(values)
 
 
-# `apply` binds its arguments to the signature, and without this works the signature out anew at every call (35 µs)
-_Fused.forward.__signature__ = inspect.signature(_Fused.forward)  # type: ignore[attr-defined]
+def _values(call: Call, tensors: Tensors) -> tuple[Tensor, ...]:
+    """Return the values, and after them what is kept."""
+    values, kept = call.forward(*tensors)
+    # autograd wants a new tensor even where the value is an input, as E z = m is
+    fresh = tuple(v.clone() if any(v is t for t in tensors) else v for v in values)
+    return *fresh, *(_alias(k) if any(k is v for v in values) else k for k in kept)
+
+
+def _keep(ctx: Any, call: Call, tensors: Tensors, output: tuple[Tensor, ...]) -> None:  # noqa: ANN401
+    kept = output[call.outputs :]
+    ctx.call, ctx.count, ctx.kept = call, len(tensors), len(kept)
+    ctx.save_for_backward(*tensors, *kept)
+    ctx.save_for_forward(*tensors)
+    ctx.mark_non_differentiable(*kept)
+    ctx.set_materialize_grads(False)  # zeros of the size of what is kept would be made for nothing
+    ctx.values = [(value.shape, value.dtype, value.device) for value in output[: call.outputs]]
 
 
 def _pull_back(
@@ -134,8 +149,3 @@ def _fill(length: int, places: Sequence[int], values: Sequence[Tensor]) -> Tenso
 def _alias(tensor: Tensor) -> Tensor:
     """Return the tensor's memory as another tensor: a view of a value, kept by its own node, would never be freed."""
     return tensor.new_empty(0).set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
-
-
-def _transformed(tensor: Tensor) -> bool:
-    """Return whether a tensor belongs to a transform of ``torch.func``, which works without grad mode too."""
-    return is_functorch_wrapped_tensor(tensor)

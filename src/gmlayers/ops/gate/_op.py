@@ -10,7 +10,7 @@ from torch import Tensor
 from gmlayers.functional import ACTIVATIONS, Activation, get_activation
 from gmlayers.ops._dispatch import Implementation, Operation, cost, triton_cost, triton_refuses
 from gmlayers.ops._fused import Tensors, run
-from gmlayers.ops.gate import reference
+from gmlayers.ops.gate import compiled, reference
 from gmlayers.ops.gate.closed import Closed, Relu
 
 
@@ -134,7 +134,8 @@ def gate(
         activation: a name of :data:`gmlayers.functional.ACTIVATIONS` or an ``Activation``.
         reading: a, (..., K, r), or None for the slope itself.
         implementation: ``"relu"``, ``"closed"``, ``"triton"`` or ``"reference"``; the cheapest by count if not given,
-            see :func:`gmlayers.ops.explain`. Inside ``torch.compile`` it is always the reference.
+            see :func:`gmlayers.ops.explain`. Inside ``torch.compile`` it is the reference, or for ReLU in float32 a
+            form of it that fuses.
 
     Returns:
         E f, (..., K), and E f', (..., K), or E f' a, (..., K, r).
@@ -156,6 +157,9 @@ def gate(
             f"{m.dtype}, var {tuple(var.shape)} {var.dtype}{given}"
         )
     if torch.compiler.is_compiling():
+        if activation is ACTIVATIONS["relu"] and m.dtype == torch.float32:
+            level, slope = compiled.relu(m, var)
+            return level, slope if reading is None else slope[..., None] * reading
         return reference.gate(activation, m, var, reading)
     arguments = Arguments.of(m, var, activation, reading)
     chosen = GATE.choose(arguments, implementation)

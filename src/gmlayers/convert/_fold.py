@@ -1,0 +1,82 @@
+"""From training to inference."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar, overload
+
+import torch
+from torch import Tensor, nn
+
+from gmlayers.nn import Diagonal, FoldedGMLayer, GMLayer, LowRank, Regression
+from gmlayers.nn._gm_layer import upcast
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@overload
+def fold(model: GMLayer) -> FoldedGMLayer: ...
+@overload
+def fold(model: M) -> M: ...
+@torch.no_grad()
+def fold(model: nn.Module) -> nn.Module:
+    """Return a model for inference: the same function with the parameters of its GM layers multiplied out.
+
+    Stds are squared, factors joined to the means, component weights multiplied in, once and not at every call. The
+    result is independent of the model, in evaluation mode, has no parameters to train where the GM layers were, and can
+    be exported with ``torch.export``.
+
+    Args:
+        model: a GM layer, or a module that contains some; others are copied as they are.
+
+    Raises:
+        ValueError: if a layer's covariance is neither ``LowRank`` nor ``Regression``.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import GMLayer, convert
+        >>> layer = GMLayer(4, 2, 3)
+        >>> folded = convert.fold(layer)
+        >>> x = torch.rand(5, 4)
+        >>> torch.allclose(folded(x), layer(x), atol=1e-6)
+        True
+    """
+    if isinstance(model, GMLayer):
+        return _folded(model).eval()
+    twin = copy.deepcopy(model)
+    folded: dict[nn.Module, FoldedGMLayer] = {}  # a layer that is used twice stays one
+    for module in list(twin.modules()):
+        for name, child in list(module._modules.items()):
+            if isinstance(child, GMLayer):
+                if child not in folded:
+                    folded[child] = _folded(child)
+                setattr(module, name, folded[child])
+    return twin.eval()
+
+
+def _folded(layer: GMLayer) -> FoldedGMLayer:
+    covariance, p = layer.covariance, layer.family_parameters()
+    if isinstance(covariance, Regression):
+        covariance, p = Diagonal(), covariance.joint(p)
+    if not isinstance(covariance, LowRank):
+        raise ValueError(f"fold: expected a covariance LowRank(...) or Regression(), got {covariance}")
+    weight = layer.component_weight()
+    K, rank = layer.num_components, covariance.rank
+    std = p["std"].reshape(K, -1)
+    first, second = [p["mean"]], [weight[:, None] * p["output_mean"]]
+    if rank:
+        first.append(_by_factor(p["factor"]))
+        second.append(_by_factor(weight[:, None, None] * p["output_factor"]))
+    offset = p["mean"].new_zeros(K * (1 + rank))
+    if layer.bias is not None:
+        offset[:K] = layer.bias
+    coupling = None
+    if covariance.coupling:
+        coupling = weight[:, None, None] * p["coupling"] * std[:, None, :]
+    variance = upcast(std).square()  # the squares of a half-precision std may be nothing
+    return FoldedGMLayer(torch.cat(first), offset, variance, torch.cat(second), coupling, layer.activation)
+
+
+def _by_factor(factor: Tensor) -> Tensor:
+    """(K, rank, features) -> (rank · K, features)."""
+    return factor.transpose(0, 1).flatten(0, 1)

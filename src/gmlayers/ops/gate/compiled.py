@@ -1,0 +1,44 @@
+r"""ReLU in plain operations that a compiler fuses into one loop, in float32.
+
+The closed forms of :mod:`gmlayers.functional` need ``erfcx``, which no compiler vectorises. Here
+
+.. math:: \mathbb E f(z) = m\,\Phi(t) + s\,\varphi(t), \qquad t = m/s,
+
+whose two terms cancel in the lower tail, is corrected by its difference to a form without cancellation, by the Mills
+ratio of :mod:`gmlayers.ops._mills`. That difference is the rounding error and nothing else: its derivative is zero, and
+it is left out of differentiation. The derivatives of the formula itself, of any order, do not suffer:
+:math:`\Phi + t\varphi - t\varphi` is as accurate as Φ, up to a factor t².
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gmlayers.ops._mills import MILLS_COEFFICIENTS, MILLS_SHIFT
+
+
+def relu(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """Return E f and E f' of ReLU.
+
+    Args:
+        m: (..., K), float32.
+        var: (..., K), float32, positive.
+    """
+    inverse = var.rsqrt()
+    t = m * inverse
+    slope = 0.5 * torch.erfc(t * -math.sqrt(0.5))
+    density = torch.exp(-0.5 * t * t) * (1 / math.sqrt(2 * math.pi))
+    level = m * slope + density / inverse
+    return level + (_level(m, inverse, t.abs(), density) - level).detach(), slope
+
+
+def _level(m: Tensor, inverse: Tensor, u: Tensor, density: Tensor) -> Tensor:
+    """Return s (φ - u Φ(-u)) + max(m, 0)."""
+    y = 1 / (1 + u * (1 / MILLS_SHIFT))
+    mills = torch.full_like(y, MILLS_COEFFICIENTS[-1])
+    for coefficient in MILLS_COEFFICIENTS[-2::-1]:
+        mills = mills * y + coefficient
+    return (density - u * (mills * y * density)) / inverse + m.clamp(min=0)

@@ -1,28 +1,33 @@
-"""Time the GM layer against what it replaces and against its floor, behind a correctness gate: ``make bench``.
+"""Time the library against what it replaces and against its floor, behind a correctness gate: ``make bench``.
 
-All rows of a shape are timed in one process, interleaved; every figure is a median over repeats with its range, and
-the table gives ratios, because absolute times drift on shared machines. A row is timed only if its values and
-gradients equal the reference's.
+All rows of a case are timed in one process, interleaved; every figure is a median over repeats with its range, and the
+table gives ratios, because absolute times drift on shared machines. The first row of a case is ours; it is timed only
+if its values and gradients equal the reference's.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import os
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from gmlayers import GMLayer, functional, ops
+from gmlayers.functional import gmnm
 
 Step = Callable[[], object]
+Rows = dict[str, Step]
 
 
 @dataclass(frozen=True)
@@ -36,40 +41,30 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Case:
+    """What is timed together."""
+
+    name: str
+    rows: Callable[[], Rows]
+    targets: tuple[Target, ...] = ()
+    memory_peer: str | None = None
+    """An implementation of mix beside which the first row should take half the memory."""
+
+
+@dataclass(frozen=True)
 class Shape:
-    """A shape of the layer, its covariance family, and what is expected of it."""
+    """A shape of the layer and its covariance family."""
 
     family: str
     batch: int
     in_features: int
     out_features: int
     components: int
-    hidden: bool
-    targets: tuple[Target, ...]
+    hidden: bool = False
 
     def __str__(self) -> str:
         sizes = f"{self.batch}, {self.in_features}, {self.out_features}, {self.components}"
         return f"{'hidden ' if self.hidden else ''}{self.family} {sizes}"
-
-
-SHAPES = (
-    Shape(
-        "diagonal", 64, 784, 10, 20, False,
-        (
-            Target("layer + SGD", "FC-1000 + SGD", 0.55),
-            Target("layer", "floor", 2.2),
-            Target("loop", "layer", 12, True),
-        ),
-    ),
-    Shape(
-        "diagonal", 256, 784, 10, 20, False,
-        (Target("layer + SGD", "FC-1000 + SGD", 0.38), Target("layer", "floor", 1.6)),
-    ),
-    Shape("diagonal", 64, 784, 100, 20, False, (Target("layer", "floor", 1.8),)),
-    Shape("diagonal", 1024, 512, 512, 8, True, (Target("layer", "floor", 1.25),)),
-    Shape("low_rank", 128, 784, 10, 120, False, (Target("layer + SGD", "FC of equal size + SGD", 1.15),)),
-    Shape("low_rank", 4096, 512, 512, 512, True, (Target("layer", "Linear-GELU-Linear", 1.15),)),
-)  # fmt: skip
 
 
 def training_step(model: Callable[[Tensor], Tensor], parameters: list[nn.Parameter], x: Tensor, grad: Tensor) -> Step:
@@ -126,7 +121,7 @@ def block(shape: Shape, width: int, activation: nn.Module) -> nn.Sequential:
     return nn.Sequential(first, activation, nn.Linear(width, shape.out_features, bias=False))
 
 
-def rows(shape: Shape) -> dict[str, Step]:
+def layer_rows(shape: Shape) -> Rows:
     """Return what is timed at a shape, by name; refuse if the layer's gradients are not the reference's."""
     layer = GMLayer(shape.in_features, shape.out_features, shape.components, covariance=shape.family)
     x = torch.randn(shape.batch, shape.in_features, requires_grad=shape.hidden)
@@ -141,7 +136,7 @@ def rows(shape: Shape) -> dict[str, Step]:
             plain()
 
     compiled = training_step(torch.compile(layer, fullgraph=True), parameters, x, grad)
-    steps = {"layer": layer_step, "reference": reference, "compiled": compiled}
+    steps: Rows = {"layer": layer_step, "reference": reference, "compiled": compiled}
     steps["layer + SGD"] = with_sgd(layer_step, parameters)
     if shape.family == "diagonal":
         steps["floor"] = floor(shape, x)
@@ -182,11 +177,180 @@ def check(layer: GMLayer, x: Tensor, grad: Tensor) -> None:
             sys.exit(f"benchmark refused: the layer differs from the reference by {error:.1e} in relative norm")
 
 
+def gradients(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> Step:
+    """Return value and gradients of the sum of the function's values."""
+
+    def step() -> tuple[Tensor, ...]:
+        values = function(*inputs)
+        wanted = [t for t in inputs if t.requires_grad]
+        return *values, *torch.autograd.grad(list(values), wanted, [torch.ones_like(v) for v in values])
+
+    return step
+
+
+def agree(ours: Step, reference: Step, name: str) -> None:
+    """Exit if two steps give different tensors."""
+    for got, expected in zip(ours(), reference()):  # type: ignore[call-overload]
+        error = ((got - expected).norm() / expected.norm()).item()
+        if not error < 1e-5:
+            sys.exit(f"benchmark refused: {name} differs from the reference by {error:.1e} in relative norm")
+
+
+def mix_rows(batch: int, in_features: int, out_features: int, components: int, *, hidden: bool) -> Rows:
+    """``ops.mix`` and torch's bilinear layer, which is the same form with the weight in another order."""
+    gate = torch.rand(batch, components, requires_grad=True)
+    weight = torch.randn(components, out_features, in_features).div_(in_features**0.5).requires_grad_()
+    x = torch.randn(batch, in_features, requires_grad=hidden)
+    bilinear = nn.Bilinear(components, in_features, out_features, bias=False)
+    with torch.no_grad():
+        bilinear.weight.copy_(weight.transpose(0, 1))
+    steps: Rows = {
+        "mix": gradients(lambda *t: [ops.mix(t[0], t[1], t[2])], (gate, weight, x)),
+        "reference": gradients(lambda *t: [ops.mix(t[0], t[1], t[2], implementation="reference")], (gate, weight, x)),
+        "torch.nn.Bilinear": gradients(lambda *t: [bilinear(t[0], t[2])], (gate, bilinear.weight, x)),
+    }
+    agree(steps["mix"], steps["reference"], "mix")
+    large, grad = weight.detach().flatten(0, 1), torch.randn(batch, components * out_features)
+
+    def products() -> None:
+        torch.mm(x.detach(), large.t())
+        torch.mm(grad.t(), x.detach())
+        if hidden:
+            torch.mm(grad, large)
+
+    return steps | {"floor": products}
+
+
+def module(batch: int, features: int, components: int, projections: int) -> list[Tensor]:
+    """Return x, mean, projection, weight of a Gaussian mixture module."""
+    x, mean = torch.rand(batch, features), torch.rand(components, features)
+    projection = torch.randn(components, projections, features).mul_(features**-0.5)
+    weight = torch.randn(components, 1)
+    return [x, *(t.requires_grad_() for t in (mean, projection, weight))]
+
+
+def einsum_module(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> Tensor:
+    """The module as the formula reads, with tensors of shape (batch, m, d) and (batch, m, p)."""
+    y = torch.einsum("kpd,nkd->nkp", projection, x[:, None] - mean)
+    return torch.exp(-0.5 * y.square().sum(-1)) @ weight
+
+
+def nested(model: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Value and Laplacian by autograd of autograd, as physics-informed networks are usually trained."""
+    x = x.detach().requires_grad_()
+    value = model(x)
+    (slope,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+    second = [torch.autograd.grad(slope[:, i].sum(), x, create_graph=True)[0][:, i] for i in range(x.shape[1])]
+    return value, torch.stack(second).sum(0)[:, None]
+
+
+def laplacian_rows() -> Rows:
+    """Value and Laplacian of a module on the plane, and the gradients of both."""
+    inputs = module(2600, 2, 50, 2)
+
+    def ours(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        f, laplacian = ops.bumps_laplacian(x, mean, projection)
+        return f @ weight, laplacian @ weight
+
+    def closed(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return gmnm.gmnm(x, mean, projection, weight), gmnm.laplacian(x, mean, projection, weight)
+
+    steps: Rows = {
+        "bumps_laplacian": gradients(ours, inputs),
+        "functional": gradients(closed, inputs),
+        "compiled": gradients(torch.compile(ours, fullgraph=True), inputs),
+        "nested autograd": gradients(lambda x, *p: nested(lambda x: einsum_module(x, *p), x), inputs),
+    }
+    agree(steps["bumps_laplacian"], steps["functional"], "bumps_laplacian")
+    if find_spec("kan") is None:
+        print("pykan is not installed (pip install 'gmlayers[bench]'): its row is left out")
+        return steps
+    os.environ.setdefault("MPLBACKEND", "agg")
+    from kan import KAN
+
+    network = KAN([2, 10, 1], auto_save=False)
+    network.speed()
+    parameters = [p for p in network.parameters() if p.requires_grad]
+
+    def kan() -> None:
+        values = nested(network, inputs[0])
+        torch.autograd.grad(values, parameters, [torch.ones_like(v) for v in values], allow_unused=True)
+
+    return steps | {"pykan [2, 10, 1]": kan}
+
+
+def bumps_rows(batch: int, features: int, components: int, projections: int) -> Rows:
+    """Value of a module, and its gradients."""
+    inputs = module(batch, features, components, projections)
+
+    def ours(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> list[Tensor]:
+        return [ops.bumps(x, mean, projection) @ weight]
+
+    steps: Rows = {
+        "bumps": gradients(ours, inputs),
+        "functional": gradients(lambda *t: [gmnm.gmnm(*t)], inputs),
+        "einsum": gradients(lambda *t: [einsum_module(*t)], inputs),
+    }
+    agree(steps["bumps"], steps["functional"], "bumps")
+    x, large = inputs[0], inputs[2].detach().flatten(0, 1)
+    grad = torch.randn(batch, len(large))
+
+    def products() -> None:
+        torch.mm(x, large.t())
+        torch.mm(grad.t(), x)
+
+    return steps | {"floor": products}
+
+
+def layer_case(shape: Shape, *targets: Target, memory_peer: str | None = None) -> Case:
+    """Return the case of a shape of the layer."""
+    return Case(str(shape), partial(layer_rows, shape), targets, memory_peer)
+
+
+ENVIRONMENT = {
+    "torch": f"torch {torch.__version__}",
+    "python": f"Python {platform.python_version()}",
+    "machine": f"{torch.backends.cpu.get_cpu_capability()} {platform.machine()}",
+    "system": platform.system(),
+}
+
+FC = ("layer + SGD", "FC-1000 + SGD")
+CASES = (
+    layer_case(
+        Shape("diagonal", 64, 784, 10, 20),
+        Target(*FC, 0.55),
+        Target("layer", "floor", 2.2),
+        Target("loop", "layer", 12, at_least=True),
+    ),
+    layer_case(Shape("diagonal", 256, 784, 10, 20), Target(*FC, 0.38), Target("layer", "floor", 1.6)),
+    layer_case(Shape("diagonal", 64, 784, 100, 20), Target("layer", "floor", 1.8)),
+    layer_case(
+        Shape("diagonal", 1024, 512, 512, 8, hidden=True), Target("layer", "floor", 1.25), memory_peer="one_gemm"
+    ),
+    layer_case(Shape("low_rank", 128, 784, 10, 120), Target("layer + SGD", "FC of equal size + SGD", 1.15)),
+    layer_case(Shape("low_rank", 4096, 512, 512, 512, hidden=True), Target("layer", "Linear-GELU-Linear", 1.15)),
+    Case("mix 64, 784, 10, 20", partial(mix_rows, 64, 784, 10, 20, hidden=False)),
+    Case("hidden mix 1024, 512, 512, 8", partial(mix_rows, 1024, 512, 512, 8, hidden=True)),
+    Case(
+        "GMNM value + Laplacian 2600, d = 2, m = 50, p = 2",
+        laplacian_rows,
+        (
+            Target("nested autograd", "bumps_laplacian", 20, at_least=True),
+            Target("pykan [2, 10, 1]", "bumps_laplacian", 10, at_least=True),
+        ),
+    ),
+    Case(
+        "GMNM 256, d = 3072, m = 512, p = 8", partial(bumps_rows, 256, 3072, 512, 8), (Target("bumps", "floor", 1.3),)
+    ),
+)
+
+
 def seconds(steps: dict[str, Step], repeats: int, least: float) -> dict[str, list[float]]:
     """Return times of one step per repeat, the rows interleaved within each repeat."""
     counts = {}
     for name, step in steps.items():
-        for _ in range(3):
+        start = time.perf_counter()
+        while time.perf_counter() - start < least:  # warm up
             step()
         start = time.perf_counter()
         step()
@@ -199,6 +363,17 @@ def seconds(steps: dict[str, Step], repeats: int, least: float) -> dict[str, lis
                 step()
             times[name].append((time.perf_counter() - start) / counts[name])
     return times
+
+
+def verdict(target: Target, times: dict[str, list[float]]) -> str:
+    """Return the ratio beside its target, repeat by repeat."""
+    ratios = [a / b for a, b in zip(times[target.row], times[target.peer])]
+    reached = statistics.median(ratios)
+    met = reached >= target.bound if target.at_least else reached <= target.bound
+    return (
+        f"  {'met   ' if met else 'MISSED'} {target.row} / {target.peer}: {reached:.2f} "
+        f"[{min(ratios):.2f}, {max(ratios):.2f}], target {'≥' if target.at_least else '≤'} {target.bound}"
+    )
 
 
 def peak_bytes(step: Step) -> int:
@@ -223,47 +398,43 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default: 2)")
     parser.add_argument("--repeats", type=int, default=5, help="repeats, of which the median is taken (default: 5)")
     parser.add_argument("--least", type=float, default=0.2, help="seconds per row and repeat (default: 0.2)")
-    parser.add_argument("--only", default="", help="only shapes whose name contains this")
+    parser.add_argument("--only", default="", help="only cases whose name contains this")
     parser.add_argument("--csv", type=Path, default=Path("runs/bench/speed.csv"), help="where the times go")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     records = []
-    print(f"torch {torch.__version__}, {platform.machine()}, {options.threads} threads, {options.repeats} repeats")
-    for shape in SHAPES:
-        if options.only not in str(shape):
+    print(f"{', '.join(ENVIRONMENT.values())}; {options.threads} threads, {options.repeats} repeats")
+    for case in CASES:
+        if options.only not in case.name:
             continue
-        steps = rows(shape)
+        print(f"\n{case.name}")
+        steps = case.rows()
         times = seconds(steps, options.repeats, options.least)
-        print(f"\n{shape}")
+        ours = next(iter(times))
         for name, found in times.items():
             middle = statistics.median(found)
-            ratio = middle / statistics.median(times["layer"])
+            ratio = middle / statistics.median(times[ours])
             print(
                 f"  {name:<28}{middle * 1e3:9.3f} ms  [{min(found) * 1e3:.3f}, {max(found) * 1e3:.3f}]  "
-                f"{ratio:6.2f} x layer"
+                f"{ratio:6.2f} x {ours}"
             )
-            records += [(str(shape), name, options.threads, index, value) for index, value in enumerate(found)]
-        for target in shape.targets:
-            ratios = [a / b for a, b in zip(times[target.row], times[target.peer])]
-            reached = statistics.median(ratios)
-            met = reached >= target.bound if target.at_least else reached <= target.bound
-            sign = "≥" if target.at_least else "≤"
-            print(
-                f"  {'met   ' if met else 'MISSED'} {target.row} / {target.peer}: {reached:.2f} "
-                f"[{min(ratios):.2f}, {max(ratios):.2f}], target {sign} {target.bound}"
-            )
-        if shape.hidden and shape.family == "diagonal":
-            with ops.use(mix="one_gemm"):
-                whole = peak_bytes(steps["layer"])
-            share = peak_bytes(steps["layer"]) / whole
-            print(f"  {'met   ' if share <= 0.5 else 'MISSED'} peak memory / one-GEMM form: {share:.2f}, target ≤ 0.5")
-            records.append((str(shape), "peak memory / one-GEMM form", options.threads, 0, share))
+            records += [(case.name, name, options.threads, index, value) for index, value in enumerate(found)]
+        for target in case.targets:
+            if {target.row, target.peer} <= times.keys():
+                print(verdict(target, times))
+        if case.memory_peer is not None:
+            with ops.use(mix=case.memory_peer):
+                whole = peak_bytes(steps[ours])
+            share = peak_bytes(steps[ours]) / whole
+            met = "met   " if share <= 0.5 else "MISSED"
+            print(f"  {met} peak memory / {case.memory_peer}: {share:.2f}, target ≤ 0.5")
+            records.append((case.name, f"peak memory / {case.memory_peer}", options.threads, 0, share))
     options.csv.parent.mkdir(parents=True, exist_ok=True)
     with options.csv.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["shape", "row", "threads", "repeat", "seconds"])
-        writer.writerows(records)
+        writer.writerow(["case", "row", "threads", "repeat", "seconds", *ENVIRONMENT])
+        writer.writerows((*record, *ENVIRONMENT.values()) for record in records)
     print(f"\nwritten: {options.csv}")
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from gmlayers import ops
 
@@ -78,3 +79,36 @@ def test_bumps_in_lower_precision():
     low = [t.bfloat16() for t in (x, projection)]
     found = ops.bumps(low[0], mean, low[1], implementation="triton")
     torch.testing.assert_close(found, ops.bumps(low[0].float(), mean, low[1].float()), rtol=1e-4, atol=1e-4)
+
+
+def counted(function):
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("needs_x", [True, False])
+def test_operations_of_mix_are_counted(needs_x):
+    shapes = [(7, 3), (3, 5, 4), (7, 4)]
+    inputs = [torch.randn(shape, device=DEVICE, requires_grad=True) for shape in shapes]
+    inputs[2].requires_grad_(needs_x)
+
+    def step(name):
+        return lambda: ops.mix(*inputs, implementation=name).sum().backward()
+
+    expected = (2 + needs_x) * 2 * 7 * 3 * 5 * 4
+    # the backward has W_kᵀδ, which is the gradient of x and gives that of the gate; without x, W_k x once more
+    assert counted(step("triton")) == 3 * 2 * 7 * 3 * 5 * 4 >= expected
+    if DEVICE == "cpu":  # torch's own products, and the gate's small ones besides
+        assert expected <= counted(step("one_gemm")) <= 1.5 * expected
+
+
+def test_operations_of_bumps_are_counted():
+    x, mean, projection = (torch.randn(shape, device=DEVICE) for shape in [(7, 4), (5, 4), (5, 2, 4)])
+    product = 2 * 7 * 5 * 2 * 4
+    offsets = 2 * 5 * 2 * 4
+    found = counted(lambda: ops.bumps(x, mean, projection, implementation="triton"))
+    assert found == product + offsets
+    projection.requires_grad_()
+    found = counted(lambda: ops.bumps(x, mean, projection, implementation="triton").sum().backward())
+    assert found == 3 * product + 2 * offsets

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gmlayers.ops._dispatch import Implementation, Operation, autocast_on, cost, triton_cost, triton_refuses
 from gmlayers.ops._fused import Tensors, run
-from gmlayers.ops.bumps import projections, reference
+from gmlayers.ops.bumps import operators, projections, reference
 from gmlayers.ops.bumps.projections import offsets, through_offsets
 
 
@@ -117,23 +117,19 @@ class Triton:
         return (reference.bumps(x.float(), mean, projection.float()),)
 
     def forward(self, x: Tensor, mean: Tensor, projection: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        from gmlayers.ops.bumps import triton as kernels  # triton is there only where torch brings it
-
         offset = offsets(mean, projection.float())
-        f = kernels.forward(x.contiguous(), projection.contiguous(), offset)
+        f = operators.forward(x, projection, offset)
         return (f,), (f, offset)
 
     def backward(
         self, tensors: Tensors, kept: tuple[Tensor, ...], grads: tuple[Tensor, ...], needs: tuple[bool, ...]
     ) -> Tensors:
-        from gmlayers.ops.bumps import triton as kernels
-
         x, mean, projection = tensors
         assert x is not None and mean is not None and projection is not None  # noqa: PT018
         f, offset = kept
-        wanted = needs[0], needs[2], needs[1] or needs[2]
-        inputs = x.contiguous(), projection.contiguous(), offset, f, grads[0].contiguous()
-        grad_x, grad_projection, grad_offset = kernels.backward(*inputs, wanted)
+        wanted = [needs[0], needs[2], needs[1] or needs[2]]
+        found = operators.backward(x, projection, offset, f, grads[0], wanted)
+        grad_x, grad_projection, grad_offset = (grad if want else None for grad, want in zip(found, wanted))
         if grad_offset is None:
             return grad_x, None, None
         wide = None if grad_projection is None else grad_projection.float()

@@ -26,6 +26,8 @@ Everything of shape (batch, m) is contiguous, one tensor per row j: in a tensor 
 short and slow.
 """
 
+# Products are accumulated by `out=`, because torch's flop counter does not count `addmm_` and its like.
+
 from __future__ import annotations
 
 import torch
@@ -102,13 +104,13 @@ class BumpsLaplacian:
         if not (needs[1] or needs[2]):
             return grad_x, None, None
         second = _moments(x, slope, rows)
-        grad = _moments(x, factor, rows).baddbmm_(gram, second, beta=-1, alpha=2)
+        grad = torch.baddbmm(_moments(x, factor, rows), gram, second, beta=-1, alpha=2)
         grad_offset, grad_projection = grad[:, :, -1].neg(), grad[:, :, :-1].contiguous()
         if needs[2]:
             whole = torch.cat([projection, offsets(mean, projection).neg_().unsqueeze(2)], 2)
             grad_gram = torch.bmm(second, whole.mT)
             grad_gram.diagonal(dim1=1, dim2=2).sub_(slope.sum(0).unsqueeze(1))
-            grad_projection.baddbmm_(grad_gram, projection, alpha=2)
+            grad_projection = torch.baddbmm(grad_projection, grad_gram, projection, alpha=2)
         grad_mean, grad_projection = through_offsets(grad_offset, mean, projection, grad_projection, needs[1])
         return grad_x, grad_mean, grad_projection if needs[2] else None
 
@@ -140,7 +142,7 @@ class _Gradients:
     def add(self, j: int, grad: Tensor) -> None:
         """Take δv of row j, (batch, m)."""
         if self.of_x is not None:
-            self.of_x.addmm_(grad, self.projection[:, j])
+            torch.addmm(self.of_x, grad, self.projection[:, j], out=self.of_x)
         if self.of_projection is not None:
             into = self.of_projection[:, j]
             if self.x.shape[1] < len(self.mean):  # a thin product is several times faster the wide way round
@@ -170,7 +172,7 @@ def through_offsets(
     """Return the gradients of mean and projection, given that of the offsets and the rest of the projection's."""
     grad_mean = torch.bmm(grad.unsqueeze(1), projection).squeeze(1) if need_mean else None
     if grad_projection is not None:
-        grad_projection.baddbmm_(grad.unsqueeze(2), mean.unsqueeze(1))
+        torch.baddbmm(grad_projection, grad.unsqueeze(2), mean.unsqueeze(1), out=grad_projection)
     return grad_mean, grad_projection
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gmlayers.ops._dispatch import Implementation, Operation, autocast_on, cost, triton_cost, triton_refuses
 from gmlayers.ops._fused import Tensors, run
-from gmlayers.ops.mix import reference
+from gmlayers.ops.mix import operators, reference
 from gmlayers.ops.mix.products import ByInputs, ByOutputs
 
 
@@ -130,19 +130,16 @@ class Triton:
     def forward(
         self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        from gmlayers.ops.mix import triton as kernels  # triton is there only where torch brings it
-
-        return (kernels.forward(gate.contiguous(), weight.contiguous(), x.contiguous()),), ()
+        return (operators.forward(gate, weight, x),), ()
 
     def backward(
         self, tensors: Tensors, kept: tuple[Tensor, ...], grads: tuple[Tensor, ...], needs: tuple[bool, ...]
     ) -> Tensors:
-        from gmlayers.ops.mix import triton as kernels
-
         gate, weight, _, x = tensors
         assert gate is not None and weight is not None and x is not None  # noqa: PT018
-        inputs = gate.contiguous(), weight.contiguous(), x.contiguous(), grads[0].contiguous()
-        grad_gate, grad_weight, grad_x = kernels.backward(*inputs, (needs[0], needs[1], needs[3]))
+        needs = needs[0], needs[1], needs[3]
+        found = operators.backward(gate, weight, x, grads[0], list(needs))
+        grad_gate, grad_weight, grad_x = (grad if need else None for grad, need in zip(found, needs))
         return grad_gate, grad_weight, None, grad_x
 
 

@@ -11,6 +11,8 @@ the same form. Written with :math:`V_k = W_k\,\mathrm{diag}\,s_k`,
     \delta g_{bk} = \langle \delta_b, V_k x_b\rangle = \langle V_k^\top \delta_b, x_b\rangle.
 """
 
+# Products are accumulated by `out=`, because torch's flop counter does not count `addmm_` and its like.
+
 from __future__ import annotations
 
 import torch
@@ -52,7 +54,8 @@ class ByOutputs:
             if block.stop - block.start == 1:
                 y.addcmul_(answers, gate[:, block])
             else:
-                y.unsqueeze(1).baddbmm_(gate[:, block].unsqueeze(1), answers.unflatten(1, (-1, out)))
+                wide = y.unsqueeze(1)
+                torch.baddbmm(wide, gate[:, block].unsqueeze(1), answers.unflatten(1, (-1, out)), out=wide)
         return (y,), tuple(kept)
 
     def backward(
@@ -74,7 +77,7 @@ class ByOutputs:
             if grad_weight is not None or (grad_x is not None and kept):
                 gated = torch.mul(g.unsqueeze(2), grad.unsqueeze(1)).flatten(1)
                 if grad_x is not None and kept:
-                    grad_x.addmm_(gated, _scaled(weight, scale, block).flatten(0, 1))
+                    torch.addmm(grad_x, gated, _scaled(weight, scale, block).flatten(0, 1), out=grad_x)
                 if grad_weight is not None:
                     _weight_gradient(gated, x, weight, scale, block, grad_weight, grad_scale)
             if not kept and (grad_x is not None or grad_gate is not None):

@@ -165,11 +165,11 @@ class _Group:
         """
         ways = []
         for stacked, *own in zip(self.optimizer.param_groups, *(t.optimizer.param_groups for t in self.trainers)):
+            stacked.update({name: value for name, value in own[0].items() if name != "params"})
             rates = [group["lr"] for group in own]
-            common = min(1.0, max(rates))  # a greater one might throw out of range a trial that has a small one
-            stacked.update({**own[0], "params": stacked["params"], "lr": common if min(rates) < max(rates) else rates[0]})
             if min(rates) < max(rates):
-                share = torch.tensor([rate / common for rate in rates], device=self.device)
+                stacked["lr"] = min(1.0, max(rates))  # a greater one might throw a trial of a small rate out of range
+                share = torch.tensor([rate / stacked["lr"] for rate in rates], device=self.device)
                 ways += [(p, p.detach().clone(), share.view(-1, *[1] * (p.ndim - 1))) for p in stacked["params"]]
         self.optimizer.step()
         for parameter, before, share in ways:
@@ -197,7 +197,7 @@ class _Group:
         ]
         optimizer = OPTIMIZERS[self.recipe.optimizer](groups)  # type: ignore[call-arg]
         for name, stacked in self.parameters.items():
-            states = [trainer.optimizer.state[trainer.model.get_parameter(name)] for trainer in self.trainers]
+            states = [t.optimizer.state.get(t.model.get_parameter(name), {}) for t in self.trainers]
             for key, value in states[0].items():
                 per_trial = value.shape == stacked.shape[1:]  # unlike the number of steps
                 optimizer.state[stacked][key] = (
@@ -211,10 +211,8 @@ class _Group:
             for name, parameter in trainer.model.named_parameters():
                 stacked = self.parameters[name]
                 parameter.data = stacked.data[index]
-                trainer.optimizer.state[parameter] = {
-                    key: value[index] if value.shape == stacked.shape else value
-                    for key, value in self.optimizer.state[stacked].items()
-                }
+                for key, value in self.optimizer.state.get(stacked, {}).items():
+                    trainer.optimizer.state[parameter][key] = value[index] if value.shape == stacked.shape else value
 
 
 def _refuse(trials: Sequence[Trial], folders: Sequence[Path] | None) -> None:

@@ -81,6 +81,13 @@ def test_transforms():
     torch.testing.assert_close(rows, ops.gate(m, var, "gelu")[1])
 
 
+def test_large_transposed_arguments():
+    m = torch.randn(400, 300)
+    var = torch.rand(400, 300) + 0.5
+    for got, expected in zip(ops.gate(m.T, var.T, implementation="relu"), ops.gate(m, var, implementation="relu")):
+        torch.testing.assert_close(got, expected.T)
+
+
 def test_own_activations_fall_back_to_autograd():
     own = Activation(torch.sin, ACTIVATIONS["sin"].mean, ACTIVATIONS["sin"].gate)
     m, var, _ = tensors((4, 3), 0, torch.float64)

@@ -74,8 +74,9 @@ class Relu(Closed):
     def forward(
         self, m: Tensor, var: Tensor, reading: Tensor | None
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, ...]]:
+        m, var = m.contiguous(), var.contiguous()
         level, slope, density = torch.empty_like(m), torch.empty_like(m), torch.empty_like(m)
-        tensors = m.contiguous(), var.contiguous(), level, slope, density
+        tensors = m, var, level, slope, density
         if m.numel() <= CHUNK:
             _relu(*tensors)
         else:

@@ -34,6 +34,7 @@ class Closed:
     """Any activation that has :attr:`~gmlayers.functional.Activation.higher`."""
 
     outputs = 2
+    elementwise = True
 
     def __init__(self, activation: Activation) -> None:
         self.activation = activation

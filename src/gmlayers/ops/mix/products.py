@@ -36,6 +36,7 @@ class ByOutputs:
         self.block, self.keep = block, keep
 
     outputs = 1
+    elementwise = False
 
     def reference(self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor) -> tuple[Tensor, ...]:
         return (reference.mix(gate, weight, scale, x),)
@@ -98,6 +99,7 @@ class ByInputs:
     """
 
     outputs = 1
+    elementwise = False
 
     def reference(self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor) -> tuple[Tensor, ...]:
         return (reference.mix(gate, weight, scale, x),)

@@ -91,6 +91,12 @@ def test_families_and_learned_weights(images, monkeypatch, family):
     check([trial(seed=seed) for seed in SEEDS], images)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_seeds_and_rates_on_a_gpu(images):
+    trials = [dataclasses.replace(trial(seed=seed, lr=1e-3 * (1 + seed % 2)), device="cuda") for seed in SEEDS]
+    check(trials, images)
+
+
 def test_one_trial_alone(images):
     check([trial()], images)
 
@@ -254,7 +260,7 @@ def test_no_trials(images):
         BatchedTrainer([], images)
 
 
-@pytest.mark.parametrize("names", ["a", "aa", "abc"])
+@pytest.mark.parametrize("names", ["a", "aa", "abc", "aab"])
 def test_folders_must_be_one_per_trial(images, tmp_path, names):
-    with pytest.raises(ValueError, match="give every trial a folder of its own; got 2 trials, . folders"):
+    with pytest.raises(ValueError, match="give every trial a folder of its own; got 2 trials and the folders .*a"):
         BatchedTrainer([trial(seed=0), trial(seed=1)], images, [tmp_path / name for name in names])

@@ -219,8 +219,9 @@ def _refuse(trials: Sequence[Trial], folders: Sequence[Path] | None) -> None:
     """Raise ``ValueError`` for trials that cannot be trained together, or folders that are not one per trial."""
     if not trials:
         raise ValueError("no trials to train; give at least one")
-    if folders is not None and len(set(folders)) != len(trials):
-        raise ValueError(f"give every trial a folder of its own; got {len(trials)} trials, {len(set(folders))} folders")
+    if folders is not None and not len(trials) == len(folders) == len(set(folders)):
+        names = ", ".join(map(str, folders))
+        raise ValueError(f"give every trial a folder of its own; got {len(trials)} trials and the folders {names}")
     first = _in_common(trials[0])
     for trial in trials[1:]:
         for name, value in _in_common(trial).items():

@@ -272,6 +272,36 @@ def test_a_full_disk_ends_in_one_line(tmp_path):
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_seeds_trained_at_once_leave_the_same_folder(run, tmp_path, capsys):
+    folder = tmp_path / "batched"
+    options = ["digits", *FAST, "--seeds", 0, 1, "--batched", "--tensorboard", "--out", folder]
+    code, out, err = call(capsys, "train", *options)
+    assert code == 0, err
+    assert "mean ± std" in out
+    assert "low_rank seed 1  epoch 2/2  loss" in err
+    for name in ("config.json", "environment.json"):
+        assert (folder / name).read_bytes() == (run / name).read_bytes()
+    for seed in ("seed-0", "seed-1"):
+        assert list((folder / seed / "tensorboard").glob("events.*"))
+        expected, _ = read_tensors(run / seed / "checkpoint.safetensors")
+        tensors, _ = read_tensors(folder / seed / "checkpoint.safetensors")
+        torch.testing.assert_close(tensors, expected, rtol=1e-4, atol=1e-5)
+    (folder / "seed-1" / "checkpoint.safetensors").unlink()  # as if killed
+    code, again, err = call(capsys, "train", "--resume", folder, "--batched")
+    assert code == 0, err
+    assert again.splitlines()[0] == out.splitlines()[0]
+    assert call(capsys, "evaluate", folder)[0] == 0
+
+
+def test_ctrl_c_names_the_option_that_continues_at_once(tmp_path):
+    process = spawn("train", "digits", "--epochs", 2000, "--seeds", 0, 1, "--batched", "--out", tmp_path / "run")
+    wait_for_epochs(process, tmp_path / "run" / "seed-1" / "metrics.jsonl", 1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"continue with: gmlayers train --resume {tmp_path / 'run'} --batched" in " ".join(err.split())
+
+
 def test_output_to_a_closed_pipe_is_no_error():
     process = subprocess.run(
         f"{sys.executable} -m gmlayers list | head -1", shell=True, capture_output=True, text=True, check=False
@@ -308,6 +338,7 @@ def test_nothing_to_train_on(capsys):
         (["digits", "--width", "99999999999"], ["RuntimeError", "memory"]),
         (["--resume", "somewhere", "--epochs", "3"], ["--resume takes everything from the folder"]),
         (["digits", "--lr", "1e30", "--optimizer", "sgd"], ["stopped at step", "try a smaller --lr"]),
+        (["digits", "--lr", "1e30", "--optimizer", "sgd", "--seeds", "4", "5", "--batched"], ["(seed 4)", "(seed 5)"]),
         (["digits", "--resume", "somewhere"], ["--resume takes everything from the folder"]),
     ],
 )  # fmt: skip

@@ -3,7 +3,7 @@ import torch
 
 from gmlayers import ops
 from gmlayers.functional import ACTIVATIONS, Activation
-from gmlayers.ops.gate import compiled
+from gmlayers.ops.gate import compiled, reference
 
 SHAPES = [(), (0,), (1,), (63,), (2, 3, 5)]
 
@@ -79,6 +79,46 @@ def test_transforms():
         torch.testing.assert_close(transform(total("closed"))(m), transform(total("reference"))(m))
     rows = torch.func.vmap(lambda m, v: ops.gate(m, v, "gelu")[1])(m, var)
     torch.testing.assert_close(rows, ops.gate(m, var, "gelu")[1])
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("relu", torch.float32), ("gelu", torch.float64)])
+@pytest.mark.parametrize("columns", [0, 1, 2])
+def test_vmap_is_one_call(name, dtype, columns, monkeypatch):
+    """With arguments that are mapped over along another axis than the first, or not at all."""
+    monkeypatch.setattr(reference, "gate", None)
+    m, var, reading = tensors((4, 3, 2), columns, dtype)
+    shared = var[:, 0]
+
+    def total(m, var, reading):
+        return sum(value.square().sum() for value in ops.gate(m, var, name, reading=reading))
+
+    mapped = torch.func.vmap(total, in_dims=(1, None, None if reading is None else 1))(m, shared, reading)
+    looped = torch.stack([total(m[:, j], shared, None if reading is None else reading[:, j]) for j in range(3)])
+    torch.testing.assert_close(mapped, looped)
+    wanted = [t for t in (m, var, reading) if t is not None]
+    pairs = zip(torch.autograd.grad(mapped.sum(), wanted), torch.autograd.grad(looped.sum(), wanted))
+    for got, expected in pairs:
+        torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("derivative", [torch.func.grad, torch.func.hessian, torch.func.jacfwd])
+def test_derivatives_of_every_row(derivative):
+    m, var, reading = (t.detach() for t in tensors((4, 3), 2, torch.float64))
+
+    def total(m, var, reading):
+        return sum(value.square().sum() for value in ops.gate(m, var, "gelu", reading=reading))
+
+    looped = torch.stack([derivative(total)(*row) for row in zip(m, var, reading)])
+    torch.testing.assert_close(torch.func.vmap(derivative(total))(m, var, reading), looped)
+    looped = torch.stack([derivative(total)(row, var[0], reading[0]) for row in m])
+    torch.testing.assert_close(torch.func.vmap(derivative(total), (0, None, None))(m, var[0], reading[0]), looped)
+
+
+def test_large_transposed_arguments():
+    m = torch.randn(400, 300)
+    var = torch.rand(400, 300) + 0.5
+    for got, expected in zip(ops.gate(m.T, var.T, implementation="relu"), ops.gate(m, var, implementation="relu")):
+        torch.testing.assert_close(got, expected.T)
 
 
 def test_own_activations_fall_back_to_autograd():

@@ -67,7 +67,9 @@ def demo(*, seeds: tuple[int, ...] = (0, 1, 2, 3, 4), out: Path = Path("runs/dem
             for seed in seeds:
                 trainer = Trainer(trials(seed)[label], data)
                 size = sum(p.numel() for p in trainer.model.parameters())
-                for row in live.track(f"{label}, seed {seed}", trainer.run(), trainer.metric, 0, EPOCHS):
+                show = live.bar(f"{label}, seed {seed}", trainer.metric, 0, EPOCHS)
+                for row in trainer.run():
+                    show(row)
                     records.append({"net": label, "parameters": size, "seed": seed, **row})
     frame = pd.DataFrame(records)
     write_whole(out / "demo.csv", frame.to_csv(index=False).encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,19 +41,19 @@ class Live:
         self.progress = progress
         self.lines = lines
 
-    def track(
-        self, title: str, rows: Iterable[dict[str, Any]], metric: str, done: int, epochs: int
-    ) -> Iterator[dict[str, Any]]:
-        """Pass the metrics of one trial on, showing each."""
+    def bar(self, title: str, metric: str, done: int, epochs: int) -> Callable[[dict[str, Any]], None]:
+        """Start the bar of one trial; return what shows a line of its metrics."""
         task = self.progress.add_task(title, total=epochs, completed=done, figure="")
         every = max(1, epochs // self.lines)
-        for row in rows:
+
+        def show(row: dict[str, Any]) -> None:
             figure = f"loss {row['train_loss']:.4f}  {metric.replace('_', ' ')} "
             figure += shown([row[metric]], percent=metric.endswith("error"))
             self.progress.update(task, completed=row["epoch"], figure=figure)
             if not self.console.is_terminal and (row["epoch"] % every == 0 or row["epoch"] == epochs):
                 self.console.print(f"{title}  epoch {row['epoch']}/{epochs}  {figure}", soft_wrap=True)
-            yield row
+
+        return show
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from gmlayers._names import look_up
 from gmlayers.experiments import display, run_folder
+from gmlayers.experiments.batched import BatchedTrainer
 from gmlayers.experiments.data import NAMES, Data, Kind, load
 from gmlayers.experiments.models import MODELS, Recipe, Shape
 from gmlayers.experiments.records import write_json
@@ -97,27 +99,67 @@ def new_run(
     return run, data
 
 
-def train_run(run: Run, data: Data, folder: Path, *, tensorboard: bool) -> list[dict[str, Any]]:
+def train_run(run: Run, data: Data, folder: Path, *, tensorboard: bool, batched: bool) -> list[dict[str, Any]]:
     """Train every seed of a run that is not finished; return one summary per seed.
 
     Raises:
         KeyboardInterrupt: with the command that continues the run.
     """
     torch.set_num_threads(run.threads)
-    summaries = []
+    train_seeds = _together if batched else _one_by_one
     try:
         with _alone(folder), display.live() as live:
-            for seed in run.seeds:
-                trainer = Trainer(run.trial(seed), data, seed_folder(folder, seed))
-                rows = _logged(trainer, seed_folder(folder, seed)) if tensorboard else trainer.run()
-                title = f"{run.model} seed {seed}"
-                for _ in live.track(title, rows, trainer.metric, trainer.epoch, run.recipe.epochs):
-                    pass
-                summaries.append(_summary(trainer, seed))
+            summaries = train_seeds(run, data, folder, live, tensorboard=tensorboard)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"continue with: gmlayers train --resume {folder}") from None
+        option = " --batched" if batched else ""
+        raise KeyboardInterrupt(f"continue with: gmlayers train --resume {folder}{option}") from None
     write_json(folder / "summary.json", {"trials": summaries})
     return summaries
+
+
+def _one_by_one(run: Run, data: Data, folder: Path, live: display.Live, *, tensorboard: bool) -> list[dict[str, Any]]:
+    summaries = []
+    for seed in run.seeds:
+        trainer = Trainer(run.trial(seed), data, seed_folder(folder, seed))
+        with _shown(trainer, live, tensorboard=tensorboard) as show:
+            for row in trainer.run():
+                show(row)
+        summaries.append(_summary(trainer))
+    return summaries
+
+
+def _together(run: Run, data: Data, folder: Path, live: display.Live, *, tensorboard: bool) -> list[dict[str, Any]]:
+    folders = [seed_folder(folder, seed) for seed in run.seeds]
+    batched = BatchedTrainer([run.trial(seed) for seed in run.seeds], data, folders)
+    with ExitStack() as stack:
+        shows = [stack.enter_context(_shown(t, live, tensorboard=tensorboard)) for t in batched.trainers]
+        for rows in batched.run():
+            for show, row in zip(shows, rows):
+                if row is not None:
+                    show(row)
+    return [_summary(trainer) for trainer in batched.trainers]
+
+
+@contextmanager
+def _shown(trainer: Trainer, live: display.Live, *, tensorboard: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Give what shows a line of metrics of a trial, and writes it to TensorBoard if wanted."""
+    trial = trainer.trial
+    bar = live.bar(f"{trial.model} seed {trial.seed}", trainer.metric, trainer.epoch, trial.recipe.epochs)
+    if not tensorboard:
+        yield bar
+        return
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, and only wanted here
+
+    assert trainer.folder is not None
+    purge_step = trainer.epoch * trainer.steps_per_epoch + 1
+    with SummaryWriter(str(trainer.folder / "tensorboard"), purge_step=purge_step) as writer:
+
+        def show(row: dict[str, Any]) -> None:
+            for name in ("train_loss", trainer.metric, "lr"):
+                writer.add_scalar(name, row[name], row["step"])
+            bar(row)
+
+        yield show
 
 
 def _alone(folder: Path) -> AbstractContextManager[BaseFileLock]:
@@ -153,6 +195,7 @@ def train(
     validate: Annotated[bool, FlagCreatePairsOff] = False,
     out: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
     resume: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
+    batched: Annotated[bool, FlagCreatePairsOff] = False,
     tensorboard: Annotated[bool, FlagCreatePairsOff] = False,
     device: str = "cpu",
     threads: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
@@ -178,6 +221,8 @@ def train(
 
     gmlayers train measurements.csv --target price --kind regression
 
+    gmlayers train mnist --seeds 0 1 2 3 4 5 6 7 --batched --device cuda
+
     gmlayers train --resume runs/mnist-low_rank
 
     Args:
@@ -191,6 +236,10 @@ def train(
         validate: Hold out the last training rows and judge on them instead of the test rows.
         out: Run folder; must not exist. Default: runs/DATA-MODEL.
         resume: Continue the run in this folder; everything else is taken from it.
+        batched: Train all seeds at once, as one model with batched parameters; to the same result up to rounding,
+            not to the same bits. Meant for many seeds on a GPU, which one small net leaves idle; on a CPU it helps
+            where the inputs are few (one core, 8 seeds: 1.8 times as fast on digits, no faster on 28 x 28 images).
+            The seconds of a seed are then its share. May be given or left out anew with --resume.
         tensorboard: Write TensorBoard logs beside the metrics.
         device: cpu, cuda, cuda:1, ...
         threads: CPU threads; bits are reproduced for equal numbers only. Default: torch's.
@@ -200,7 +249,7 @@ def train(
     if resume is not None:
         others = source, model, net, recipe, seeds, target, kind, validate, out, device, threads
         if others != (None, "low_rank", Shape(), Changes(), (0,), None, "auto", False, None, "cpu", None):
-            raise ValueError("--resume takes everything from the folder; leave out all else but --tensorboard")
+            raise ValueError("--resume takes everything from the folder; only --tensorboard and --batched may be given")
         run, folder = run_folder.open_run(resume), resume
         data = run.load()
     elif source is None:
@@ -220,27 +269,16 @@ def train(
             threads=threads,
         )
         run_folder.create(run, folder)
-    summaries = train_run(run, data, folder, tensorboard=tensorboard)
+    summaries = train_run(run, data, folder, tensorboard=tensorboard, batched=batched)
     report(run, folder, summaries)
 
 
-def _summary(trainer: Trainer, seed: int) -> dict[str, Any]:
+def _summary(trainer: Trainer) -> dict[str, Any]:
     assert trainer.metrics is not None
     rows = trainer.metrics.rows()
     return {
-        "seed": seed,
+        "seed": trainer.trial.seed,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         trainer.metric: rows[-1][trainer.metric],
         "seconds": round(sum(row["seconds"] for row in rows), 2),
     }
-
-
-def _logged(trainer: Trainer, folder: Path) -> Any:  # noqa: ANN401
-    """Pass the metrics on, writing each to TensorBoard as well."""
-    from torch.utils.tensorboard import SummaryWriter  # slow to import, and only wanted here
-
-    with SummaryWriter(str(folder / "tensorboard"), purge_step=trainer.epoch * trainer.steps_per_epoch + 1) as writer:
-        for row in trainer.run():
-            for name in ("train_loss", trainer.metric, "lr"):
-                writer.add_scalar(name, row[name], row["step"])
-            yield row

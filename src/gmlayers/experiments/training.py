@@ -188,10 +188,10 @@ class Trainer:
         self.trial, self.task, self.folder = trial, Task.of(data), folder
         self.seen = examples(data, validate=trial.validate, device=trial.device)
         recipe = trial.recipe
-        with _own_randomness(trial.device):
+        with own_randomness(trial.device):
             torch.manual_seed(trial.seed)
             self.model = build(trial, self.task, self.seen).to(trial.device)
-            self._random_state = _random_state(trial.device)
+            self.random_state = random_state(trial.device)
         self.optimizer = OPTIMIZERS[recipe.optimizer](
             parameter_groups(self.model, recipe.lr, recipe.std_lr, weight_decay=recipe.weight_decay)  # type: ignore[call-arg]
         )
@@ -217,25 +217,27 @@ class Trainer:
         """
         while self.epoch < self.trial.recipe.epochs:
             start = time.perf_counter()
-            with _own_randomness(self.trial.device):
-                _set_random_state(self._random_state, self.trial.device)
+            with own_randomness(self.trial.device):
+                set_random_state(self.random_state, self.trial.device)
                 train_loss, lr = self._train_epoch()
-                self._random_state = _random_state(self.trial.device)
-            self.epoch += 1
-            trained = time.perf_counter() - start
-            judged = judge(self.model, self.task, self.seen.judge_x, self.seen.judge_y)
-            row = {
-                "epoch": self.epoch,
-                "step": self.epoch * self.steps_per_epoch,
-                "train_loss": train_loss,
-                self.metric: judged,
-                "lr": lr,
-                "seconds": round(trained, 4),
-            }
-            if self.metrics is not None:
-                self.metrics.append(row)
-                self._save()
-            yield row
+                self.random_state = random_state(self.trial.device)
+            yield self.finish_epoch(train_loss, lr, time.perf_counter() - start)
+
+    def finish_epoch(self, train_loss: float, lr: float, seconds: float) -> dict[str, Any]:
+        """Judge the model after an epoch of training; save and return the line of metrics."""
+        self.epoch += 1
+        row = {
+            "epoch": self.epoch,
+            "step": self.epoch * self.steps_per_epoch,
+            "train_loss": train_loss,
+            self.metric: judge(self.model, self.task, self.seen.judge_x, self.seen.judge_y),
+            "lr": lr,
+            "seconds": round(seconds, 4),
+        }
+        if self.metrics is not None:
+            self.metrics.append(row)
+            self._save()
+        return row
 
     def _train_epoch(self) -> tuple[float, float]:
         """Return the mean loss, and the rate of the last step."""
@@ -248,18 +250,20 @@ class Trainer:
             loss.backward()
             last = loss.item()
             if not math.isfinite(last):
-                self._stop(self.epoch * self.steps_per_epoch + step + 1, last)
+                raise self.diverged(step + 1, last)
             lr = self.optimizer.param_groups[0]["lr"]
             self.optimizer.step()
             self.scheduler.step()
             total += loss.detach() * len(rows)
         if not all(p.isfinite().all() for p in self.model.parameters()):  # the last step may have spoilt them
-            self._stop((self.epoch + 1) * self.steps_per_epoch, last)
+            raise self.diverged(self.steps_per_epoch, last)
         return total.item() / len(order), lr
 
-    def _stop(self, step: int, loss: float) -> None:
+    def diverged(self, step: int, loss: float) -> Diverged:
+        """Return the error for a number that is not finite, met at a step of this epoch, counted from 1."""
+        step += self.epoch * self.steps_per_epoch
         kept = "" if not self.epoch or self.folder is None else f"; the checkpoint of epoch {self.epoch} is kept"
-        raise Diverged(
+        return Diverged(
             f"training {self.trial.model} (seed {self.trial.seed}) stopped at step {step}: the loss is {loss}; "
             f"{_first_not_finite(self.model)}; try a smaller --lr than {self.trial.recipe.lr:g}{kept}"
         )
@@ -269,7 +273,7 @@ class Trainer:
         assert self.metrics is not None
         optimizer = self.optimizer.state_dict()
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        tensors |= {f"random.{name}": value for name, value in self._random_state.items()}
+        tensors |= {f"random.{name}": value for name, value in self.random_state.items()}
         for index, state in optimizer["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
         metadata = {
@@ -290,7 +294,7 @@ class Trainer:
             return
         tensors, metadata = read_tensors(path)
         load_weights(self.model, _under("model.", tensors), path)
-        self._random_state = _under("random.", tensors)
+        self.random_state = _under("random.", tensors)
         states: dict[int, dict[str, Tensor]] = {}
         for name, value in _under("optimizer.", tensors).items():
             index, _, key = name.partition(".")
@@ -356,16 +360,19 @@ def check_device(device: str) -> None:
         raise ValueError(f"device {device!r} is not available here; give cpu")
 
 
-def _own_randomness(device: str) -> Any:  # noqa: ANN401  (torch does not name the type)
+def own_randomness(device: str) -> Any:  # noqa: ANN401  (torch does not name the type)
+    """Leave the generators of the CPU and of the device as they were before the block."""
     return torch.random.fork_rng([device] if device.startswith("cuda") else [])
 
 
-def _random_state(device: str) -> dict[str, Tensor]:
+def random_state(device: str) -> dict[str, Tensor]:
+    """Return the states of the generators by kind of device."""
     state = {"cpu": torch.get_rng_state()}
     return state | {"cuda": torch.cuda.get_rng_state(device)} if device.startswith("cuda") else state
 
 
-def _set_random_state(state: Mapping[str, Tensor], device: str) -> None:
+def set_random_state(state: Mapping[str, Tensor], device: str) -> None:
+    """Set the generators to what :func:`random_state` returned."""
     torch.set_rng_state(state["cpu"])
     if "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)

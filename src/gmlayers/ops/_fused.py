@@ -1,8 +1,8 @@
 """One way to put a hand-written forward and backward into autograd without losing any derivative.
 
 A fast path supplies the value and the first backward. Everything else (derivatives of derivatives, forward mode,
-``vmap``, all of ``torch.func``) is taken from the plain reference, which is made of torch's own operations. So no
-order of derivative can be wrong because a kernel forgot about it.
+``vmap`` of all that is not elementwise, the rest of ``torch.func``) is taken from the plain reference, which is made of
+torch's own operations. So no order of derivative can be wrong because a kernel forgot about it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ class Call(Protocol):
 
     outputs: int
     """Number of values."""
+    elementwise: bool
+    """Whether another leading axis of all tensors is no more than more elements, so that ``vmap`` is one call."""
 
     @property
     def reference(self) -> Callable[..., tuple[Tensor, ...]]:
@@ -96,6 +98,9 @@ class _Transformable(_Fused):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:  # noqa: ANN401
         call, *tensors = inputs
+        if call.elementwise:
+            values = run(call, *(_led(tensor, dim, info.batch_size) for tensor, dim in zip(tensors, in_dims[1:])))
+            return values, (0,) * len(values)
         given = [i for i, tensor in enumerate(tensors) if tensor is not None]
 
         def reference(*present: Tensor) -> tuple[Tensor, ...]:
@@ -144,6 +149,13 @@ def _fill(length: int, places: Sequence[int], values: Sequence[Tensor]) -> Tenso
     """Return ``length`` entries: the values at their places, None elsewhere."""
     at = dict(zip(places, values))
     return tuple(at.get(i) for i in range(length))
+
+
+def _led(tensor: Tensor | None, dim: int | None, size: int) -> Tensor | None:
+    """Return the tensor with the axis that is mapped over in front, also where it has none."""
+    if tensor is None:
+        return None
+    return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
 def _alias(tensor: Tensor) -> Tensor:

@@ -112,6 +112,7 @@ class Triton:
     """The kernels of :mod:`gmlayers.ops.bumps.triton`, which compute v anew tile by tile."""
 
     outputs = 1
+    elementwise = False
 
     def reference(self, x: Tensor, mean: Tensor, projection: Tensor) -> tuple[Tensor, ...]:
         return (reference.bumps(x.float(), mean, projection.float()),)

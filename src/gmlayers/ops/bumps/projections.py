@@ -41,6 +41,7 @@ class Bumps:
     """The bumps alone."""
 
     outputs = 1
+    elementwise = False
 
     def reference(self, x: Tensor, mean: Tensor, projection: Tensor) -> tuple[Tensor, ...]:
         return (reference.bumps(x, mean, projection),)
@@ -70,6 +71,7 @@ class BumpsLaplacian:
     """The bumps and their Laplacians; rows of projections are paired, so it is for small p."""
 
     outputs = 2
+    elementwise = False
 
     def reference(self, x: Tensor, mean: Tensor, projection: Tensor) -> tuple[Tensor, ...]:
         return reference.bumps_laplacian(x, mean, projection)

@@ -34,6 +34,7 @@ class Closed:
     """Any activation that has :attr:`~gmlayers.functional.Activation.higher`."""
 
     outputs = 2
+    elementwise = True
 
     def __init__(self, activation: Activation) -> None:
         self.activation = activation
@@ -74,8 +75,9 @@ class Relu(Closed):
     def forward(
         self, m: Tensor, var: Tensor, reading: Tensor | None
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, ...]]:
+        m, var = m.contiguous(), var.contiguous()
         level, slope, density = torch.empty_like(m), torch.empty_like(m), torch.empty_like(m)
-        tensors = m.contiguous(), var.contiguous(), level, slope, density
+        tensors = m, var, level, slope, density
         if m.numel() <= CHUNK:
             _relu(*tensors)
         else:

@@ -123,6 +123,7 @@ class Triton:
     """The kernels of :mod:`gmlayers.ops.mix.triton`: nothing of the size (batch, K, out) is made."""
 
     outputs = 1
+    elementwise = False
 
     def reference(self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor) -> tuple[Tensor, ...]:
         return (reference.mix(gate.to(x.dtype), weight, scale, x),)

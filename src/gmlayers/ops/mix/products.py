@@ -38,6 +38,7 @@ class ByOutputs:
         self.block, self.keep = block, keep
 
     outputs = 1
+    elementwise = False
 
     def reference(self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor) -> tuple[Tensor, ...]:
         return (reference.mix(gate, weight, scale, x),)
@@ -101,6 +102,7 @@ class ByInputs:
     """
 
     outputs = 1
+    elementwise = False
 
     def reference(self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor) -> tuple[Tensor, ...]:
         return (reference.mix(gate, weight, scale, x),)

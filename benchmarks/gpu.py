@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -31,6 +32,10 @@ import triton  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from gmlayers import GMLayer, ops  # noqa: E402
+from gmlayers.experiments.batched import BatchedTrainer  # noqa: E402
+from gmlayers.experiments.data import Data  # noqa: E402
+from gmlayers.experiments.models import MODELS, Shape  # noqa: E402
+from gmlayers.experiments.training import Trainer, Trial  # noqa: E402
 from gmlayers.ops.mix import triton as mix_kernels  # noqa: E402
 
 DEVICE = "cpu" if options.smoke else "cuda"
@@ -195,6 +200,39 @@ def small_batches(batch: int) -> None:
     seconds(steps, f"training step, batch {batch}")
 
 
+def trials(count: int, images: int, epochs: int) -> None:
+    """Train many seeds at once, beside one alone, on images of MNIST's size."""
+    # random images: only the time is asked for, and the real ones may not be there
+    data = Data(
+        name="random",
+        train_x=torch.rand(images, 1, 28, 28),
+        train_y=torch.randint(10, (images,)),
+        test_x=torch.rand(max(1, images // 6), 1, 28, 28),
+        test_y=torch.randint(10, (max(1, images // 6),)),
+        validation=1,
+        classes=tuple("0123456789"),
+    )
+    recipe = replace(MODELS["low_rank"].recipe, epochs=epochs)
+    several = [Trial("low_rank", Shape(), recipe, seed, device=DEVICE) for seed in range(count)]
+    times: dict[str, list[float]] = {}
+    for compiled in (False, True):
+        word = ", compiled" if compiled else ""
+        first = Trainer(several[0], data, compiled=compiled)
+        times[f"one trial{word}"] = [row["seconds"] for row in first.run()]
+        together = BatchedTrainer(several, data, compiled=compiled)
+        times[f"{count} trials at once{word}"] = [
+            sum(row["seconds"] for row in rows if row is not None) for rows in together.run()
+        ]
+    print(f"\n{count} trials, {images} images, seconds an epoch after the first")
+    for name, found in times.items():
+        later = found[1:]
+        records.extend(("trials", name, epoch, value) for epoch, value in enumerate(later))
+        print(f"  {name:<44}{statistics.median(later):10.3f} s  [{min(later):.3f}, {max(later):.3f}]")
+    for word in ("", ", compiled"):
+        one, all_ = (statistics.median(times[f"{n}{word}"][1:]) for n in ("one trial", f"{count} trials at once"))
+        verdict(f"{count} trials{word}: one after the other / at once", count * one / all_, 20)
+
+
 def main() -> None:
     """Run everything."""
     name = torch.cuda.get_device_name() if DEVICE == "cuda" else "CPU, interpreted"
@@ -205,6 +243,7 @@ def main() -> None:
         mix(65, 33, 17, 3, torch.float32)
         gate_and_bumps(9, 5)
         small_batches(4)
+        trials(3, 60, 2)
     else:
         for dtype in (torch.bfloat16, torch.float32):
             mix(16384, 1024, 1024, 16, dtype)
@@ -212,6 +251,7 @@ def main() -> None:
         gate_and_bumps(16384, 512)
         for batch in (64, 1024):
             small_batches(batch)
+        trials(30, 60000, 4)
     options.csv.parent.mkdir(parents=True, exist_ok=True)
     with options.csv.open("w", newline="") as file:
         writer = csv.writer(file)

@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gmlayers import GMLayer, functional, ops
+from gmlayers import GMLayer, convert, functional, ops
 from gmlayers.functional import gmnm
 
 Step = Callable[[], object]
@@ -196,6 +196,29 @@ def agree(ours: Step, reference: Step, name: str) -> None:
             sys.exit(f"benchmark refused: {name} differs from the reference by {error:.1e} in relative norm")
 
 
+def inference_rows(shape: Shape) -> Rows:
+    """The layer without gradients, folded and as it is, and a net of its size."""
+    layer = GMLayer(shape.in_features, shape.out_features, shape.components, covariance=shape.family)
+    size = sum(p.numel() for p in layer.parameters())
+    net = block(shape, round(size / (shape.in_features + shape.out_features)), nn.ReLU())
+    x = torch.randn(shape.batch, shape.in_features)
+
+    def without_gradients(model: nn.Module) -> Step:
+        def step() -> tuple[Tensor]:
+            with torch.no_grad():
+                return (model(x),)
+
+        return step
+
+    steps = {
+        "folded": without_gradients(convert.fold(layer)),
+        "layer": without_gradients(layer),
+        "Linear-ReLU-Linear": without_gradients(net),
+    }
+    agree(steps["folded"], steps["layer"], "convert.fold")
+    return steps
+
+
 def mix_rows(batch: int, in_features: int, out_features: int, components: int, *, hidden: bool) -> Rows:
     """``ops.mix`` and torch's bilinear layer, which is the same form with the weight in another order."""
     gate = torch.rand(batch, components, requires_grad=True)
@@ -329,6 +352,15 @@ CASES = (
     ),
     layer_case(Shape("low_rank", 128, 784, 10, 120), Target("layer + SGD", "FC of equal size + SGD", 1.15)),
     layer_case(Shape("low_rank", 4096, 512, 512, 512, hidden=True), Target("layer", "Linear-GELU-Linear", 1.15)),
+    *(
+        Case(f"inference {shape}", partial(inference_rows, shape))
+        for shape in (
+            Shape("low_rank", 1, 784, 10, 120),
+            Shape("low_rank", 128, 784, 10, 120),
+            Shape("diagonal", 64, 784, 10, 20),
+            Shape("diagonal", 1024, 512, 512, 8),
+        )
+    ),
     Case("mix 64, 784, 10, 20", partial(mix_rows, 64, 784, 10, 20, hidden=False)),
     Case("hidden mix 1024, 512, 512, 8", partial(mix_rows, 1024, 512, 512, 8, hidden=True)),
     Case(

@@ -264,3 +264,13 @@ def test_no_trials(images):
 def test_folders_must_be_one_per_trial(images, tmp_path, names):
     with pytest.raises(ValueError, match="give every trial a folder of its own; got 2 trials and the folders .*a"):
         BatchedTrainer([trial(seed=0), trial(seed=1)], images, [tmp_path / name for name in names])
+
+
+def test_compiled(images):
+    trials = [
+        trial(seed=seed, shape=dataclasses.replace(SMALL, init_scale=scale)) for seed, scale in ((0, 0.1), (1, 0.2))
+    ]
+    plain, compiled = BatchedTrainer(trials, images), BatchedTrainer(trials, images, compiled=True)
+    for trainer in (plain, compiled):
+        list(trainer.run())
+    assert_equal(compiled.trainers, plain.trainers)

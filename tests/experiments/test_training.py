@@ -261,3 +261,21 @@ def test_bad_trials(arguments, message):
 def test_bad_devices(images, device, message):
     with pytest.raises(ValueError, match=message):
         Trainer(dataclasses.replace(trial(), device=device), images)
+
+
+@pytest.mark.parametrize("changes", [{}, {"input_dropout": 0.2}])
+def test_compiled_steps_are_the_same_up_to_rounding(images, changes):
+    recipe = dataclasses.replace(MODELS["low_rank"].recipe, epochs=2, batch_size=16, **changes)
+    plain, compiled = (
+        Trainer(Trial("low_rank", Shape(width=8), recipe), images, compiled=compiled) for compiled in (False, True)
+    )
+    for row, other in zip(plain.run(), compiled.run(), strict=True):
+        assert row["train_loss"] == pytest.approx(other["train_loss"], rel=1e-4)
+    torch.testing.assert_close(plain.model.state_dict(), compiled.model.state_dict(), rtol=1e-3, atol=1e-5)
+
+
+def test_compiling_without_a_compiler_is_refused(images, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(ValueError, match=r"needs a C\+\+ compiler, and none was found"):
+        Trainer(Trial("low_rank"), images, compiled=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, stack_module_state
 from torch.nn import functional as F
 
@@ -21,9 +20,11 @@ from gmlayers.experiments.training import (
     Diverged,
     Trainer,
     Trial,
+    compile_steps,
     own_randomness,
     random_state,
     set_random_state,
+    split,
 )
 
 
@@ -38,13 +39,17 @@ class BatchedTrainer:
         trials: what to train; they may differ in seed, ``init_scale``, ``lr`` and ``std_lr``, in nothing else.
         data: on what.
         folders: where metrics and checkpoints go, one folder per trial; ``None`` keeps nothing.
+        compiled: whether training steps are compiled; see :func:`gmlayers.experiments.training.compile_steps`.
 
     Raises:
         ValueError: for no trials, for trials that differ in anything else, for folders that are not one per trial.
     """
 
-    def __init__(self, trials: Sequence[Trial], data: Data, folders: Sequence[Path] | None = None) -> None:
+    def __init__(
+        self, trials: Sequence[Trial], data: Data, folders: Sequence[Path] | None = None, *, compiled: bool = False
+    ) -> None:
         _refuse(trials, folders)
+        self.compiled = compiled
         self.trainers: list[Trainer] = []
         for trial, folder in zip(trials, [None] * len(trials) if folders is None else folders):
             trainer = Trainer(trial, data, folder)
@@ -69,7 +74,7 @@ class BatchedTrainer:
         group = None
         while places := self._behind():
             if group is None or group.places != places:
-                group = _Group(places, [self.trainers[place] for place in places])
+                group = _Group(places, [self.trainers[place] for place in places], compiled=self.compiled)
             rows, stopped = group.train_epoch()
             self.stopped |= stopped
             yield [rows.get(place) for place in range(len(self.trainers))]
@@ -93,15 +98,12 @@ class _Group:
     them: they are asked for their rates before every step.
     """
 
-    def __init__(self, places: list[int], trainers: list[Trainer]) -> None:
+    def __init__(self, places: list[int], trainers: list[Trainer], *, compiled: bool) -> None:
         self.places, self.trainers = places, trainers
         first = trainers[0]
         self.device, self.recipe, self.train_y = first.trial.device, first.trial.recipe, first.seen.train_y
-        parts = [list(trainer.model.named_children()) for trainer in trainers]
-        dropout = [name for name, _ in parts[0]].index("dropout")
-        before = nn.Sequential(OrderedDict(parts[0][:dropout]))  # fixed, and the same for all
-        nets = [nn.Sequential(OrderedDict(part[dropout + 1 :])) for part in parts]
-        self.train_x = before(first.seen.train_x)
+        nets = [split(trainer.model)[1] for trainer in trainers]
+        self.train_x = split(first.model)[0][:-1](first.seen.train_x)  # before dropout it is fixed, the same for all
         self.parameters, self.buffers = stack_module_state(nets)  # type: ignore[arg-type]  (it wants a list of Module)
         self.optimizer = self._stacked_optimizer()
         self._share()
@@ -110,6 +112,8 @@ class _Group:
             return first.loss(functional_call(nets[0], (parameters, buffers), (x,)), y)
 
         self.losses = torch.vmap(loss)
+        if compiled:
+            self.losses = compile_steps(self.losses, self.device)
 
     def train_epoch(self) -> tuple[dict[int, dict[str, Any]], dict[int, Diverged]]:
         """Return the lines of metrics of the trials that finished the epoch, and the errors of the others."""

@@ -99,7 +99,9 @@ def new_run(
     return run, data
 
 
-def train_run(run: Run, data: Data, folder: Path, *, tensorboard: bool, batched: bool) -> list[dict[str, Any]]:
+def train_run(
+    run: Run, data: Data, folder: Path, *, tensorboard: bool, batched: bool, compiled: bool
+) -> list[dict[str, Any]]:
     """Train every seed of a run that is not finished; return one summary per seed.
 
     Raises:
@@ -109,18 +111,20 @@ def train_run(run: Run, data: Data, folder: Path, *, tensorboard: bool, batched:
     train_seeds = _together if batched else _one_by_one
     try:
         with _alone(folder), display.live() as live:
-            summaries = train_seeds(run, data, folder, live, tensorboard=tensorboard)
+            summaries = train_seeds(run, data, folder, live, tensorboard=tensorboard, compiled=compiled)
     except KeyboardInterrupt:
-        option = " --batched" if batched else ""
-        raise KeyboardInterrupt(f"continue with: gmlayers train --resume {folder}{option}") from None
+        options = " --batched" * batched + " --compiled" * compiled
+        raise KeyboardInterrupt(f"continue with: gmlayers train --resume {folder}{options}") from None
     write_json(folder / "summary.json", {"trials": summaries})
     return summaries
 
 
-def _one_by_one(run: Run, data: Data, folder: Path, live: display.Live, *, tensorboard: bool) -> list[dict[str, Any]]:
+def _one_by_one(
+    run: Run, data: Data, folder: Path, live: display.Live, *, tensorboard: bool, compiled: bool
+) -> list[dict[str, Any]]:
     summaries = []
     for seed in run.seeds:
-        trainer = Trainer(run.trial(seed), data, seed_folder(folder, seed))
+        trainer = Trainer(run.trial(seed), data, seed_folder(folder, seed), compiled=compiled)
         with _shown(trainer, live, tensorboard=tensorboard) as show:
             for row in trainer.run():
                 show(row)
@@ -128,9 +132,11 @@ def _one_by_one(run: Run, data: Data, folder: Path, live: display.Live, *, tenso
     return summaries
 
 
-def _together(run: Run, data: Data, folder: Path, live: display.Live, *, tensorboard: bool) -> list[dict[str, Any]]:
+def _together(
+    run: Run, data: Data, folder: Path, live: display.Live, *, tensorboard: bool, compiled: bool
+) -> list[dict[str, Any]]:
     folders = [seed_folder(folder, seed) for seed in run.seeds]
-    batched = BatchedTrainer([run.trial(seed) for seed in run.seeds], data, folders)
+    batched = BatchedTrainer([run.trial(seed) for seed in run.seeds], data, folders, compiled=compiled)
     with ExitStack() as stack:
         shows = [stack.enter_context(_shown(t, live, tensorboard=tensorboard)) for t in batched.trainers]
         for rows in batched.run():
@@ -196,6 +202,7 @@ def train(
     out: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
     resume: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
     batched: Annotated[bool, FlagCreatePairsOff] = False,
+    compiled: Annotated[bool, FlagCreatePairsOff] = False,
     tensorboard: Annotated[bool, FlagCreatePairsOff] = False,
     device: str = "cpu",
     threads: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
@@ -240,6 +247,8 @@ def train(
             not to the same bits. Meant for many seeds on a GPU, which one small net leaves idle; on a CPU it helps
             where the inputs are few (one core, 8 seeds: 1.8 times as fast on digits, no faster on 28 x 28 images).
             The seconds of a seed are then its share. May be given or left out anew with --resume.
+        compiled: Compile the training steps, on a GPU into CUDA graphs: to the same result up to rounding. It costs
+            some seconds at the start, and pays on long runs of small batches. As --batched with --resume.
         tensorboard: Write TensorBoard logs beside the metrics.
         device: cpu, cuda, cuda:1, ...
         threads: CPU threads; bits are reproduced for equal numbers only. Default: torch's.
@@ -249,7 +258,9 @@ def train(
     if resume is not None:
         others = source, model, net, recipe, seeds, target, kind, validate, out, device, threads
         if others != (None, "low_rank", Shape(), Changes(), (0,), None, "auto", False, None, "cpu", None):
-            raise ValueError("--resume takes everything from the folder; only --tensorboard and --batched may be given")
+            raise ValueError(
+                "--resume takes everything from the folder; give no more than --tensorboard, --batched, --compiled"
+            )
         run, folder = run_folder.open_run(resume), resume
         data = run.load()
     elif source is None:
@@ -269,7 +280,7 @@ def train(
             threads=threads,
         )
         run_folder.create(run, folder)
-    summaries = train_run(run, data, folder, tensorboard=tensorboard, batched=batched)
+    summaries = train_run(run, data, folder, tensorboard=tensorboard, batched=batched, compiled=compiled)
     report(run, folder, summaries)
 
 

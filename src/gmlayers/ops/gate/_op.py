@@ -99,7 +99,7 @@ GATE: Operation[Arguments] = Operation(
     "gate",
     (
         Implementation(
-            "relu", _not_relu, lambda a: cost(passed=45.0 * a.elements, calls=45), lambda a: Relu(a.activation)
+            "relu", _not_relu, lambda a: cost(passed=35.0 * a.elements, calls=35), lambda a: Relu(a.activation)
         ),
         Implementation(
             "closed", _not_closed, lambda a: cost(passed=300.0 * a.elements, calls=50), lambda a: Closed(a.activation)

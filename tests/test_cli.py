@@ -350,6 +350,14 @@ def test_bad_arguments_of_train(capsys, tmp_path, monkeypatch, arguments, parts)
         assert not list(tmp_path.iterdir())  # refused before anything was written
 
 
+def test_compiling_without_a_compiler_leaves_no_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    out = tmp_path / "out"
+    refused(call(capsys, "train", "digits", "--compiled", "--out", out), "needs a C++ compiler")
+    assert not out.exists()
+
+
 def test_an_output_folder_that_exists(run, capsys):
     before = (run / "config.json").read_bytes()
     refused(call(capsys, "train", "digits", "--out", run), f"{run} exists", f"gmlayers train --resume {run}")

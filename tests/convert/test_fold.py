@@ -83,6 +83,42 @@ def test_export_takes_any_batch(covariance):
     torch.testing.assert_close(program.module()(x), folded(x))
 
 
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("covariance", ["low_rank", "diagonal"])
+def test_half_precision_and_back(half, covariance):
+    folded = convert.fold(shaken(GMLayer(6, 3, 4, covariance=covariance)))
+    x = torch.randn(5, 6)
+    expected = folded(x)
+    for dtype in (half, torch.float32):
+        folded.to(dtype)
+        torch.testing.assert_close(folded(x.to(dtype)).float(), expected, rtol=0.05, atol=0.1)
+        assert folded(torch.zeros(2, 6, dtype=dtype)).isfinite().all()
+
+
+def test_meta_device():
+    source = convert.fold(shaken(GMLayer(6, 3, 4)))
+    folded = convert.fold(GMLayer(6, 3, 4, device="meta")).to_empty(device="cpu")
+    folded.load_state_dict(source.state_dict())
+    x = torch.randn(5, 6)
+    assert torch.equal(folded(x), source(x))
+
+
+def test_what_would_be_lost_is_refused():
+    class Mine(GMLayer):
+        pass
+
+    with pytest.raises(ValueError, match="fold: Mine may do more than GMLayer"):
+        convert.fold(nn.Sequential(Mine(6, 3, 4)))
+    layer = GMLayer(6, 3, 4)
+    handle = layer.register_forward_hook(lambda module, args, output: 2 * output)
+    with pytest.raises(ValueError, match="fold: the layer has forward hooks"):
+        convert.fold(layer)
+    handle.remove()
+    nn.utils.parametrizations.weight_norm(layer, "mean")
+    x = torch.randn(5, 6)
+    torch.testing.assert_close(convert.fold(layer)(x), layer(x))
+
+
 def test_model_with_layers_inside():
     shared = GMLayer(4, 4, 3)
     inner = nn.Sequential(GMLayer(5, 4, 3), shared)

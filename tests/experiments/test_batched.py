@@ -274,3 +274,12 @@ def test_compiled(images):
     for trainer in (plain, compiled):
         list(trainer.run())
     assert_equal(compiled.trainers, plain.trainers)
+
+
+def test_models_stand_alone_at_the_end(images):
+    batched = BatchedTrainer([trial(seed=seed) for seed in (0, 1)], images)
+    for _ in batched.run():
+        pass
+    for trainer in batched.trainers:
+        for parameter in trainer.model.parameters():
+            assert parameter.untyped_storage().nbytes() == parameter.nbytes

@@ -112,3 +112,6 @@ def test_wrong_shapes():
         gmnm.gmnm(x, mean, projection, weight, bias[1:])
     with pytest.raises(ValueError, match=r"weight \(4, 2\)"):
         gmnm.laplacian(x, mean, projection, weight[1:])
+    for function in (gmnm.bumps, gmnm.bumps_laplacian):
+        with pytest.raises(ValueError, match=r"got x \(4, 2\), mean \(5, 3\), projection \(5, 2, 3\)$"):
+            function(x[:, 1:], mean, projection)

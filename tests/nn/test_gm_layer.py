@@ -392,6 +392,7 @@ def test_func_transforms(covariance):
         return layer(v)[0]
 
     hessian = torch.func.hessian(first)(x[0])
+    torch.testing.assert_close(hessian, torch.func.jacfwd(torch.func.jacfwd(first))(x[0]))
     torch.testing.assert_close(hessian, torch.autograd.functional.hessian(first, x[0]))
     h = 1e-4
     for i in range(4):

@@ -133,11 +133,23 @@ def test_module_from_bumps():
     torch.testing.assert_close(laplacian @ weight, gmnm.laplacian(x, mean, projection, weight))
 
 
+@pytest.mark.parametrize(("d", "m", "p"), [(0, 3, 2), (2, 0, 2), (2, 3, 0)])
+def test_empty_sums(d, m, p):
+    args = tensors((4,), d, m, p)
+    f, laplacian = ops.bumps_laplacian(*args)
+    torch.testing.assert_close(f, torch.ones_like(f) if min(d, p) == 0 else f)
+    assert f.shape == laplacian.shape == ops.bumps(*args).shape == (4, m)
+    torch.autograd.grad((f.sum(), laplacian.sum()), args, allow_unused=True)
+
+
 def test_refusals_give_reasons():
     x, mean, projection = tensors((4,), 2, 3, 2, requires_grad=False)
     with pytest.raises(ValueError, match=r"got x \(4, 1\), mean \(3, 2\), projection \(3, 2, 2\)"):
         ops.bumps(x[:, 1:], mean, projection)
-    with ops.use(bumps_laplacian="products"), pytest.raises(ValueError, match="there are no projections"):
+    with (
+        ops.use(bumps_laplacian="products"),
+        pytest.raises(ValueError, match="there are no components, no projections or no features"),
+    ):
         ops.bumps_laplacian(x, mean, projection[:, :0])
     torch.testing.assert_close(ops.bumps(x, mean, projection[:, :0]), torch.ones(4, 3, dtype=x.dtype))
     with pytest.raises(ValueError, match="did you mean 'products'"):

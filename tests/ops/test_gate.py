@@ -139,6 +139,8 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"reading \(3, 2\)"):
         ops.gate(m, var, reading=reading[0])
     assert "relu" in ops.explain("gate", m, var)
+    with pytest.raises(ValueError, match="expected float32 or float64, got torch.float16"):
+        ops.gate(m.half(), var.half())
 
 
 def test_form_for_compilers():

@@ -88,6 +88,34 @@ def test_backward_twice_gives_the_same():
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("implementation", PRODUCTS)
+def test_weights_of_any_layout(implementation):
+    rows, K, out, features = (6, 30, 40, 784) if implementation == "blocked" else (6, 30, 10, 784)
+    gate, _, x, _ = tensors((rows,), K, out, features)
+    weight = torch.randn(K, features, out, dtype=torch.float64).requires_grad_()
+    results = []
+    for name in (implementation, "reference"):
+        y = ops.mix(gate, weight.mT, x, implementation=name)
+        results.append([y, *torch.autograd.grad(y.pow(2).sum(), (gate, weight, x))])
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize(("K", "out", "features"), [(0, 2, 3), (2, 0, 3), (2, 3, 0)])
+def test_empty_sums(K, out, features):
+    args = tensors((4,), K, out, features)
+    y = ops.mix(*args[:3], scale=args[3])
+    assert torch.equal(y, torch.zeros(4, out, dtype=y.dtype))
+    for got, arg in zip(torch.autograd.grad(y.sum(), args), args):
+        assert torch.equal(got, torch.zeros_like(arg))
+
+
+def test_a_scale_of_another_dtype_takes_no_fast_path():
+    gate, weight, x, scale = tensors((4,), 3, 2, 5, torch.float32)
+    text = ops.explain("mix", gate, weight, x, scale.double())
+    assert text.count("gate, weight, x and scale are of different dtypes") == 2  # beside blocked, and the kernels
+    assert "it takes weight, x and scale of one dtype" in text
+
+
 def test_compiles():
     gate, weight, x, scale = tensors((4,), 3, 2, 5, requires_grad=False)
     compiled = torch.compile(lambda g, w, x: ops.mix(g, w, x, scale=scale), fullgraph=True)
@@ -104,7 +132,7 @@ def test_compiles():
 )
 def test_choice(sizes, needs_x, expected):
     rows, K, out, features = sizes
-    arguments = Arguments(rows, K, out, features, True, needs_x, (torch.float32,) * 3, "cpu", False)
+    arguments = Arguments(rows, K, out, features, True, needs_x, (torch.float32,) * 4, "cpu", False)
     assert MIX.choose(arguments).name == expected
 
 

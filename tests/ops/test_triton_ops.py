@@ -8,6 +8,7 @@ from gmlayers import ops
 
 kernels = pytest.importorskip("gmlayers.ops.mix.triton", reason="triton is not installed")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+BOTH = "triton", "reference"
 
 
 def results(value, inputs):
@@ -24,6 +25,27 @@ def test_mix(rows):
         results(ops.mix(gate, weight, x, implementation=name), (gate, weight, x)) for name in ("triton", "reference")
     )
     torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("needs", [(True, True), (False, True), (True, False)])
+def test_mix_with_a_scale(needs):
+    shapes = [(7, 3), (3, 5, 4), (7, 4), (3, 4)]
+    gate, weight, x, scale = (torch.randn(shape, device=DEVICE, requires_grad=True) for shape in shapes)
+    weight.requires_grad_(needs[0])
+    scale.requires_grad_(needs[1])
+    inputs = [t for t in (gate, weight, x, scale) if t.requires_grad]
+    fast, plain = (results(ops.mix(gate, weight, x, scale=scale, implementation=name), inputs) for name in BOTH)
+    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
+
+
+def test_mix_with_a_gate_of_lower_precision():
+    gate, weight, x = (torch.randn(shape, device=DEVICE) for shape in [(7, 3), (3, 5, 4), (7, 4)])
+    low = [t.bfloat16().requires_grad_() for t in (gate, weight, x)]
+    found = results(ops.mix(*low, implementation="triton"), low)
+    assert all(f.dtype == torch.bfloat16 for f in found)
+    wide = [t.detach().float().requires_grad_() for t in low]
+    exact = results(ops.mix(*wide, implementation="reference"), wide)
+    torch.testing.assert_close([f.float() for f in found], exact, rtol=2e-2, atol=2e-2)
 
 
 @pytest.mark.parametrize("rows", [(7,), (2, 3), ()])
@@ -59,8 +81,10 @@ def test_interpreter_is_never_chosen():
 
 def test_refusals():
     gate, weight, x = torch.rand(4, 3), torch.rand(3, 2, 5), torch.rand(4, 5)
-    with pytest.raises(ValueError, match="it takes no scale"):
-        ops.mix(gate, weight, x, scale=torch.rand(3, 5), implementation="triton")
+    with pytest.raises(ValueError, match="it takes weight, x and scale of one dtype of at most float32"):
+        ops.mix(gate, weight, x, scale=torch.rand(3, 5).double(), implementation="triton")
+    with pytest.raises(ValueError, match="it takes a gate of float32 or of the dtype of x"):
+        ops.mix(gate.half(), weight, x, implementation="triton")
     with pytest.raises(ValueError, match="it computes in float32"):
         ops.gate(gate.double(), gate.double() + 1, implementation="triton")
 

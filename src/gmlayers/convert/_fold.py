@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from gmlayers.nn import Diagonal, FoldedGMLayer, GMLayer, LowRank, Regression
-from gmlayers.nn._gm_layer import upcast
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -30,7 +29,8 @@ def fold(model: nn.Module) -> nn.Module:
         model: a GM layer, or a module that contains some; others are copied as they are.
 
     Raises:
-        ValueError: if a layer's covariance is neither ``LowRank`` nor ``Regression``.
+        ValueError: if a layer's covariance is neither ``LowRank`` nor ``Regression``, if it is of a subclass of GMLayer
+            or has forward hooks.
 
     Example:
         >>> import torch
@@ -55,6 +55,10 @@ def fold(model: nn.Module) -> nn.Module:
 
 
 def _folded(layer: GMLayer) -> FoldedGMLayer:
+    if type(layer) is not GMLayer and not nn.utils.parametrize.is_parametrized(layer):
+        raise ValueError(f"fold: {type(layer).__name__} may do more than GMLayer; fold its parts yourself")
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        raise ValueError("fold: the layer has forward hooks, which would be lost; remove them first")
     covariance, p = layer.covariance, layer.family_parameters()
     if isinstance(covariance, Regression):
         covariance, p = Diagonal(), covariance.joint(p)
@@ -73,8 +77,7 @@ def _folded(layer: GMLayer) -> FoldedGMLayer:
     coupling = None
     if covariance.coupling:
         coupling = weight[:, None, None] * p["coupling"] * std[:, None, :]
-    variance = upcast(std).square()  # the squares of a half-precision std may be nothing
-    return FoldedGMLayer(torch.cat(first), offset, variance, torch.cat(second), coupling, layer.activation)
+    return FoldedGMLayer(torch.cat(first), offset, std.clone(), torch.cat(second), coupling, layer.activation)
 
 
 def _by_factor(factor: Tensor) -> Tensor:

@@ -78,6 +78,9 @@ class BatchedTrainer:
             rows, stopped = group.train_epoch()
             self.stopped |= stopped
             yield [rows.get(place) for place in range(len(self.trainers))]
+        for trainer in self.trainers:
+            for parameter in trainer.model.parameters():
+                parameter.data = parameter.data.clone()  # no longer a part of what is stacked: one may be kept alone
         if self.stopped:
             raise Diverged("; ".join(str(self.stopped[place]) for place in sorted(self.stopped)))
 

@@ -20,7 +20,7 @@ from gmlayers.experiments.data import NAMES, Data, Kind, load
 from gmlayers.experiments.models import MODELS, Recipe, Shape
 from gmlayers.experiments.records import write_json
 from gmlayers.experiments.run_folder import Run, fingerprint, seed_folder
-from gmlayers.experiments.training import Task, Trainer
+from gmlayers.experiments.training import Task, Trainer, check_compiler
 
 MODELS_OWN = "(default: the model's)"
 
@@ -245,14 +245,16 @@ def train(
         resume: Continue the run in this folder; everything else is taken from it.
         batched: Train all seeds at once, as one model with batched parameters; to the same result up to rounding,
             not to the same bits. Meant for many seeds on a GPU, which one small net leaves idle; on a CPU it helps
-            where the inputs are few (one core, 8 seeds: 1.8 times as fast on digits, no faster on 28 x 28 images).
-            The seconds of a seed are then its share. May be given or left out anew with --resume.
+            where the inputs are few. The seconds of a seed are then its share. May be given or left out anew with
+            --resume.
         compiled: Compile the training steps, on a GPU into CUDA graphs: to the same result up to rounding. It costs
             some seconds at the start, and pays on long runs of small batches. As --batched with --resume.
         tensorboard: Write TensorBoard logs beside the metrics.
         device: cpu, cuda, cuda:1, ...
         threads: CPU threads; bits are reproduced for equal numbers only. Default: torch's.
     """
+    if compiled:
+        check_compiler()
     if threads is not None and threads < 1:
         raise ValueError(f"--threads must be at least 1, got {threads}")
     if resume is not None:

@@ -164,10 +164,15 @@ def compile_steps(function: Callable[P, Tensor], device: str) -> Callable[P, Ten
     Raises:
         ValueError: if there is no C++ compiler, which the CPU needs.
     """
-    if not any(map(shutil.which, filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++", "cl")))):
-        raise ValueError("compiling needs a C++ compiler, and none was found; install one (such as g++) or do without")
+    check_compiler()
     mode = "reduce-overhead" if device.startswith("cuda") else "default"
     return torch.compile(function, dynamic=False, mode=mode)
+
+
+def check_compiler() -> None:
+    """Raise ``ValueError`` if there is no C++ compiler, which compiled steps need."""
+    if not any(map(shutil.which, filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++", "cl")))):
+        raise ValueError("compiling needs a C++ compiler, and none was found; install one (such as g++) or do without")
 
 
 def loss_function(task: Task, recipe: Recipe, y: Tensor) -> Callable[[Tensor, Tensor], Tensor]:

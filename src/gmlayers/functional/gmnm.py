@@ -70,19 +70,22 @@ def bumps(x: Tensor, mean: Tensor, projection: Tensor) -> Tensor:
         >>> bumps(torch.zeros(1, 2), torch.zeros(3, 2), torch.ones(3, 2, 2))
         tensor([[1., 1., 1.]])
     """
+    _check(x, mean, projection, None, None)
     return _bumps(_projected(x, mean, projection))
 
 
-def bumps_laplacian(x: Tensor, mean: Tensor, projection: Tensor) -> Tensor:
-    r"""Return :math:`\Delta f_k(x)`, (..., m).
+def bumps_laplacian(x: Tensor, mean: Tensor, projection: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return :math:`f_k(x)` and :math:`\Delta f_k(x)`, (..., m) each.
 
     Example:
         >>> import torch
         >>> bumps_laplacian(torch.zeros(1, 2), torch.zeros(1, 2), torch.eye(2)[None])
-        tensor([[-2.]])
+        (tensor([[1.]]), tensor([[-2.]]))
     """
+    _check(x, mean, projection, None, None)
     v = _projected(x, mean, projection)
-    return _curved(v, _bumps(v), projection)
+    f = _bumps(v)
+    return f, _curved(v, f, projection)
 
 
 def gmnm(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -123,7 +126,7 @@ def laplacian(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> Te
         tensor([[-2.]])
     """
     _check(x, mean, projection, weight, None)
-    return bumps_laplacian(x, mean, projection) @ weight
+    return bumps_laplacian(x, mean, projection)[1] @ weight
 
 
 def hessian(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> Tensor:
@@ -179,13 +182,15 @@ def _curved(v: Tensor, f: Tensor, projection: Tensor) -> Tensor:
     return f * (slope - projection.square().sum((-2, -1)))
 
 
-def _check(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+def _check(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
     m, _, d = projection.shape if projection.ndim == 3 else (-1, -1, -1)
-    fits = x.ndim > 0 and x.shape[-1] == d and mean.shape == (m, d) and weight.ndim == 2 and len(weight) == m
-    if not fits or (bias is not None and bias.shape != weight.shape[1:]):
-        given = "" if bias is None else f", bias {tuple(bias.shape)}"
+    fits = x.ndim > 0 and x.shape[-1] == d and mean.shape == (m, d)
+    if weight is not None:
+        fits = fits and weight.ndim == 2 and len(weight) == m and (bias is None or bias.shape == weight.shape[1:])
+    if not fits:
+        optional = {"weight": weight, "bias": bias}
+        given = "".join(f", {name} {tuple(value.shape)}" for name, value in optional.items() if value is not None)
         raise ValueError(
             f"gmnm: expected x (..., d), mean (m, d), projection (m, p, d), weight (m, out), bias (out,), got "
-            f"x {tuple(x.shape)}, mean {tuple(mean.shape)}, projection {tuple(projection.shape)}, "
-            f"weight {tuple(weight.shape)}{given}"
+            f"x {tuple(x.shape)}, mean {tuple(mean.shape)}, projection {tuple(projection.shape)}{given}"
         )

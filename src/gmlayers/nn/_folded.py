@@ -17,14 +17,14 @@ class FoldedGMLayer(nn.Module):
     .. math:: (m, a) = W_1 x + b_1, \quad s^2 = V x^2 + \|a\|^2, \quad
         y = (\mathbb E f,\ \mathbb E f'\, a)\, W_2 + \sum_k \mathbb E f'(z_k)\, C_k x
 
-    Means and factors stand in one matrix, biases in its offset, variances are squared stds (one column if the base is
+    Means and factors stand in one matrix, biases in its offset, V are squared stds (one column if the base is
     isotropic, for ‖x‖²), and the weights of the components are multiplied into W₂ and C. The tensors are buffers: it is
     not for training.
 
     Args:
         first: W₁, (K (1 + r), in): the means, then the r factors of all components, factor by factor.
         offset: b₁, (K (1 + r),).
-        variance: V, (K, 1) or (K, in).
+        std: roots of V, (K, 1) or (K, in); squared at every call, because in half precision their squares may vanish.
         second: W₂, (K (1 + r), out), in the order of W₁.
         coupling: C, (K, out, in), or None.
         activation: f.
@@ -35,8 +35,7 @@ class FoldedGMLayer(nn.Module):
 
     first: Tensor
     offset: Tensor
-    variance: Tensor
-    floor: Tensor
+    std: Tensor
     second: Tensor
     coupling: Tensor | None
 
@@ -44,7 +43,7 @@ class FoldedGMLayer(nn.Module):
         self,
         first: Tensor,
         offset: Tensor,
-        variance: Tensor,
+        std: Tensor,
         second: Tensor,
         coupling: Tensor | None,
         activation: Activation,
@@ -52,12 +51,11 @@ class FoldedGMLayer(nn.Module):
         super().__init__()
         self.activation = activation
         self.in_features, self.out_features = first.shape[1], second.shape[1]
-        self.num_components = len(variance)
-        self.rank = len(first) // len(variance) - 1
-        tensors = {"first": first, "offset": offset, "variance": variance, "second": second, "coupling": coupling}
+        self.num_components = len(std)
+        self.rank = len(first) // len(std) - 1
+        tensors = {"first": first, "offset": offset, "std": std, "second": second, "coupling": coupling}
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor)
-        self.register_buffer("floor", upcast(variance).new_full((len(variance),), VARIANCE_FLOOR), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the layer returns, (..., out_features), for x of shape (..., in_features)."""
@@ -67,18 +65,22 @@ class FoldedGMLayer(nn.Module):
             wide = upcast(x)
             projected = F.linear(wide, upcast(self.first), upcast(self.offset))
             m, reading = projected[..., :K], projected[..., K:].unflatten(-1, (self.rank, K))
-            isotropic = self.variance.shape[1] == 1
-            square = torch.linalg.vecdot(wide, wide).unsqueeze(-1) if isotropic else wide.square()
-            var = F.linear(square, upcast(self.variance), self.floor) + reading.square().sum(-2)
+            square = torch.linalg.vecdot(wide, wide).unsqueeze(-1) if self._isotropic else wide.square()
+            floor = m.new_full((K,), VARIANCE_FLOOR)
+            var = F.linear(square, upcast(self.std).square(), floor) + reading.square().sum(-2)
             level, gate = ops.gate(m, var, self.activation)
             gated = torch.cat([level, (gate.unsqueeze(-2) * reading).flatten(-2)], -1)
         y = gated.to(x.dtype) @ self.second
         return y if self.coupling is None else y + ops.mix(gate.to(x.dtype), self.coupling, x)
 
+    @property
+    def _isotropic(self) -> bool:
+        return self.std.shape[1] == 1
+
     def extra_repr(self) -> str:
         """Return sizes and form."""
         return (
             f"{self.in_features}, {self.out_features}, {self.num_components}, rank={self.rank}, "
-            f"base={'isotropic' if self.variance.shape[1] == 1 else 'diagonal'!r}, "
+            f"base={'isotropic' if self._isotropic else 'diagonal'!r}, "
             f"coupling={self.coupling is not None}, activation={self.activation}"
         )

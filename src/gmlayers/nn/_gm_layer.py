@@ -13,6 +13,7 @@ from gmlayers import ops
 from gmlayers._names import look_up, whole
 from gmlayers.functional import Activation, get_activation
 from gmlayers.nn._covariance import Covariance, Regression, Root, get_covariance
+from gmlayers.ops._dispatch import autocast_on
 
 Scaling = Literal["sqrt", "mean"]
 
@@ -277,7 +278,7 @@ def check_input(module: str, x: Tensor, in_features: int, dtype: torch.dtype) ->
         )
     if x.dtype == dtype:
         return
-    if not (_autocast_on(x.device.type) and torch.float64 not in (x.dtype, dtype)):
+    if not (autocast_on(x.device.type) and torch.float64 not in (x.dtype, dtype)):
         raise ValueError(
             f"{module}: expected {dtype}, the dtype of the parameters, got {x.dtype}; "
             f"convert one of them, for instance with layer.to({x.dtype})"
@@ -298,8 +299,4 @@ def upcast(t: Tensor) -> Tensor:
 
 def autocast_off(device_type: str) -> AbstractContextManager[object]:
     """Hold the moments and expectations in full precision: in bfloat16 m/s is ruined, in float16 s² overflows."""
-    return torch.autocast(device_type, enabled=False) if _autocast_on(device_type) else nullcontext()
-
-
-def _autocast_on(device_type: str) -> bool:
-    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+    return torch.autocast(device_type, enabled=False) if autocast_on(device_type) else nullcontext()

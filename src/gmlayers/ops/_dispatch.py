@@ -19,6 +19,9 @@ from gmlayers.ops._fused import Call
 
 A = TypeVar("A")
 
+_NAMES: dict[str, tuple[str, ...]] = {}
+"""The implementations of every operation, by its name."""
+
 _FORCED: ContextVar[Mapping[str, str]] = ContextVar(
     "gmlayers implementations forced by `use`",
     default=MappingProxyType({}),
@@ -48,6 +51,9 @@ class Operation(Generic[A]):
 
     name: str
     implementations: tuple[Implementation[A], ...]
+
+    def __post_init__(self) -> None:
+        _NAMES[self.name] = tuple(i.name for i in self.implementations)
 
     def choose(self, arguments: A, forced: str | None = None) -> Implementation[A]:
         """Return the cheapest implementation that can take the arguments, or the forced one.
@@ -123,6 +129,10 @@ def autocast_on(device_type: str) -> bool:
     return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
 
 
+AUTOCAST = "autocast is on, and casts plain operations only"
+"""Why a fast path does not run under autocast."""
+
+
 @contextmanager
 def use(
     *,
@@ -139,7 +149,8 @@ def use(
         bumps: of :func:`gmlayers.ops.bumps`.
         bumps_laplacian: of :func:`gmlayers.ops.bumps_laplacian`.
 
-    An operation whose forced implementation cannot take its arguments raises ``ValueError`` with the reason.
+    An operation whose forced implementation cannot take its arguments raises ``ValueError`` with the reason, and so
+    does an unknown name. Inside ``torch.compile`` nothing is forced.
 
     Example:
         >>> import torch
@@ -149,6 +160,8 @@ def use(
     """
     given = {"gate": gate, "mix": mix, "bumps": bumps, "bumps_laplacian": bumps_laplacian}
     forced = {name: value for name, value in given.items() if value is not None}
+    for name, value in forced.items():
+        look_up(f"implementation of {name}", value, dict.fromkeys(_NAMES[name]))
     token = _FORCED.set({**_FORCED.get(), **forced})
     try:
         yield

@@ -1,8 +1,8 @@
 """One way to put a hand-written forward and backward into autograd without losing any derivative.
 
 A fast path supplies the value and the first backward. Everything else (derivatives of derivatives, forward mode,
-``vmap`` of all that is not elementwise, the rest of ``torch.func``) is taken from the plain reference, which is made of
-torch's own operations. So no order of derivative can be wrong because a kernel forgot about it.
+``vmap`` of all that is not elementwise, batched gradients, tracing, subclasses of tensors) is taken from the plain
+reference, which is made of torch's own operations. So no order of derivative can be wrong because a kernel forgot it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
+from torch.autograd import forward_ad
+from torch.nn import Parameter
 
 Tensors = tuple[Tensor | None, ...]
 
@@ -22,6 +24,8 @@ class Call(Protocol):
 
     outputs: int
     """Number of values."""
+    finds_values: bool
+    """Whether the backward finds the values again, in front of what was kept."""
     elementwise: bool
     """Whether another leading axis of all tensors is no more than more elements, so that ``vmap`` is one call."""
 
@@ -32,7 +36,7 @@ class Call(Protocol):
 
     @property
     def forward(self) -> Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
-        """The values, and what the backward should find again; values may be among it."""
+        """The values, and what the backward should find again beside them."""
         ...
 
     def backward(
@@ -44,11 +48,26 @@ class Call(Protocol):
 
 def run(call: Call, *tensors: Tensor | None) -> tuple[Tensor, ...]:
     """Return the values of a call; it enters autograd only where that may be needed."""
+    if _plain_only(tensors):
+        return call.reference(*tensors)
     if any(t is not None and is_functorch_wrapped_tensor(t) for t in tensors):  # these work without grad mode too
         return _Transformable.apply(call, *tensors)[0 : call.outputs]
     if torch.is_grad_enabled():
         return _Fused.apply(call, *tensors)[0 : call.outputs]
-    return call.forward(*tensors)[0]
+    return _values(call, tensors)[0 : call.outputs]
+
+
+def _plain_only(tensors: Tensors) -> bool:
+    """Return whether only torch's own operations know what to do: forward mode, tracing, subclasses of tensors.
+
+    A custom Function under forward mode inside forward mode gives 0 without an error.
+    """
+    return (
+        forward_ad._current_level >= 0
+        or torch._C._get_tracing_state() is not None
+        or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
+        or any(t is not None and type(t) is not Tensor and type(t) is not Parameter for t in tensors)
+    )
 
 
 class _Fused(torch.autograd.Function):
@@ -60,28 +79,15 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:  # noqa: ANN401
-        tensors, kept, needs = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :], ctx.needs_input_grad[1:]
+        saved, needs = ctx.saved_tensors, ctx.needs_input_grad[1:]  # saved tensors may be unpacked only once
+        tensors, kept = saved[: ctx.count], saved[ctx.count :]
         given = tuple(
             torch.zeros(shape, dtype=dtype, device=device) if grad is None else grad
             for grad, (shape, dtype, device) in zip(grads, ctx.values)
         )
-        if torch.is_grad_enabled():  # someone will differentiate this gradient
+        if torch.is_grad_enabled() or forward_ad._current_level >= 0 or any(_batched(grad) for grad in given):
             return None, *_pull_back(ctx.call.reference, tensors, given, needs)
         return None, *ctx.call.backward(tensors, kept, given, needs)
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> Any:  # noqa: ANN401
-        # The pull-back is linear in what it pulls; its own pull-back is the push-forward. (Forward mode does not nest
-        # in plain autograd, so torch.func.jvp is no option here.)
-        tensors, tangents = ctx.saved_tensors[: ctx.count], tangents[1:]
-        needs = [tangent is not None for tangent in tangents]
-        zeros = tuple(torch.zeros(shape, dtype=dtype, device=device) for shape, dtype, device in ctx.values)
-
-        def pulled(*grads: Tensor) -> tuple[Tensor, ...]:
-            return tuple(g for g in _pull_back(ctx.call.reference, tensors, grads, needs) if g is not None)
-
-        pushed = torch.func.vjp(pulled, *zeros)[1](tuple(t for t in tangents if t is not None))
-        return *pushed, *(None for _ in range(ctx.kept))
 
 
 class _Transformable(_Fused):
@@ -114,19 +120,18 @@ class _Transformable(_Fused):
 def _values(call: Call, tensors: Tensors) -> tuple[Tensor, ...]:
     """Return the values, and after them what is kept."""
     values, kept = call.forward(*tensors)
-    # autograd wants a new tensor even where the value is an input, as E z = m is
-    fresh = tuple(v.clone() if any(v is t for t in tensors) else v for v in values)
-    return *fresh, *(_alias(k) if any(k is v for v in values) else k for k in kept)
+    # a value must be a tensor of its own even where it is an input, as E z = m is
+    return *(v.clone() if any(v is t for t in tensors) else v for v in values), *kept
 
 
 def _keep(ctx: Any, call: Call, tensors: Tensors, output: tuple[Tensor, ...]) -> None:  # noqa: ANN401
-    kept = output[call.outputs :]
-    ctx.call, ctx.count, ctx.kept = call, len(tensors), len(kept)
-    ctx.save_for_backward(*tensors, *kept)
-    ctx.save_for_forward(*tensors)
+    values, kept = output[: call.outputs], output[call.outputs :]
+    ctx.call, ctx.count = call, len(tensors)
+    # values are saved as what they are, so that torch notices a change in place
+    ctx.save_for_backward(*tensors, *(values if call.finds_values else ()), *kept)
     ctx.mark_non_differentiable(*kept)
     ctx.set_materialize_grads(False)  # zeros of the size of what is kept would be made for nothing
-    ctx.values = [(value.shape, value.dtype, value.device) for value in output[: call.outputs]]
+    ctx.values = [(value.shape, value.dtype, value.device) for value in values]
 
 
 def _pull_back(
@@ -158,6 +163,6 @@ def _led(tensor: Tensor | None, dim: int | None, size: int) -> Tensor | None:
     return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
-def _alias(tensor: Tensor) -> Tensor:
-    """Return the tensor's memory as another tensor: a view of a value, kept by its own node, would never be freed."""
-    return tensor.new_empty(0).set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+def _batched(tensor: Tensor) -> bool:
+    """Return whether a gradient stands for many, as in ``torch.autograd.grad(..., is_grads_batched=True)``."""
+    return is_functorch_wrapped_tensor(tensor) or is_legacy_batchedtensor(tensor)

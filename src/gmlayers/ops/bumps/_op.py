@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gmlayers.ops._dispatch import Implementation, Operation, autocast_on, cost, triton_cost, triton_refuses
+from gmlayers.ops._dispatch import AUTOCAST, Implementation, Operation, autocast_on, cost, triton_cost, triton_refuses
 from gmlayers.ops._fused import Tensors, run
 from gmlayers.ops.bumps import operators, projections, reference
 from gmlayers.ops.bumps.projections import offsets, through_offsets
@@ -29,6 +29,7 @@ class Arguments:
     @classmethod
     def of(cls, x: Tensor, mean: Tensor, projection: Tensor) -> Arguments:
         """Return the facts of a call of :func:`bumps` or :func:`bumps_laplacian`."""
+        _check(x, mean, projection)
         m, p, d = projection.shape
         return cls(
             x.shape[:-1].numel(),
@@ -66,11 +67,11 @@ class Arguments:
 
 def _not_plain(a: Arguments) -> str | None:
     if a.autocast:
-        return "autocast is on, and casts plain operations only"
+        return AUTOCAST
     if len(set(a.dtypes)) > 1:
         return f"x, mean and projection are of different dtypes: {', '.join(str(d) for d in a.dtypes)}"
-    if not a.projections:
-        return "there are no projections"
+    if not (a.components and a.projections and a.features):
+        return "there are no components, no projections or no features"
     return None
 
 
@@ -80,7 +81,7 @@ def _not_triton(a: Arguments) -> str | None:
         given = ", ".join(str(d) for d in a.dtypes)
         return f"it takes x and projection of one dtype of at most float32, and a mean of float32, not {given}"
     if a.autocast:
-        return "autocast is on, and casts plain operations only"
+        return AUTOCAST
     return triton_refuses(a.device)
 
 
@@ -112,6 +113,7 @@ class Triton:
     """The kernels of :mod:`gmlayers.ops.bumps.triton`, which compute v anew tile by tile."""
 
     outputs = 1
+    finds_values = True
     elementwise = False
 
     def reference(self, x: Tensor, mean: Tensor, projection: Tensor) -> tuple[Tensor, ...]:
@@ -120,7 +122,7 @@ class Triton:
     def forward(self, x: Tensor, mean: Tensor, projection: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         offset = offsets(mean, projection.float())
         f = operators.forward(x, projection, offset)
-        return (f,), (f, offset)
+        return (f,), (offset,)
 
     def backward(
         self, tensors: Tensors, kept: tuple[Tensor, ...], grads: tuple[Tensor, ...], needs: tuple[bool, ...]
@@ -183,8 +185,8 @@ def bumps(x: Tensor, mean: Tensor, projection: Tensor, *, implementation: str | 
         >>> bumps(torch.zeros(1, 2), torch.zeros(3, 2), torch.ones(3, 2, 2))
         tensor([[1., 1., 1.]])
     """
-    _check("bumps", x, mean, projection)
     if torch.compiler.is_compiling():
+        _check(x, mean, projection)
         return reference.bumps(x, mean, projection)
     arguments = Arguments.of(x, mean, projection)
     chosen = BUMPS.choose(arguments, implementation)
@@ -218,8 +220,8 @@ def bumps_laplacian(
         >>> bumps_laplacian(torch.zeros(1, 2), torch.zeros(1, 2), torch.eye(2)[None])
         (tensor([[1.]]), tensor([[-2.]]))
     """
-    _check("bumps_laplacian", x, mean, projection)
     if torch.compiler.is_compiling():
+        _check(x, mean, projection)
         return reference.bumps_laplacian(x, mean, projection)
     arguments = Arguments.of(x, mean, projection)
     chosen = BUMPS_LAPLACIAN.choose(arguments, implementation)
@@ -230,10 +232,10 @@ def bumps_laplacian(
     return f.view(shape), laplacian.view(shape)
 
 
-def _check(name: str, x: Tensor, mean: Tensor, projection: Tensor) -> None:
+def _check(x: Tensor, mean: Tensor, projection: Tensor) -> None:
     m, _, d = projection.shape if projection.ndim == 3 else (-1, -1, -1)
     if x.shape[-1:] != (d,) or mean.shape != (m, d):
         raise ValueError(
-            f"{name}: expected x (..., d), mean (m, d) and projection (m, p, d), got x {tuple(x.shape)}, "
+            f"bumps: expected x (..., d), mean (m, d) and projection (m, p, d), got x {tuple(x.shape)}, "
             f"mean {tuple(mean.shape)}, projection {tuple(projection.shape)}"
         )

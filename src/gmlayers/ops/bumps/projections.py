@@ -41,6 +41,7 @@ class Bumps:
     """The bumps alone."""
 
     outputs = 1
+    finds_values = True
     elementwise = False
 
     def reference(self, x: Tensor, mean: Tensor, projection: Tensor) -> tuple[Tensor, ...]:
@@ -52,7 +53,7 @@ class Bumps:
         for v in rows[1:]:
             square.addcmul_(v, v)
         f = square.mul_(-0.5).exp_()
-        return (f,), (f, *rows)
+        return (f,), tuple(rows)
 
     def backward(
         self, tensors: Tensors, kept: tuple[Tensor, ...], grads: tuple[Tensor, ...], needs: tuple[bool, ...]
@@ -71,6 +72,7 @@ class BumpsLaplacian:
     """The bumps and their Laplacians; rows of projections are paired, so it is for small p."""
 
     outputs = 2
+    finds_values = True
     elementwise = False
 
     def reference(self, x: Tensor, mean: Tensor, projection: Tensor) -> tuple[Tensor, ...]:
@@ -88,14 +90,14 @@ class BumpsLaplacian:
             for i, other in enumerate(rows[:j]):
                 curvature.addcmul_(torch.mul(v, other, out=product), gram[j, i], value=2)
         f = square.mul_(-0.5).exp_()
-        return (f, torch.mul(f, curvature, out=product)), (f, curvature, *rows)
+        return (f, torch.mul(f, curvature, out=product)), (curvature, *rows)
 
     def backward(
         self, tensors: Tensors, kept: tuple[Tensor, ...], grads: tuple[Tensor, ...], needs: tuple[bool, ...]
     ) -> Tensors:
         x, mean, projection = tensors
         assert x is not None and mean is not None and projection is not None  # noqa: PT018
-        f, curvature, *rows = kept
+        f, _, curvature, *rows = kept
         factor = torch.addcmul(grads[0], grads[1], curvature).mul_(f)  # -a
         slope = torch.mul(grads[1], f)
         gram = torch.bmm(projection, projection.mT)

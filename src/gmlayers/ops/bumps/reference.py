@@ -26,4 +26,4 @@ def bumps_laplacian(x: Tensor, mean: Tensor, projection: Tensor) -> tuple[Tensor
         mean: μ, (m, d).
         projection: A, (m, p, d).
     """
-    return gmnm.bumps(x, mean, projection), gmnm.bumps_laplacian(x, mean, projection)
+    return gmnm.bumps_laplacian(x, mean, projection)

@@ -29,6 +29,7 @@ class Arguments:
         cls, m: Tensor, var: Tensor, activation: str | Activation = "relu", reading: Tensor | None = None
     ) -> Arguments:
         """Return the facts of a call of :func:`gate`."""
+        _check(m, var, reading)
         columns = 0 if reading is None else reading.shape[-1]
         dtype = torch.promote_types(m.dtype, var.dtype)
         return cls(get_activation(activation), m.numel(), columns, dtype, m.device.type)
@@ -64,6 +65,8 @@ def _not_triton(a: Arguments) -> str | None:
 
 class Triton(Closed):
     """The kernels of :mod:`gmlayers.ops.gate.triton`; the slope is computed anew in the backward."""
+
+    finds_values = False
 
     def __init__(self, a: Arguments) -> None:
         super().__init__(a.activation)
@@ -141,7 +144,8 @@ def gate(
         E f, (..., K), and E f', (..., K), or E f' a, (..., K, r).
 
     Raises:
-        ValueError: shapes or dtypes that differ, an implementation that cannot be used (with its reason).
+        ValueError: shapes or dtypes that differ, a dtype of lower precision, an implementation that cannot be used
+            (with its reason).
 
     Example:
         >>> import torch
@@ -150,13 +154,8 @@ def gate(
         tensor([0.5000, 0.5000])
     """
     activation = get_activation(activation)
-    if m.shape != var.shape or m.dtype != var.dtype or (reading is not None and reading.shape[:-1] != m.shape):
-        given = "" if reading is None else f", reading {tuple(reading.shape)}"
-        raise ValueError(
-            f"gate: expected m and var of one shape (..., K) and dtype and reading (..., K, r), got m {tuple(m.shape)} "
-            f"{m.dtype}, var {tuple(var.shape)} {var.dtype}{given}"
-        )
     if torch.compiler.is_compiling():
+        _check(m, var, reading)
         if activation is ACTIVATIONS["relu"] and m.dtype == torch.float32:
             level, slope = compiled.relu(m, var)
             return level, slope if reading is None else slope[..., None] * reading
@@ -167,3 +166,14 @@ def gate(
         return reference.gate(activation, m, var, reading)
     level, gated = run(chosen.call(arguments), m, var, reading)
     return level, gated
+
+
+def _check(m: Tensor, var: Tensor, reading: Tensor | None) -> None:
+    if m.shape != var.shape or m.dtype != var.dtype or (reading is not None and reading.shape[:-1] != m.shape):
+        given = "" if reading is None else f", reading {tuple(reading.shape)}"
+        raise ValueError(
+            f"gate: expected m and var of one shape (..., K) and dtype and reading (..., K, r), got m {tuple(m.shape)} "
+            f"{m.dtype}, var {tuple(var.shape)} {var.dtype}{given}"
+        )
+    if m.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"gate: expected float32 or float64, got {m.dtype}; in lower precision m/s is ruined")

@@ -34,6 +34,7 @@ class Closed:
     """Any activation that has :attr:`~gmlayers.functional.Activation.higher`."""
 
     outputs = 2
+    finds_values = True
     elementwise = True
 
     def __init__(self, activation: Activation) -> None:
@@ -47,7 +48,7 @@ class Closed:
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, ...]]:
         level, slope = self.activation.mean(m, var), self.activation.gate(m, var)
         if reading is None:
-            return (level, slope), (slope,)
+            return (level, slope), ()
         return (level, slope[..., None] * reading), (slope,)
 
     def backward(
@@ -55,7 +56,7 @@ class Closed:
     ) -> Tensors:
         m, var, reading = tensors
         assert m is not None and var is not None and self.activation.higher is not None  # noqa: PT018
-        (slope,), (grad_level, grad_gated) = kept, grads
+        slope, (grad_level, grad_gated) = kept[1 if reading is None else 2], grads
         second, third = self.activation.higher(m, var)
         grad_slope = _onto_slope(grad_gated, reading)
         grad_m = (grad_level * slope).addcmul_(grad_slope, second) if needs[0] else None
@@ -84,7 +85,7 @@ class Relu(Closed):
             for parts in zip(*(tensor.view(-1).split(CHUNK) for tensor in tensors)):
                 _relu(*parts)
         if reading is None:
-            return (level, slope), (slope, density)
+            return (level, slope), (density,)
         return (level, slope.unsqueeze(-1) * reading), (slope, density)
 
     def backward(
@@ -92,7 +93,8 @@ class Relu(Closed):
     ) -> Tensors:
         m, var, reading = tensors
         assert m is not None and var is not None  # noqa: PT018
-        (slope, density), (grad_level, grad_gated) = kept, grads
+        slope, density = kept[1:] if reading is None else kept[2:]
+        grad_level, grad_gated = grads
         grad_slope = _onto_slope(grad_gated, reading)
         grad_m = (grad_level * slope).addcmul_(grad_slope, density) if needs[0] else None
         grad_var = None

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gmlayers.ops._dispatch import Implementation, Operation, autocast_on, cost, triton_cost, triton_refuses
+from gmlayers.ops._dispatch import AUTOCAST, Implementation, Operation, autocast_on, cost, triton_cost, triton_refuses
 from gmlayers.ops._fused import Tensors, run
 from gmlayers.ops.mix import operators, reference
-from gmlayers.ops.mix.products import ByInputs, ByOutputs
+from gmlayers.ops.mix.products import ByInputs, ByOutputs, scaled
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Arguments:
     @classmethod
     def of(cls, gate: Tensor, weight: Tensor, x: Tensor, scale: Tensor | None = None) -> Arguments:
         """Return the facts of a call of :func:`mix`."""
+        _check(gate, weight, x, scale)
         K, out_features, in_features = weight.shape
         return cls(
             x.shape[:-1].numel(),
@@ -38,7 +39,7 @@ class Arguments:
             in_features,
             scale is not None,
             torch.is_grad_enabled() and x.requires_grad,
-            (gate.dtype, weight.dtype, x.dtype),
+            (gate.dtype, weight.dtype, x.dtype, weight.dtype if scale is None else scale.dtype),
             x.device.type,
             autocast_on(x.device.type),
         )
@@ -59,18 +60,16 @@ class Arguments:
     @property
     def block(self) -> int:
         """Components whose products are large enough together to run at full speed."""
-        return max(1, 1024 // self.out_features)
-
-
-def _not_plain_autocast(a: Arguments) -> str | None:
-    return "autocast is on, and casts plain operations only" if a.autocast else None
+        return max(1, 1024 // max(1, self.out_features))
 
 
 def _not_plain(a: Arguments) -> str | None:
     if a.autocast:
-        return _not_plain_autocast(a)
+        return AUTOCAST
     if len(set(a.dtypes)) > 1:
-        return f"gate, weight and x are of different dtypes: {', '.join(str(d) for d in a.dtypes)}"
+        return f"gate, weight, x and scale are of different dtypes: {', '.join(str(d) for d in a.dtypes)}"
+    if not (a.components and a.out_features and a.in_features):
+        return "there are no components or no features"
     return None
 
 
@@ -110,19 +109,19 @@ def _cost_reference(a: Arguments) -> float:
 
 
 def _not_triton(a: Arguments) -> str | None:
-    if a.scaled:
-        return "it takes no scale; multiply the weight by it"
-    if len(set(a.dtypes[1:])) > 1:
-        return f"weight and x are of different dtypes: {a.dtypes[1]}, {a.dtypes[2]}"
-    if a.dtypes[0] != torch.float32 or a.dtypes[1] not in (torch.float32, torch.bfloat16, torch.float16):
-        return f"it takes a float32 gate and at most float32 elsewhere, not {', '.join(str(d) for d in a.dtypes)}"
-    return triton_refuses(a.device) or _not_plain_autocast(a)
+    gate, *rest = a.dtypes
+    if len(set(rest)) > 1 or rest[0] not in (torch.float32, torch.bfloat16, torch.float16):
+        return f"it takes weight, x and scale of one dtype of at most float32, not {', '.join(map(str, rest))}"
+    if gate not in (torch.float32, rest[0]):
+        return f"it takes a gate of float32 or of the dtype of x, not {gate}"
+    return AUTOCAST if a.autocast else triton_refuses(a.device)
 
 
 class Triton:
     """The kernels of :mod:`gmlayers.ops.mix.triton`: nothing of the size (batch, K, out) is made."""
 
     outputs = 1
+    finds_values = False
     elementwise = False
 
     def reference(self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor) -> tuple[Tensor, ...]:
@@ -131,17 +130,24 @@ class Triton:
     def forward(
         self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        return (operators.forward(gate, weight, x),), ()
+        return (operators.forward(gate.float(), scaled(weight, scale), x),), ()
 
     def backward(
         self, tensors: Tensors, kept: tuple[Tensor, ...], grads: tuple[Tensor, ...], needs: tuple[bool, ...]
     ) -> Tensors:
-        gate, weight, _, x = tensors
+        gate, weight, scale, x = tensors
         assert gate is not None and weight is not None and x is not None  # noqa: PT018
-        needs = needs[0], needs[1], needs[3]
-        found = operators.backward(gate, weight, x, grads[0], list(needs))
-        grad_gate, grad_weight, grad_x = (grad if need else None for grad, need in zip(found, needs))
-        return grad_gate, grad_weight, None, grad_x
+        need_gate, need_weight, need_scale, need_x = needs
+        wanted = [need_gate, need_weight or need_scale, need_x]
+        found = operators.backward(gate.float(), scaled(weight, scale), x, grads[0], wanted)
+        grad_gate, grad_weight, grad_x = (grad if want else None for grad, want in zip(found, wanted))
+        grad_scale = None
+        if grad_weight is not None and scale is not None:
+            if need_scale:
+                grad_scale = (grad_weight * weight).sum(1)
+            grad_weight = grad_weight.mul_(scale.unsqueeze(1))
+        grad_gate = None if grad_gate is None else grad_gate.to(gate.dtype)
+        return grad_gate, grad_weight if need_weight else None, grad_scale, grad_x
 
 
 MIX: Operation[Arguments] = Operation(
@@ -187,8 +193,8 @@ def mix(
         >>> mix(torch.rand(5, 3), torch.randn(3, 2, 4), torch.randn(5, 4)).shape
         torch.Size([5, 2])
     """
-    _check(gate, weight, x, scale)
     if torch.compiler.is_compiling():
+        _check(gate, weight, x, scale)
         return reference.mix(gate, weight, scale, x)
     arguments = Arguments.of(gate, weight, x, scale)
     chosen = MIX.choose(arguments, implementation)

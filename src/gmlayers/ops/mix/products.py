@@ -38,6 +38,7 @@ class ByOutputs:
         self.block, self.keep = block, keep
 
     outputs = 1
+    finds_values = False
     elementwise = False
 
     def reference(self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor) -> tuple[Tensor, ...]:
@@ -67,7 +68,7 @@ class ByOutputs:
         (grad,) = grads
         need_gate, need_weight, need_scale, need_x = needs
         grad_gate = torch.empty_like(gate) if need_gate else None
-        grad_weight = torch.empty_like(weight) if need_weight or need_scale else None
+        grad_weight = weight.new_empty(weight.shape) if need_weight or need_scale else None
         grad_scale = torch.empty_like(scale) if need_scale and scale is not None else None
         grad_x = torch.zeros_like(x) if need_x else None
         for index, block in enumerate(self._blocks(weight)):
@@ -102,6 +103,7 @@ class ByInputs:
     """
 
     outputs = 1
+    finds_values = False
     elementwise = False
 
     def reference(self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor) -> tuple[Tensor, ...]:
@@ -137,8 +139,13 @@ class ByInputs:
         return grad_gate, grad_weight, grad_scale, grad_x
 
 
+def scaled(weight: Tensor, scale: Tensor | None) -> Tensor:
+    """Return W_k diag(s_k)."""
+    return weight if scale is None else weight * scale.unsqueeze(1)
+
+
 def _scaled(weight: Tensor, scale: Tensor | None, block: slice) -> Tensor:
-    return weight[block] if scale is None else weight[block] * scale[block].unsqueeze(1)
+    return scaled(weight[block], None if scale is None else scale[block])
 
 
 def _gated(gate: Tensor, scale: Tensor | None, x: Tensor) -> Tensor:
@@ -157,7 +164,7 @@ def _weight_gradient(
 ) -> None:
     """Fill a block of the gradients of weight and scale, in place: no other tensor of the weight's size is made."""
     part = grad_weight[block]
-    torch.mm(gated.t(), x, out=part.flatten(0, 1))
+    torch.mm(gated.t(), x, out=part.view(-1, part.shape[2]))
     if scale is not None:
         if grad_scale is not None:
             torch.sum(part * weight[block], 1, out=grad_scale[block])

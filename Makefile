@@ -9,8 +9,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 JOBS ?= 2
 
-.DEFAULT_GOAL := help
 BENCH_THREADS ?= 2
+.DEFAULT_GOAL := help
 
 .PHONY: help demo test bench lint format clean
 
@@ -23,7 +23,7 @@ demo: $(VENV)/.run  ## train GM layers and the nets they replace on digits: a ta
 test: $(VENV)/.dev lint  ## everything that CI runs
 	$(BIN)/pytest -n $(JOBS)
 
-bench: $(VENV)/.dev  ## time the layer against its floor and what it replaces (BENCH_THREADS=2)
+bench: $(VENV)/.bench  ## time the layer against its floor and what it replaces (BENCH_THREADS=2)
 	OMP_NUM_THREADS=$(BENCH_THREADS) $(BIN)/python benchmarks/speed.py --threads $(BENCH_THREADS)
 
 lint: $(VENV)/.dev  ## ruff and pyright
@@ -46,6 +46,10 @@ $(VENV)/.python:
 
 $(VENV)/.run: $(VENV)/.python pyproject.toml constraints.txt
 	$(PIP) --editable '.[experiments]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.run
+	$(PIP) --editable '.[experiments,bench]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run

@@ -21,6 +21,7 @@ def commands() -> dict[str, Callable[..., Any]]:
     from gmlayers.experiments.catalogue import list_all
     from gmlayers.experiments.demo import demo
     from gmlayers.experiments.inference import compare, evaluate, predict
+    from gmlayers.experiments.reproduce.command import reproduce
     from gmlayers.experiments.train import train
 
     return {
@@ -29,6 +30,7 @@ def commands() -> dict[str, Callable[..., Any]]:
         "evaluate": evaluate,
         "compare": compare,
         "predict": predict,
+        "reproduce": reproduce,
         "list": list_all,
     }
 

@@ -6,8 +6,10 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -62,7 +64,11 @@ def curves(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
+    """Write a figure as ``.png`` or ``.svg``, whole or not at all; the same figure gives the same bytes."""
     content = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(content)
+    with matplotlib.rc_context({"svg.hashsalt": "gmlayers"}):
+        if path.suffix == ".svg":
+            FigureCanvasSVG(figure).print_svg(content, metadata={"Date": None})
+        else:
+            FigureCanvasAgg(figure).print_png(content)
     write_whole(path, content.getvalue())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,21 @@ class Metrics:
         if not self.path.exists():
             return []
         return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+
+
+def readable(path: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of a file of metrics, which may still be written to; none if there is no file.
+
+    A line that cannot be read is skipped, and named in a warning.
+    """
+    rows = []
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            warnings.warn(f"{path}, line {number}: not a record; it is skipped", stacklevel=2)
+    return rows
 
 
 def environment() -> dict[str, Any]:

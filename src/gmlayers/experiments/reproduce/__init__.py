@@ -1,0 +1,1 @@
+"""The experiments of the paper on Gaussian mixture layers, one file each: `gmlayers reproduce NAME`."""

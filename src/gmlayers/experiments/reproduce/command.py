@@ -103,18 +103,12 @@ def _finish(experiment: Experiment, table: pd.DataFrame, folder: Path) -> None:
     figure = experiment.draw(table)
     for ending in ("png", "svg"):
         plots.save(figure, folder / f"{experiment.name}.{ending}")
-    lines = [
-        [
-            dataset,
-            label,
-            str(len(part)),
-            display.shown(part["error"].tolist(), percent=True),
-            f"{part['seconds'].mean():.0f}",
-        ]
-        for (dataset, label), part in summary.groupby(["dataset", "label"], sort=False)
-    ]
-    header = ["data", "net", "seeds", "test error", "seconds a trial"]
-    display.print_table(f"{experiment.name}: {experiment.title}", header, lines, left=2)
+    lines = []
+    for label, part in summary.groupby(summary["dataset"] + " " + summary["label"], sort=False):
+        error = display.shown(part["error"].tolist(), percent=True)
+        lines.append([str(label), str(len(part)), error, f"{part['seconds'].mean():.0f}"])
+    header = ["net", "seeds", "test error", "seconds a trial"]
+    display.print_table(f"{experiment.name}: {experiment.title}", header, lines)
     console = display.output()
     console.print(f"Claim: {experiment.claim}.", soft_wrap=True)
     for sentence in experiment.judge(table):

@@ -37,7 +37,7 @@ def records(parts: Iterable[Part]) -> pd.DataFrame:
                     }
                 )
     columns = ["dataset", "label", "seed", "epoch", "train_loss", "seconds", "error"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame.from_records(rows, columns=columns)
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -50,7 +50,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 def last_errors(table: pd.DataFrame, dataset: str, label: str) -> np.ndarray:
     """Return the errors at the last epoch, one per seed, in percent."""
     rows = summary(table)
-    return 100 * rows[(rows["dataset"] == dataset) & (rows["label"] == label)]["error"].to_numpy(np.float64)
+    wanted = (rows["dataset"] == dataset) & (rows["label"] == label)
+    return 100 * rows.loc[wanted, "error"].to_numpy(np.float64)
 
 
 def comparison(table: pd.DataFrame, dataset: str, one: str, other: str) -> str:

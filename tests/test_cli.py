@@ -411,7 +411,7 @@ def test_damaged_runs(run, capsys):
     for damaged, part in (
         ({**config, "format": 99}, "not of format 1"),
         ({k: v for k, v in config.items() if k != "seeds"}, "expected the fields"),
-        ({**config, "shape": {"width": 3}}, "expected the fields"),
+        ({**config, "shape": {"widht": 3}}, "expected the fields"),
         ({**config, "fingerprint": "0"}, "has changed since the run started"),
     ):
         (run / "config.json").write_text(json.dumps(damaged))

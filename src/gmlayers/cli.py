@@ -21,7 +21,7 @@ def commands() -> dict[str, Callable[..., Any]]:
     from gmlayers.experiments.catalogue import list_all
     from gmlayers.experiments.demo import demo
     from gmlayers.experiments.inference import compare, evaluate, predict
-    from gmlayers.experiments.reproduce.command import reproduce
+    from gmlayers.experiments.reproduce.command import plot, reproduce
     from gmlayers.experiments.train import train
 
     return {
@@ -31,6 +31,7 @@ def commands() -> dict[str, Callable[..., Any]]:
         "compare": compare,
         "predict": predict,
         "reproduce": reproduce,
+        "plot": plot,
         "list": list_all,
     }
 

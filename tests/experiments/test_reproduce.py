@@ -1,6 +1,8 @@
 import dataclasses
 import json
 import os
+import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,12 +11,14 @@ import time
 import pandas as pd
 import pytest
 
+from gmlayers.experiments.data import load
 from gmlayers.experiments.records import readable
 from gmlayers.experiments.reproduce import tables, workers
-from gmlayers.experiments.reproduce.command import EXPERIMENTS, reproduce
+from gmlayers.experiments.reproduce.command import EXPERIMENTS, plot, reproduce
+from gmlayers.experiments.reproduce.experiment import PROFILES, parts
 from gmlayers.experiments.run_folder import open_run
 
-TRIALS = [(f"k-{K}", seed) for K in (5, 10, 20) for seed in (0, 1)]
+TRIALS = [(f"gm-k-{K}", seed) for K in (5, 10, 20) for seed in (0, 1)]
 
 
 def metrics(folder):
@@ -43,17 +47,20 @@ def test_smoke(name, tmp_path, capsys):
     assert "Welch" in text
     for ending in ("png", "svg"):
         assert (tmp_path / "out" / f"{name}.{ending}").stat().st_size > 1000
-    table = pd.read_csv(tmp_path / "out" / "summary.csv")
+    table = pd.read_csv(tmp_path / "out" / f"{name}.csv")
     profile = EXPERIMENTS[name].profiles["smoke"]
-    assert len(table) == len(EXPERIMENTS[name].arms) * len(profile.seeds) * len(profile.datasets)
-    assert (table["epoch"] == profile.epochs).all()
+    assert len(table) == len(EXPERIMENTS[name].arms) * len(profile.size.seeds) * len(profile.datasets)
+    assert (table["epoch"] == profile.size.epochs).all()
+    page = (tmp_path / "out" / f"{name}.md").read_text()
+    assert f"`gmlayers reproduce {name} --profile smoke`" in page
+    assert "not finished" not in page
 
 
 def test_finished_trials_are_not_trained_again(done):
     before = {path: path.stat().st_mtime_ns for path in done.rglob("metrics.jsonl")}
-    (done / "digits" / "k-5" / "seed-0" / "checkpoint.safetensors").unlink()  # records alone are enough
+    (done / "digits" / "gm-k-5" / "seed-0" / "checkpoint.safetensors").unlink()  # records alone are enough
     svg = (done / "fig2.svg").read_bytes()
-    reproduce("fig2", profile="smoke", out=done, resume=True)
+    reproduce("fig2", profile="smoke", out=done)
     assert before == {path: path.stat().st_mtime_ns for path in done.rglob("metrics.jsonl")}
     assert (done / "fig2.svg").read_bytes() == svg
 
@@ -67,23 +74,27 @@ def test_killed_and_resumed_gives_the_same_records(done, tmp_path):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    with pytest.raises(FileExistsError, match="was begun and is not finished; continue it with --resume"):
+        reproduce("fig2", profile="smoke", out=folder)
     reproduce("fig2", profile="smoke", out=folder, resume=True)
     assert metrics(folder) == metrics(done)
 
 
 def test_existing_folders_and_other_configurations(done, tmp_path):
-    with pytest.raises(FileExistsError, match="continue it with --resume"):
-        reproduce("fig2", profile="smoke", out=done)
-    config = done / "digits" / "k-5" / "config.json"
+    config = done / "digits" / "gm-k-5" / "config.json"
     kept = config.read_text()
     config.write_text(kept.replace('"epochs": 3', '"epochs": 4'))
-    with pytest.raises(ValueError, match="k-5 holds a run of another configuration"):
+    with pytest.raises(ValueError, match="gm-k-5 holds a run of another configuration"):
         reproduce("fig2", profile="smoke", out=done, resume=True)
     config.write_text(kept)
     with pytest.raises(ValueError, match="unknown experiment 'fig22'; did you mean 'fig2'"):
         reproduce("fig22")
     with pytest.raises(ValueError, match="--jobs must be at least 1, got 0"):
         reproduce("fig2", jobs=0, out=tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="none is not there"):
+        plot("fig2", records=tmp_path / "none")
+    with pytest.raises(ValueError, match="holds no records of fig2"):
+        plot("fig2", records=tmp_path)
 
 
 def test_a_record_that_cannot_be_read_is_skipped_and_named(tmp_path):
@@ -94,7 +105,7 @@ def test_a_record_that_cannot_be_read_is_skipped_and_named(tmp_path):
     assert readable(tmp_path / "nothing") == []
 
 
-def dying(folder, seed, messages):
+def dying(folder, seed, watch, messages):
     if seed == 0:
         with (folder / "attempts").open("a") as file:
             file.write("x")
@@ -106,7 +117,7 @@ def dying(folder, seed, messages):
 
 def test_workers_that_die_are_tried_once_more_and_the_others_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "_train", dying)
-    trials = [workers.Trial(tmp_path, seed, lambda row: None) for seed in range(3)]
+    trials = [workers.Trial(tmp_path, seed, None, lambda row: None) for seed in range(3)]
     failed = {failure.seed: failure.reason for failure in workers.train_all(trials, jobs=2)}
     assert failed == {0: "its process ended with exit code -9", 1: "the disk is full"}
     assert (tmp_path / "attempts").read_text() == "xx"
@@ -141,6 +152,32 @@ def test_comparison_judges_by_welch():
 
 
 def test_each_run_is_one_of_train(done):
-    run = open_run(done / "digits" / "k-20")
+    run = open_run(done / "digits" / "gm-k-20")
     assert (run.model, run.shape.components, run.recipe.epochs) == ("paper", 20, 3)
     assert dataclasses.replace(run) == run
+
+
+def test_plot_draws_the_same_from_records_alone(done, tmp_path, monkeypatch):
+    copy = tmp_path / "copy"
+    shutil.copytree(done, copy, ignore=shutil.ignore_patterns("fig2.*", "checkpoint*"))
+    monkeypatch.setenv("GMLAYERS_DATA", str(tmp_path / "no data"))
+    plot("fig2", records=copy)
+    for ending in ("svg", "csv"):
+        assert (copy / f"fig2.{ending}").read_bytes() == (done / f"fig2.{ending}").read_bytes()
+
+
+def test_missing_trials_are_listed(done, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(done, copy)
+    shutil.rmtree(copy / "digits" / "gm-k-10" / "seed-1")
+    plot("fig2", records=copy)
+    assert "not finished: digits, GM K = 10: seeds 1 of 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_equal_labels_are_equal_runs(profile):
+    """Experiments share their folder."""
+    data, runs = load("digits"), {}
+    for experiment in EXPERIMENTS.values():
+        for part in parts(experiment, experiment.profiles[profile], {"digits": data}, pathlib.Path()):
+            assert runs.setdefault(part.folder, part.run) == part.run

@@ -70,7 +70,9 @@ class Shape:
     activation: str = "relu"
     """Activation; `gmlayers list` names them."""
     init_scale: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
-    """Size of the output at the start (GM layers); each model has a default."""
+    """Size of the output at the start (GM layers, fc_mean); each model has a default."""
+    hidden: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None
+    """Size between two layers, which make the net then (paper)."""
 
     def changed(self) -> set[str]:
         """Return the names of the fields that are not at their defaults."""
@@ -108,7 +110,12 @@ def _diagonal(in_features: int, out_features: int, shape: Shape) -> nn.Module:
 def _paper(in_features: int, out_features: int, shape: Shape) -> nn.Module:
     components = 20 if shape.components is None else shape.components
     scale = Regression().default_init_scale if shape.init_scale is None else shape.init_scale
-    return GMLayer.paper(in_features, out_features, components, scale)
+    if shape.hidden is None:
+        return GMLayer.paper(in_features, out_features, components, scale)
+    return nn.Sequential(
+        GMLayer.paper(in_features, shape.hidden, components, scale),
+        GMLayer.paper(shape.hidden, out_features, components, scale),
+    )
 
 
 FC_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "gelu": nn.GELU}
@@ -118,6 +125,45 @@ def _fully_connected(in_features: int, out_features: int, shape: Shape) -> nn.Mo
     activation = look_up("activation for a fully connected net", shape.activation, FC_ACTIVATIONS)()
     first, second = _linear_pair(in_features, out_features, shape.width)
     return nn.Sequential(first, activation, second)
+
+
+class MeanFieldNet(nn.Module):
+    r"""A two-layer net in mean-field scaling, without biases.
+
+    .. math:: h(x) = \frac1m \sum_j \omega_j\, f(\langle\beta_j, x\rangle)
+
+    All weights are drawn from N(0, init_scale²). Under plain SGD at a rate proportional to m its curves approach, as m
+    grows, those of the Wasserstein gradient flow (Chewi, Rigollet, Yan 2025, section 2).
+
+    Args:
+        in_features: size of the last axis of the input.
+        out_features: size of the last axis of the output.
+        width: m.
+        activation: f.
+        init_scale: standard deviation of the weights at the start.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, width: int, activation: nn.Module, init_scale: float
+    ) -> None:
+        super().__init__()
+        self.first = nn.Linear(in_features, width, bias=False)
+        self.activation = activation
+        self.second = nn.Linear(width, out_features, bias=False)
+        for linear in (self.first, self.second):
+            nn.init.normal_(linear.weight, std=init_scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mean over the neurons, (..., out_features)."""
+        return self.second(self.activation(self.first(x))) / self.first.out_features
+
+
+def _mean_field(in_features: int, out_features: int, shape: Shape) -> nn.Module:
+    activation = look_up("activation for a fully connected net", shape.activation, FC_ACTIVATIONS)()
+    scale = Regression().default_init_scale if shape.init_scale is None else shape.init_scale
+    if shape.width < 1:
+        raise ValueError(f"width must be at least 1, got {shape.width}")
+    return MeanFieldNet(in_features, out_features, shape.width, activation, scale)
 
 
 def _linear_pair(in_features: int, out_features: int, width: int) -> tuple[nn.Linear, nn.Linear]:
@@ -141,6 +187,8 @@ class Recipe:
     label_smoothing: float = 0.0
     standardise: bool = True
     fewest_steps: int = 5000
+    frozen: tuple[str, ...] = ()
+    """Parameters of GM layers that stay as they were drawn, by name."""
 
     def fitted(self, rows: int, *, images: bool) -> Recipe:
         """Return the recipe for a data set of that many training rows.
@@ -151,6 +199,10 @@ class Recipe:
         steps_per_epoch = math.ceil(rows / self.batch_size)
         epochs = max(self.epochs, math.ceil(self.fewest_steps / steps_per_epoch))
         return replace(self, epochs=epochs, input_dropout=self.input_dropout if images else 0.0)
+
+
+PLAIN = Recipe("sgd", "constant", 200, 64, lr=0.1, std_lr=1.0, input_dropout=0.0, standardise=False, fewest_steps=0)
+"""The recipe of Chewi, Rigollet and Yan (2025)."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +220,7 @@ MODELS: dict[str, Model] = {
     "low_rank": Model(
         "GM layer, joint low-rank covariance: the library's default",
         _low_rank,
-        frozenset(f.name for f in fields(Shape)),
+        frozenset(f.name for f in fields(Shape)) - {"hidden"},
         Recipe(),
     ),
     "diagonal": Model(
@@ -180,14 +232,20 @@ MODELS: dict[str, Model] = {
     "paper": Model(
         "GM layer of Chewi, Rigollet and Yan (2025), K = 20, plain SGD",
         _paper,
-        frozenset({"components", "init_scale"}),
-        Recipe("sgd", "constant", 200, 64, lr=0.1, std_lr=1.0, input_dropout=0.0, standardise=False, fewest_steps=0),
+        frozenset({"components", "init_scale", "hidden"}),
+        PLAIN,
     ),
     "fc": Model(
         "Linear - activation - Linear: what a GM layer replaces",
         _fully_connected,
         frozenset({"width", "activation"}),
         Recipe("adamw", lr=2e-3, std_lr=2e-3, weight_decay=0.05),
+    ),
+    "fc_mean": Model(
+        "the same without biases, in mean-field scaling 1/width, plain SGD",
+        _mean_field,
+        frozenset({"width", "activation", "init_scale"}),
+        PLAIN,
     ),
 }
 """The table, by name."""

@@ -49,6 +49,8 @@ class Changes:
     """Share of the label spread over all classes."""
     standardise: Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint=MODELS_OWN)] = None
     """Give the inputs mean 0 and variance 1 (images as a whole, tables per column)."""
+    frozen: Annotated[tuple[str, ...] | None, arg(metavar="NAME", help_behavior_hint="(default: none)")] = None
+    """Parameters of the GM layers that stay as they were drawn, such as mean std."""
 
     def apply(self, recipe: Recipe) -> Recipe:
         """Return the recipe with the changes."""
@@ -234,7 +236,7 @@ def train(
 
     Args:
         source: A data set's name (`gmlayers list`), a folder of class folders of images, a .csv or .npz file.
-        model: low_rank, diagonal, paper or fc; `gmlayers list` says what they are.
+        model: low_rank, diagonal, paper, fc or fc_mean; `gmlayers list` says what they are.
         net: Its size and form.
         recipe: How it is trained.
         seeds: One independent training run each.

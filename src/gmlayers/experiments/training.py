@@ -8,7 +8,7 @@ import shutil
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gmlayers import parameter_groups
+from gmlayers import GMLayer, parameter_groups
 from gmlayers._names import look_up
 from gmlayers.experiments.data import Data
 from gmlayers.experiments.models import MODELS, Affine, Recipe, Shape
@@ -147,6 +147,16 @@ def build(trial: Trial, task: Task, seen: Examples | None = None) -> nn.Module:
     return model
 
 
+def _freeze(model: nn.Module, names: Sequence[str]) -> None:
+    """Stop the training of parameters of GM layers, by their names."""
+    layers = [module for module in model.modules() if isinstance(module, GMLayer)]
+    there = {name: None for layer in layers for name, _ in layer.named_parameters()}
+    for name in names:
+        look_up("parameter of GM layers", name, there)
+        for layer in layers:
+            layer.get_parameter(name).requires_grad_(False)
+
+
 def split(model: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
     """Return the parts of a model of :func:`build`: all that draws random numbers, and the net that learns."""
     names, modules = zip(*model.named_children())
@@ -215,17 +225,27 @@ class Trainer:
         data: on what.
         folder: where metrics and checkpoints go; ``None`` keeps nothing. A checkpoint that is there is taken up.
         compiled: whether training steps are compiled; see :func:`compile_steps`.
+        watch: is called after every epoch, before anything of it is saved; what it returns joins the line of metrics.
     """
 
-    def __init__(self, trial: Trial, data: Data, folder: Path | None = None, *, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        trial: Trial,
+        data: Data,
+        folder: Path | None = None,
+        *,
+        compiled: bool = False,
+        watch: Callable[[Trainer], dict[str, Any]] | None = None,
+    ) -> None:
         check_device(trial.device)
-        self.trial, self.task, self.folder = trial, Task.of(data), folder
+        self.trial, self.task, self.folder, self.watch = trial, Task.of(data), folder, watch
         self.seen = examples(data, validate=trial.validate, device=trial.device)
         recipe = trial.recipe
         with own_randomness(trial.device):
             torch.manual_seed(trial.seed)
             self.model = build(trial, self.task, self.seen).to(trial.device)
             self.random_state = random_state(trial.device)
+        _freeze(self.model, recipe.frozen)
         before, net = split(self.model)
         self._before, self._net = before, compile_steps(net, trial.device) if compiled else net
         self.optimizer = OPTIMIZERS[recipe.optimizer](
@@ -270,6 +290,8 @@ class Trainer:
             "lr": lr,
             "seconds": round(seconds, 4),
         }
+        if self.watch is not None:
+            row |= self.watch(self)
         if self.metrics is not None:
             self.metrics.append(row)
             self._save()

@@ -1,4 +1,4 @@
-"""``gmlayers reproduce``: run an experiment of the paper, draw its figure, judge its claim."""
+"""``gmlayers reproduce`` and ``gmlayers plot``: run experiments, draw their figures, judge their claims."""
 
 from __future__ import annotations
 
@@ -7,18 +7,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from gmlayers._names import look_up
 from gmlayers.experiments import display, plots
 from gmlayers.experiments.data import load
 from gmlayers.experiments.records import write_whole
-from gmlayers.experiments.reproduce import fig2, tables, workers
-from gmlayers.experiments.reproduce.experiment import Experiment, Part, ProfileName, parts
+from gmlayers.experiments.reproduce import fig2, fig3, fig5, fig6, fig7, tables, workers
+from gmlayers.experiments.reproduce.experiment import (
+    Experiment,
+    Part,
+    ProfileName,
+    Results,
+    parts,
+    parts_on_disk,
+)
 from gmlayers.experiments.run_folder import create, open_run
 
-EXPERIMENTS: dict[str, Experiment] = {module.EXPERIMENT.name: module.EXPERIMENT for module in (fig2,)}
+EXPERIMENTS: dict[str, Experiment] = {
+    module.EXPERIMENT.name: module.EXPERIMENT for module in (fig2, fig3, fig5, fig6, fig7)
+}
+
+ALL = "gm-paper"
+"""Names all experiments."""
 
 
 def reproduce(
@@ -33,8 +44,9 @@ def reproduce(
     """Run an experiment of the paper on GM layers, draw its figure and judge its claim.
 
     Every trial writes its records as it goes, so that an experiment that was stopped, at any moment, continues with
-    --resume; trials that are finished are not trained again. The folder then holds a run for every net (as of
-    `gmlayers train`, for evaluate, compare and predict), summary.csv, and the figure as .png and .svg.
+    --resume. Experiments that are written to one folder share their trials: what one has trained, another does not
+    train again. Every net on every data set is a run as of `gmlayers train`, for evaluate, compare and predict; beside
+    them stand NAME.png, NAME.svg, NAME.csv (a line a trial) and NAME.md (what was claimed, and found).
 
     For example:
 
@@ -43,44 +55,82 @@ def reproduce(
     gmlayers reproduce fig2 --profile full --jobs 2 --resume
 
     Args:
-        name: fig2: test error for K = 5, 10, 20.
+        name: fig2, fig3, fig5, fig6, fig7, or gm-paper for all; `gmlayers list` says what they show.
         profile: smoke: seconds, on digits; quick: minutes; full: as in the paper, 5 trials of 200 epochs (hours).
         dataset: One data set instead of the profile's.
         jobs: Trials at the same time, each on one core. Default: as many as there are cores.
-        out: Folder. Default: runs/reproduce/NAME-PROFILE.
-        resume: Continue in that folder.
+        out: Folder. Default: runs/reproduce/PROFILE.
+        resume: Continue what was begun in that folder.
     """
-    experiment = look_up("experiment", name, EXPERIMENTS)
+    chosen = _chosen(name)
     jobs = os.cpu_count() or 1 if jobs is None else jobs
     if jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {jobs}")
-    size = experiment.profiles[profile]
-    folder = Path("runs") / "reproduce" / f"{name}-{profile}" if out is None else out
-    data = {source: load(source) for source in (size.datasets if dataset is None else (dataset,))}
-    pieces = parts(experiment, size, data, folder)
-    if folder.exists() and not resume:
-        raise FileExistsError(f"{folder} exists; continue it with --resume, or choose another --out")
-    for piece in pieces:
-        _make(piece)
-    failed = _train(pieces, jobs, folder)
-    table = tables.records(pieces)
-    if len(table):
-        _finish(experiment, table, folder)
+    folder = Path("runs") / "reproduce" / profile if out is None else out
+    sources = {s for e in chosen for s in (e.profiles[profile].datasets if dataset is None else (dataset,))}
+    data = {source: load(source) for source in sorted(sources)}
+    failed = []
+    for experiment in chosen:
+        size = experiment.profiles[profile]
+        wanted = size.datasets if dataset is None else (dataset,)
+        pieces = parts(experiment, size, {source: data[source] for source in wanted}, folder)
+        for piece in pieces:
+            _make(piece, resume=resume)
+        failed += _train(experiment, pieces, jobs, folder)
+        _finish(experiment, pieces, folder, f"gmlayers reproduce {experiment.name} --profile {profile}")
     for failure in failed:
         display.output().print(f"not finished: {failure.folder}, seed {failure.seed}: {failure.reason}", soft_wrap=True)
     if failed:
         raise ValueError(f"{len(failed)} trials were not finished; try again with --resume")
 
 
-def _make(part: Part) -> None:
-    """Make the folder of a run, or see that the one that is there is the same run."""
+def plot(
+    name: Annotated[str, Positional, arg(metavar="NAME", help_behavior_hint="")],
+    *,
+    records: Annotated[Path, arg(metavar="FOLDER", help_behavior_hint="")],
+) -> None:
+    """Draw the figure of an experiment again, and judge its claim, from the records alone.
+
+    For example:
+
+    gmlayers plot fig2 --records runs/reproduce/full
+
+    Args:
+        name: fig2, fig3, fig5, fig6, fig7, or gm-paper for all of which there are records.
+        records: Folder that `gmlayers reproduce` wrote to.
+    """
+    chosen = _chosen(name)
+    if not records.is_dir():
+        raise FileNotFoundError(f"{records} is not there; give the folder that `gmlayers reproduce` wrote to")
+    drawn = 0
+    for experiment in chosen:
+        pieces = parts_on_disk(experiment, records)
+        drawn += _finish(experiment, pieces, records, f"gmlayers reproduce {experiment.name}")
+    if not drawn:
+        raise ValueError(f"{records} holds no records of {name}; run gmlayers reproduce {name} --out {records}")
+
+
+def _chosen(name: str) -> list[Experiment]:
+    if name == ALL:
+        return list(EXPERIMENTS.values())
+    return [look_up("experiment", name, EXPERIMENTS)]
+
+
+def _make(part: Part, *, resume: bool) -> None:
+    """Make the folder of a run, or see that what is there is the same run, and finished if it is not to be resumed."""
     if not part.folder.exists():
         create(part.run, part.folder)
-    elif open_run(part.folder) != part.run:
+        return
+    if open_run(part.folder) != part.run:
         raise ValueError(f"{part.folder} holds a run of another configuration; choose another --out")
+    begun = [s for s in part.run.seeds if not workers.is_finished(part.folder, s, part.run.recipe.epochs)]
+    if begun and not resume:
+        raise FileExistsError(
+            f"{part.folder} was begun and is not finished; continue it with --resume, or choose another --out"
+        )
 
 
-def _train(pieces: Sequence[Part], jobs: int, folder: Path) -> list[workers.Failed]:
+def _train(experiment: Experiment, pieces: Sequence[Part], jobs: int, folder: Path) -> list[workers.Failed]:
     trials = []
     try:
         with display.live(lines=4) as live:
@@ -90,27 +140,41 @@ def _train(pieces: Sequence[Part], jobs: int, folder: Path) -> list[workers.Fail
                         continue
                     title = f"{piece.dataset} {piece.arm.label} seed {seed}"
                     bar = live.bar(title, piece.run.metric, 0, piece.run.recipe.epochs)
-                    trials.append(workers.Trial(piece.folder, seed, bar))
-            return workers.train_all(trials, jobs)
+                    trials.append(workers.Trial(piece.folder, seed, piece.arm.watch, bar))
+            failed = workers.train_all(trials, jobs)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"continue with the same command and --resume; it writes to {folder}") from None
+    if experiment.digest is not None:
+        for piece in pieces:
+            for seed in piece.run.seeds:
+                if workers.is_finished(piece.folder, seed, piece.run.recipe.epochs):
+                    experiment.digest(piece, seed)
+    return failed
 
 
-def _finish(experiment: Experiment, table: pd.DataFrame, folder: Path) -> None:
-    """Write the summary and the figure, and print what they say."""
-    summary = tables.summary(table)
-    write_whole(folder / "summary.csv", summary.to_csv(index=False).encode())
-    figure = experiment.draw(table)
+def _finish(experiment: Experiment, pieces: Sequence[Part], folder: Path, command: str) -> bool:
+    """Write the figure and what it says, and print it; return whether there were records."""
+    results = Results(pieces, tables.records(pieces))
+    if results.table.empty:
+        return False
+    summary = tables.summary(results.table)
+    write_whole(folder / f"{experiment.name}.csv", summary.to_csv(index=False).encode())
+    figure = experiment.draw(results)
     for ending in ("png", "svg"):
         plots.save(figure, folder / f"{experiment.name}.{ending}")
+    found = list(experiment.judge(results))
+    missing = tables.missing(results)
+    text = tables.page(experiment, results, found, missing, command)
+    write_whole(folder / f"{experiment.name}.md", text.encode())
     lines = []
     for label, part in summary.groupby(summary["dataset"] + " " + summary["label"], sort=False):
         error = display.shown(part["error"].tolist(), percent=True)
-        lines.append([str(label), str(len(part)), error, f"{part['seconds'].mean():.0f}"])
+        lines.append([str(label), str(len(part)), error, f"{part['seconds'].mean():.3g}"])
     header = ["net", "seeds", "test error", "seconds a trial"]
     display.print_table(f"{experiment.name}: {experiment.title}", header, lines)
     console = display.output()
     console.print(f"Claim: {experiment.claim}.", soft_wrap=True)
-    for sentence in experiment.judge(table):
+    for sentence in (*found, *missing):
         console.print(f"  {sentence}", soft_wrap=True, highlight=False)
-    console.print(f"Figure: {folder / experiment.name}.png  numbers: {folder / 'summary.csv'}", soft_wrap=True)
+    console.print(f"Figure: {folder / experiment.name}.png  numbers: {folder / experiment.name}.csv\n", soft_wrap=True)
+    return True

@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from gmlayers.experiments.data import Data
 from gmlayers.experiments.models import MODELS, Shape
-from gmlayers.experiments.run_folder import Run, fingerprint
-from gmlayers.experiments.training import Task
+from gmlayers.experiments.run_folder import Run, fingerprint, open_run
+from gmlayers.experiments.train import Changes
+from gmlayers.experiments.training import Task, Trainer
 
 ProfileName = Literal["smoke", "quick", "full"]
+PROFILES: tuple[ProfileName, ...] = ("smoke", "quick", "full")
+
+Watch = Callable[[Trainer], dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A net that takes part, by its label in the figure."""
+    """A net that takes part, by its label in the figure.
+
+    Runs are shared between experiments: equal labels must mean equal configurations.
+    """
 
     label: str
     model: str
-    shape: Shape
+    shape: Shape = field(default_factory=Shape)
+    changes: Changes = field(default_factory=Changes)
+    watch: Callable[[Trainer], Watch] | None = None
+    """Makes, from a trainer that has not begun, what looks at it after every epoch."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How long a net is trained, and how often."""
+
+    seeds: tuple[int, ...]
+    epochs: int
 
 
 @dataclass(frozen=True)
@@ -33,8 +50,28 @@ class Profile:
     """How much is computed."""
 
     datasets: tuple[str, ...]
-    seeds: tuple[int, ...]
-    epochs: int
+    size: Size
+    but: Mapping[str, Size] = field(default_factory=dict)
+    """Sizes of nets that are trained otherwise, by label."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run that an experiment is made of: one net on one data set, with all its seeds."""
+
+    arm: Arm
+    dataset: str
+    folder: Path
+    run: Run
+
+
+@dataclass(frozen=True)
+class Results:
+    """What has been recorded."""
+
+    parts: Sequence[Part]
+    table: pd.DataFrame
+    """A row for every epoch of every trial, by :func:`tables.records`."""
 
 
 @dataclass(frozen=True)
@@ -47,39 +84,55 @@ class Experiment:
     """What the figure is shown for."""
     arms: tuple[Arm, ...]
     profiles: Mapping[ProfileName, Profile]
-    draw: Callable[[pd.DataFrame], Figure]
-    """From the table of records."""
-    judge: Callable[[pd.DataFrame], Sequence[str]]
+    draw: Callable[[Results], Figure]
+    judge: Callable[[Results], Sequence[str]]
     """Sentences: whether the records confirm the claim, with the test used."""
+    digest: Callable[[Part, int], None] | None = None
+    """Makes of what was watched in a finished trial (by its seed) the records that the figure is drawn from."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """A run that an experiment is made of: one arm on one data set, with all its seeds."""
-
-    arm: Arm
-    dataset: str
-    folder: Path
-    run: Run
+def profiles(
+    smoke: Size = Size((0, 1), 3),
+    quick: Size = Size((0, 1), 5),
+    full: Size = Size((0, 1, 2, 3, 4), 200),
+    but: Mapping[ProfileName, Mapping[str, Size]] | None = None,
+) -> Mapping[ProfileName, Profile]:
+    """Return the usual profiles: smoke on digits, quick on MNIST, full as in the paper."""
+    but = but or {}
+    return {
+        "smoke": Profile(("digits",), smoke, but.get("smoke", {})),
+        "quick": Profile(("mnist",), quick, but.get("quick", {})),
+        "full": Profile(("mnist", "fashion-mnist"), full, but.get("full", {})),
+    }
 
 
 def parts(experiment: Experiment, profile: Profile, data: Mapping[str, Data], folder: Path) -> list[Part]:
     """Return the runs of an experiment, data set by data set."""
     return [
-        Part(arm, name, folder / name / slug(arm.label), _run(arm, name, rows, profile))
+        Part(arm, name, place(folder, name, arm), _run(arm, name, rows, profile.but.get(arm.label, profile.size)))
         for name, rows in data.items()
         for arm in experiment.arms
     ]
 
 
-def slug(label: str) -> str:
-    """Return a label as the name of a folder."""
-    kept = "".join(c if c.isalnum() or c in ".-" else " " for c in label.lower())
-    return "-".join(kept.split())
+def parts_on_disk(experiment: Experiment, folder: Path) -> list[Part]:
+    """Return those runs of an experiment that have records in a folder; no data are needed."""
+    return [
+        Part(arm, dataset.name, place(folder, dataset.name, arm), open_run(place(folder, dataset.name, arm)))
+        for dataset in sorted(folder.iterdir(), key=lambda path: (path.name != "mnist", path.name))
+        for arm in experiment.arms
+        if (place(folder, dataset.name, arm) / "config.json").exists()
+    ]
 
 
-def _run(arm: Arm, dataset: str, data: Data, profile: Profile) -> Run:
-    recipe = dataclasses.replace(MODELS[arm.model].recipe, epochs=profile.epochs)
+def place(folder: Path, dataset: str, arm: Arm) -> Path:
+    """Return the folder of a run."""
+    kept = "".join(c if c.isalnum() or c in ".-" else " " for c in arm.label.lower())
+    return folder / dataset / "-".join(kept.split())
+
+
+def _run(arm: Arm, dataset: str, data: Data, size: Size) -> Run:
+    recipe = arm.changes.apply(MODELS[arm.model].recipe)
     return Run(
         source=dataset,
         target=None,
@@ -88,8 +141,8 @@ def _run(arm: Arm, dataset: str, data: Data, profile: Profile) -> Run:
         fingerprint=fingerprint(data),
         model=arm.model,
         shape=arm.shape,
-        recipe=recipe,
-        seeds=profile.seeds,
+        recipe=Changes(epochs=size.epochs).apply(recipe),
+        seeds=size.seeds,
         validate=False,
         device="cpu",
         threads=1,  # a trial a core

@@ -2,90 +2,191 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
 from gmlayers.experiments import plots
 from gmlayers.experiments.display import shown
-from gmlayers.experiments.records import readable
-from gmlayers.experiments.reproduce.experiment import Part
+from gmlayers.experiments.records import read_json, readable
+from gmlayers.experiments.reproduce.experiment import Arm, Experiment, Part, Results
 from gmlayers.experiments.run_folder import seed_folder
 
 LEVEL = 0.05
 """Below this p-value a difference counts as one."""
 
+COLUMNS = ["dataset", "label", "seed", "epoch", "train_loss", "seconds", "error"]
+
 
 def records(parts: Iterable[Part]) -> pd.DataFrame:
-    """Return a row for every epoch of every trial: dataset, label, seed, epoch, error, train_loss, seconds."""
+    """Return a row for every epoch of every trial: dataset, label, seed, and what stands in its line of metrics."""
     rows = []
     for part in parts:
         for seed in part.run.seeds:
             for row in readable(seed_folder(part.folder, seed) / "metrics.jsonl"):
-                values = {name: row[name] for name in ("epoch", "train_loss", "seconds")}
-                rows.append(
-                    {
-                        "dataset": part.dataset,
-                        "label": part.arm.label,
-                        "seed": seed,
-                        **values,
-                        "error": row[part.run.metric],
-                    }
-                )
-    columns = ["dataset", "label", "seed", "epoch", "train_loss", "seconds", "error"]
-    return pd.DataFrame.from_records(rows, columns=columns)
+                values = {"dataset": part.dataset, "label": part.arm.label, "seed": seed, **row}
+                rows.append({**values, "error": values.pop(part.run.metric)})
+    return pd.DataFrame.from_records(rows, columns=None if rows else COLUMNS)
 
 
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per trial: its last epoch and what stood there, and all its seconds."""
-    trials = table.sort_values("epoch").groupby(["dataset", "label", "seed"], sort=False)
+def summary(table: pd.DataFrame, epoch: int | None = None) -> pd.DataFrame:
+    """Return a row per trial: its last epoch (up to one that is given) and what stood there, and all its seconds."""
+    rows = table if epoch is None else pd.DataFrame(table[table["epoch"] <= epoch])
+    trials = rows.sort_values("epoch").groupby(["dataset", "label", "seed"], sort=False)
     last = trials[["epoch", "error", "train_loss"]].last()
     return last.assign(seconds=trials["seconds"].sum().round(1)).reset_index()
 
 
-def last_errors(table: pd.DataFrame, dataset: str, label: str) -> np.ndarray:
-    """Return the errors at the last epoch, one per seed, in percent."""
-    rows = summary(table)
-    wanted = (rows["dataset"] == dataset) & (rows["label"] == label)
-    return 100 * rows.loc[wanted, "error"].to_numpy(np.float64)
+def last_common_epoch(table: pd.DataFrame, dataset: str, labels: Sequence[str]) -> int:
+    """Return the last epoch that trials of all labels have come to; 0 where one has none."""
+    rows = table[table["dataset"] == dataset]
+    reached = [rows.loc[rows["label"] == label, "epoch"].max() for label in labels]
+    return 0 if any(pd.isna(epoch) for epoch in reached) else int(min(reached))
+
+
+def errors(table: pd.DataFrame, dataset: str, label: str, epoch: int) -> np.ndarray:
+    """Return the errors at an epoch, one per seed that has come to it, in percent."""
+    wanted = (table["dataset"] == dataset) & (table["label"] == label) & (table["epoch"] == epoch)
+    return 100 * table.loc[wanted, "error"].to_numpy(np.float64)
 
 
 def comparison(table: pd.DataFrame, dataset: str, one: str, other: str) -> str:
     """Return a sentence: whether the first label's errors are lower, with interval and Welch's test."""
-    ours, theirs = last_errors(table, dataset, one), last_errors(table, dataset, other)
+    epoch = last_common_epoch(table, dataset, (one, other))
+    if epoch == 0:
+        return f"{dataset}: no records of {one} and {other} to compare"
+    ours, theirs = errors(table, dataset, one, epoch), errors(table, dataset, other, epoch)
     text = (
-        f"{dataset}: {one} {shown(ours.tolist(), percent=False)} %, {other} {shown(theirs.tolist(), percent=False)} %"
+        f"{dataset}, epoch {epoch}: {one} {shown(ours.tolist(), percent=False)} %, "
+        f"{other} {shown(theirs.tolist(), percent=False)} % ({len(ours)} and {len(theirs)} seeds)"
     )
     if min(len(ours), len(theirs)) < 2:
-        return f"{text}; one seed each judges nothing"
+        return f"{text}; one seed judges nothing"
     test: Any = stats.ttest_ind(ours, theirs, equal_var=False)
     low, high = test.confidence_interval(1 - LEVEL)
     verdict = "cannot be told apart" if test.pvalue >= LEVEL else "lower" if ours.mean() < theirs.mean() else "higher"
     return f"{text}; difference in [{low:.2f}, {high:.2f}] points, Welch p = {test.pvalue:.2g}: {verdict}"
 
 
-def error_curves(table: pd.DataFrame) -> Figure:
+def against(*pairs: tuple[Arm, Arm]) -> Callable[[Results], Sequence[str]]:
+    """Return what compares pairs of nets, the first of which is said to have the lower error, on every data set."""
+
+    def judge(results: Results) -> Sequence[str]:
+        return [
+            comparison(results.table, dataset, one.label, other.label)
+            for dataset in results.table["dataset"].unique()
+            for one, other in pairs
+        ]
+
+    return judge
+
+
+def missing(results: Results) -> list[str]:
+    """Return a sentence for every run of which trials are not finished."""
+    sentences = []
+    for part in results.parts:
+        epochs, seeds = part.run.recipe.epochs, part.run.seeds
+        rows = rows_of(results.table, part)
+        left = [seed for seed in seeds if rows[rows["seed"] == seed]["epoch"].max() != epochs]
+        if left:
+            names = ", ".join(map(str, left))
+            sentences.append(f"not finished: {part.dataset}, {part.arm.label}: seeds {names} of {len(seeds)}")
+    return sentences
+
+
+def rows_of(table: pd.DataFrame, part: Part) -> pd.DataFrame:
+    """Return the rows of one run."""
+    return pd.DataFrame(table[(table["dataset"] == part.dataset) & (table["label"] == part.arm.label)])
+
+
+def page(experiment: Experiment, results: Results, found: Sequence[str], missing: Sequence[str], command: str) -> str:
+    """Return what an experiment claims and what was found, with its figure, command, protocol and machine."""
+    table = summary(results.table)
+    rows = [
+        f"| {part.dataset} | {part.arm.label} | {len(ours)} × {part.run.recipe.epochs} | {protocol(part)} "
+        f"| {shown(ours['error'].tolist(), percent=True)} | {ours['seconds'].mean():.3g} |"
+        for part in results.parts
+        if len(ours := rows_of(table, part))
+    ]
+    machines = {machine(part) for part in results.parts}
+    return "\n".join(
+        [
+            f"## {experiment.name}: {experiment.title}",
+            "",
+            f"![{experiment.title}]({experiment.name}.png)",
+            "",
+            f"**Claim.** {experiment.claim[0].upper()}{experiment.claim[1:]}.",
+            "",
+            *(f"- {sentence}" for sentence in (*found, *missing)),
+            "",
+            "| data | net | trials × epochs | trained by | test error at the last epoch | seconds a trial |",
+            "|---|---|---|---|---|---|",
+            *rows,
+            "",
+            f"`{command}`, a trial a core, on {'; '.join(sorted(machines))}. Bands and ± are one standard deviation "
+            "over trials; tests are Welch's, intervals of 95 %, not corrected for their number.",
+            "",
+        ]
+    )
+
+
+def protocol(part: Part) -> str:
+    """Return how a run is trained, in a few words."""
+    recipe = part.run.recipe
+    words = [recipe.optimizer, recipe.schedule, f"batch {recipe.batch_size}", f"rate {recipe.lr:g}"]
+    words += [f"stds {recipe.std_lr:g}"] * (recipe.std_lr != recipe.lr)
+    return ", ".join(words)
+
+
+def machine(part: Part) -> str:
+    """Return what a run was made with."""
+    e = read_json(part.folder / "environment.json")
+    return f"{e['processor']} ({e['cpus']} cores), torch {e['torch']}, Python {e['python']}"
+
+
+def error_curves(results: Results) -> Figure:
     """Draw test error against epochs: mean and one standard deviation over seeds, a panel for each data set."""
-    datasets = list(table["dataset"].unique())
+
+    def panel(axes: Axes, rows: pd.DataFrame) -> None:
+        band(axes, rows, "epoch", "error", 100)
+        axes.set(xlabel="epoch", yscale="log")
+        plain_numbers(axes)
+
+    return panels(results, panel, "test error (%)")
+
+
+def panels(results: Results, draw: Any, ylabel: str) -> Figure:  # noqa: ANN401  (a function of axes and rows)
+    """Return a figure with a panel for each data set, and one legend."""
+    datasets = list(results.table["dataset"].unique())
     figure = Figure(figsize=(3.4 * max(1, len(datasets)) + 0.6, 3.2), layout="constrained")
-    panels = figure.subplots(1, max(1, len(datasets)), squeeze=False)[0]
-    for axes, dataset in zip(panels, datasets):
-        part = table[table["dataset"] == dataset]
-        for index, (label, rows) in enumerate(part.groupby("label", sort=False)):
-            errors = 100 * rows.pivot_table(index="epoch", columns="seed", values="error")
-            mean, std = errors.mean(1), errors.std(1).fillna(0)
-            colour = plots.COLOURS[index % len(plots.COLOURS)]
-            axes.plot(errors.index, mean, plots.STYLES[index % len(plots.STYLES)], color=colour, label=label)
-            axes.fill_between(errors.index, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
-        axes.set(title=dataset, xlabel="epoch", yscale="log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
-        axes.tick_params(axis="y", which="minor", labelsize="x-small")
+    row = figure.subplots(1, max(1, len(datasets)), squeeze=False)[0]
+    for axes, dataset in zip(row, datasets):
+        draw(axes, results.table[results.table["dataset"] == dataset])
+        axes.set_title(dataset)
         axes.grid(which="both", alpha=0.25)
-    panels[0].set_ylabel("test error (%)")
-    panels[-1].legend(frameon=False, fontsize="small")
+    row[0].set_ylabel(ylabel)
+    if row[-1].get_legend_handles_labels()[0]:
+        row[-1].legend(frameon=False, fontsize="small")
     return figure
+
+
+def band(axes: Axes, rows: pd.DataFrame, x: str, y: str, factor: float = 1.0) -> None:
+    """Draw a curve for each label: mean over seeds, and one standard deviation on either side."""
+    for index, (label, part) in enumerate(rows.groupby("label", sort=False)):
+        values = factor * part.pivot_table(index=x, columns="seed", values=y).dropna()  # epochs that all seeds have
+        mean, std = values.mean(1), values.std(1).fillna(0)
+        colour, style = plots.COLOURS[index % len(plots.COLOURS)], plots.STYLES[index % len(plots.STYLES)]
+        axes.plot(values.index, mean, style, color=colour, label=label)
+        axes.fill_between(values.index, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
+
+
+def plain_numbers(axes: Axes) -> None:
+    """Write numbers on a logarithmic axis of values as they are."""
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.tick_params(axis="y", which="minor", labelsize="x-small")

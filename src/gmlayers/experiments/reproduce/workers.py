@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from gmlayers.experiments.records import readable
+from gmlayers.experiments.reproduce.experiment import Watch
 from gmlayers.experiments.run_folder import open_run, seed_folder
 from gmlayers.experiments.training import Trainer
 
@@ -31,6 +32,7 @@ class Trial:
 
     folder: Path
     seed: int
+    watch: Callable[[Trainer], Watch] | None
     show: Callable[[dict[str, Any]], None]
     """Is given every new line of metrics."""
     attempts: int = 0
@@ -95,18 +97,20 @@ def is_finished(folder: Path, seed: int, epochs: int) -> bool:
 def _start(context: Any, trial: Trial) -> _Worker:  # noqa: ANN401  (contexts have no common type)
     trial.attempts += 1
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_train, args=(trial.folder, trial.seed, theirs), daemon=True)
+    process = context.Process(target=_train, args=(trial.folder, trial.seed, trial.watch, theirs), daemon=True)
     process.start()
     theirs.close()
     return _Worker(trial, process, ours)
 
 
-def _train(folder: Path, seed: int, messages: Connection) -> None:
+def _train(folder: Path, seed: int, watch: Callable[[Trainer], Watch] | None, messages: Connection) -> None:
     """Train one trial; what a process of its own does."""
     try:
         run = open_run(folder)
         torch.set_num_threads(run.threads)
-        for _ in Trainer(run.trial(seed), run.load(), seed_folder(folder, seed)).run():
+        trial, data = run.trial(seed), run.load()
+        watching = None if watch is None else watch(Trainer(trial, data))
+        for _ in Trainer(trial, data, seed_folder(folder, seed), watch=watching).run():
             pass
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         messages.send(" ".join(str(error).split()))

@@ -47,6 +47,8 @@ import torch, gmlayers
 layer = gmlayers.GMLayer(4, 2, 3)
 layer(torch.randn(5, 4)).sum().backward()
 gmlayers.convert.to_diagonal(gmlayers.GMLayer.paper(4, 2, 3))
+mixture = gmlayers.diagnostics.marginal(layer)
+gmlayers.diagnostics.displacement(mixture, mixture)
 print("fine")
 """
     result = run(code)

@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from gmlayers import convert as convert
+from gmlayers import diagnostics as diagnostics
 from gmlayers import functional as functional
 from gmlayers import nn as nn
 from gmlayers import ops as ops
@@ -12,7 +13,17 @@ from gmlayers.nn import LowRank as LowRank
 from gmlayers.nn import Regression as Regression
 from gmlayers.nn import parameter_groups as parameter_groups
 
-__all__ = ["Diagonal", "GMLayer", "LowRank", "Regression", "convert", "functional", "ops", "parameter_groups"]
+__all__ = [
+    "Diagonal",
+    "GMLayer",
+    "LowRank",
+    "Regression",
+    "convert",
+    "diagnostics",
+    "functional",
+    "ops",
+    "parameter_groups",
+]
 """``nn`` is left out, so that a star import does not hide ``torch.nn``."""
 
 __version__ = _version("gmlayers")

@@ -1,0 +1,119 @@
+"""The law of a layer's neurons as a mixture of Gaussians."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gmlayers.nn import GMLayer, LowRank, Regression
+from gmlayers.nn._gm_layer import upcast
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    r"""A mixture of K Gaussians in d dimensions whose covariances are diagonal plus low rank.
+
+    .. math:: \sum_k w_k\, N\bigl(\mu_k,\ \mathrm{diag}(\mathrm{var}_k) + F_k F_k^\top\bigr)
+
+    Args:
+        weight: w, (K,), not negative, of sum 1 up to 1e-4.
+        mean: μ, (K, d).
+        var: variances, not standard deviations, (K, d), not negative.
+        factor: F, (K, d, r); r may be 0.
+
+    Raises:
+        ValueError: for other shapes, several dtypes, a negative or infinite variance, weights that do not sum to 1.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers.diagnostics import Mixture
+        >>> mixture = Mixture(torch.tensor([0.5, 0.5]), torch.randn(2, 3), torch.ones(2, 3), torch.randn(2, 3, 1))
+        >>> mixture.mean.shape
+        torch.Size([2, 3])
+    """
+
+    weight: Tensor
+    mean: Tensor
+    var: Tensor
+    factor: Tensor
+
+    def __post_init__(self) -> None:
+        if self.mean.ndim != 2 or 0 in self.mean.shape:
+            raise ValueError(f"Mixture: mean must be (K, d) with K and d at least 1, got {tuple(self.mean.shape)}")
+        K, d = self.mean.shape
+        for name, expected in (("weight", (K,)), ("var", (K, d))):
+            if getattr(self, name).shape != expected:
+                found = tuple(getattr(self, name).shape)
+                raise ValueError(f"Mixture: {name} must be {expected} for a mean of shape {(K, d)}, got {found}")
+        if self.factor.ndim != 3 or self.factor.shape[:2] != (K, d):
+            found = tuple(self.factor.shape)
+            raise ValueError(f"Mixture: factor must be ({K}, {d}, r) for a mean of shape {(K, d)}, got {found}")
+        dtypes = {t.dtype for t in (self.weight, self.mean, self.var, self.factor)}
+        if len(dtypes) > 1 or not self.mean.is_floating_point():
+            found = ", ".join(sorted(map(str, dtypes)))
+            raise ValueError(f"Mixture: expected tensors of one floating dtype, got {found}")
+        if not ((self.var >= 0) & self.var.isfinite()).all():
+            raise ValueError(f"Mixture: var must be finite and not negative, got {self.var.min()} to {self.var.max()}")
+        total = float(self.weight.sum())
+        if not (abs(total - 1) <= 1e-4 and bool((self.weight >= 0).all())):
+            low = float(self.weight.min())
+            raise ValueError(f"Mixture: weights must be at least 0 and sum to 1, got minimum {low:g} and sum {total:g}")
+
+
+@torch.no_grad()
+def marginal(layer: GMLayer) -> Mixture:
+    r"""Return the law of β, the input weights of a layer's neurons.
+
+    For the families :class:`~gmlayers.LowRank` (with :class:`~gmlayers.Diagonal`) and :class:`~gmlayers.Regression`
+    var = std² and F is the ``factor``. For a family of your own var = 0 and F is the dense root A of ``layer.root()``.
+    The output weights ω and the biases are no part of it; the weights are 1/K, or the learned ones.
+
+    Returns:
+        A copy, without gradients; in float32 if the layer is in half precision.
+
+    Example:
+        >>> from gmlayers import GMLayer
+        >>> from gmlayers.diagnostics import marginal
+        >>> marginal(GMLayer(784, 10, 120)).factor.shape
+        torch.Size([120, 784, 1])
+    """
+    p = {name: upcast(parameter) for name, parameter in layer.family_parameters().items()}
+    K = layer.num_components
+    if isinstance(layer.covariance, (LowRank, Regression)):
+        mean = p["mean"]
+        var = p["std"].square().reshape(K, -1).expand_as(mean)
+        factor = p["factor"].mT if "factor" in p else mean.new_empty(*mean.shape, 0)
+    else:
+        mean, factor, _, _ = layer.covariance.root(p)
+        var = torch.zeros_like(mean)
+    logits = layer.weight_logits
+    weight = mean.new_full((K,), 1 / K) if logits is None else upcast(logits).softmax(0)
+    return Mixture(weight, mean.clone(), var, factor.clone())
+
+
+@torch.no_grad()
+def neurons(weight: Tensor) -> Mixture:
+    """Return the neurons of a fully connected layer as a mixture of m points, each of weight 1/m.
+
+    Args:
+        weight: the weight of an ``nn.Linear``, (m, d).
+
+    Returns:
+        A copy, without gradients, of variance 0 and rank 0; in float32 if the weight is in half precision.
+
+    Raises:
+        ValueError: if ``weight`` is not a matrix.
+
+    Example:
+        >>> from torch import nn
+        >>> from gmlayers.diagnostics import neurons
+        >>> neurons(nn.Linear(784, 240).weight).mean.shape
+        torch.Size([240, 784])
+    """
+    if weight.ndim != 2 or 0 in weight.shape:
+        raise ValueError(f"neurons: expected a weight of shape (m, d), as of nn.Linear, got {tuple(weight.shape)}")
+    mean = upcast(weight.detach()).clone()
+    m = len(mean)
+    return Mixture(mean.new_full((m,), 1 / m), mean, torch.zeros_like(mean), mean.new_empty(*mean.shape, 0))

@@ -11,6 +11,7 @@ from gmlayers.nn import Diagonal as Diagonal
 from gmlayers.nn import GMLayer as GMLayer
 from gmlayers.nn import LowRank as LowRank
 from gmlayers.nn import Regression as Regression
+from gmlayers.nn import SharedFactor as SharedFactor
 from gmlayers.nn import parameter_groups as parameter_groups
 
 __all__ = [

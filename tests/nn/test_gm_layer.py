@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from gmlayers import Diagonal, GMLayer, LowRank, Regression, functional
+from gmlayers import Diagonal, GMLayer, LowRank, Regression, SharedFactor, functional
 from gmlayers.functional import ACTIVATIONS, Activation, quadrature
 
 FAMILIES = [
@@ -19,11 +19,13 @@ FAMILIES = [
     LowRank(rank=1, base="isotropic", coupling=True),
     Diagonal(),
     Regression(),
+    SharedFactor(),
+    SharedFactor(rank=1),
 ]
 families = pytest.mark.parametrize("covariance", FAMILIES, ids=repr)
 one_of_each = pytest.mark.parametrize(  # compiling takes seconds each
     "covariance",
-    [LowRank(), LowRank(rank=2, base="diagonal", coupling=True), Diagonal(), Regression()],
+    [LowRank(), LowRank(rank=2, base="diagonal", coupling=True), Diagonal(), Regression(), SharedFactor()],
     ids=repr,
 )
 

@@ -4,7 +4,7 @@ import torch
 from gmlayers import ops
 from gmlayers.ops.mix import MIX, Arguments
 
-PRODUCTS = ["one_gemm", "blocked", "gated_input"]
+PRODUCTS = ["one_gemm", "blocked", "gated_input", "by_rows"]
 
 
 def tensors(rows, K, out, features, dtype=torch.float64, requires_grad=True):
@@ -22,7 +22,7 @@ def loops(gate, weight, x, scale):
     return y
 
 
-@pytest.mark.parametrize("implementation", ["reference", "one_gemm", "gated_input"])
+@pytest.mark.parametrize("implementation", ["reference", "one_gemm", "gated_input", "by_rows"])
 def test_formula(implementation, dtype):
     gate, weight, x, scale = tensors((5,), 3, 2, 4, dtype, requires_grad=False)
     expected = loops(gate, weight, x, scale)
@@ -50,7 +50,7 @@ def test_equals_reference(implementation, rows, scaled, needs_x, K, dtype):
         assert (got - expected).abs().max().item() <= bound * expected.abs().max().item() if got.numel() else True
 
 
-@pytest.mark.parametrize("implementation", ["one_gemm", "gated_input", "blocked"])
+@pytest.mark.parametrize("implementation", ["one_gemm", "gated_input", "by_rows", "blocked"])
 def test_all_derivatives(implementation):
     out = 513 if implementation == "blocked" else 2
     gate, weight, x, scale = tensors((2,), 2, out, 2)
@@ -112,7 +112,7 @@ def test_empty_sums(K, out, features):
 def test_a_scale_of_another_dtype_takes_no_fast_path():
     gate, weight, x, scale = tensors((4,), 3, 2, 5, torch.float32)
     text = ops.explain("mix", gate, weight, x, scale.double())
-    assert text.count("gate, weight, x and scale are of different dtypes") == 2  # beside blocked, and the kernels
+    assert text.count("gate, weight, x and scale are of different dtypes") == 3  # beside blocked, and the kernels
     assert "it takes weight, x and scale of one dtype" in text
 
 
@@ -128,6 +128,7 @@ def test_compiles():
         ((64, 20, 10, 784), False, "one_gemm"),
         ((1024, 8, 512, 512), True, "blocked"),
         ((64, 20, 784, 8), False, "gated_input"),
+        ((128, 400, 10, 16), True, "by_rows"),
     ],
 )
 def test_choice(sizes, needs_x, expected):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tyro.conf import FlagCreatePairsOff, arg
 
-from gmlayers import Diagonal, GMLayer, LowRank, Regression
+from gmlayers import Diagonal, GMLayer, LowRank, Regression, SharedFactor
 from gmlayers._names import look_up
 from gmlayers.nn import Covariance
 
@@ -101,6 +101,10 @@ def _gm_layer(in_features: int, out_features: int, shape: Shape, covariance: Cov
 
 def _low_rank(in_features: int, out_features: int, shape: Shape) -> nn.Module:
     return _gm_layer(in_features, out_features, shape, LowRank(shape.rank, shape.base, shape.coupling))
+
+
+def _shared_factor(in_features: int, out_features: int, shape: Shape) -> nn.Module:
+    return _gm_layer(in_features, out_features, shape, SharedFactor(min(16, in_features)))
 
 
 def _diagonal(in_features: int, out_features: int, shape: Shape) -> nn.Module:
@@ -221,6 +225,12 @@ MODELS: dict[str, Model] = {
         "GM layer, joint low-rank covariance: the library's default",
         _low_rank,
         frozenset(f.name for f in fields(Shape)) - {"hidden"},
+        Recipe(),
+    ),
+    "shared_factor": Model(
+        "GM layer, 16 factors that all components share: the best of ours per parameter",
+        _shared_factor,
+        frozenset({"width", "components", "scaling", "activation", "init_scale"}),
         Recipe(),
     ),
     "diagonal": Model(

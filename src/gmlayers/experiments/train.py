@@ -236,7 +236,7 @@ def train(
 
     Args:
         source: A data set's name (`gmlayers list`), a folder of class folders of images, a .csv or .npz file.
-        model: low_rank, diagonal, paper, fc or fc_mean; `gmlayers list` says what they are.
+        model: low_rank, shared_factor, diagonal, paper, fc or fc_mean; `gmlayers list` says what they are.
         net: Its size and form.
         recipe: How it is trained.
         seeds: One independent training run each.

@@ -5,6 +5,7 @@ from gmlayers.nn._covariance import Diagonal as Diagonal
 from gmlayers.nn._covariance import LowRank as LowRank
 from gmlayers.nn._covariance import Regression as Regression
 from gmlayers.nn._covariance import Root as Root
+from gmlayers.nn._covariance import SharedFactor as SharedFactor
 from gmlayers.nn._folded import FoldedGMLayer as FoldedGMLayer
 from gmlayers.nn._gm_layer import GMLayer as GMLayer
 from gmlayers.nn._parameter_groups import ParameterGroup as ParameterGroup

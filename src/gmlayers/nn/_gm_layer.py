@@ -36,8 +36,9 @@ class GMLayer(nn.Module):
         in_features: size of the last axis of the input.
         out_features: size of the last axis of the output.
         num_components: number K of Gaussians, at least 1.
-        covariance: ``"low_rank"`` (rank 1 on an isotropic base), ``"diagonal"``, ``"regression"`` (the paper's
-            coordinates), or a descriptor such as ``LowRank(rank=4, base="diagonal", coupling=True)``.
+        covariance: ``"low_rank"`` (rank 1 on an isotropic base), ``"shared_factor"`` (16 factors that all components
+            share), ``"diagonal"``, ``"regression"`` (the paper's coordinates), or a descriptor such as
+            ``LowRank(rank=4, base="diagonal", coupling=True)``.
         activation: a name of :data:`gmlayers.functional.ACTIVATIONS`, or your own
             :class:`~gmlayers.functional.Activation`.
         scaling: ``"sqrt"`` trains well with Adam at every K; ``"mean"`` is the mean-field scaling of the theory.
@@ -53,8 +54,8 @@ class GMLayer(nn.Module):
         - output: (..., out_features).
 
     The parameters are ``mean``, ``std`` (its sign is free: only its square enters), ``bias``, ``output_mean``,
-    and those of the family; see :class:`LowRank`, :class:`Diagonal`, :class:`Regression`. Under autocast and for
-    half-precision parameters the moments and expectations are computed in float32.
+    and those of the family; see :class:`LowRank`, :class:`SharedFactor`, :class:`Diagonal`, :class:`Regression`.
+    Under autocast and for half-precision parameters the moments and expectations are computed in float32.
 
     Raises:
         ValueError: sizes below 1, an unknown name, a wrong feature size, a wrong dtype.
@@ -170,13 +171,16 @@ class GMLayer(nn.Module):
                 f"GMLayer.matching: first gives {first.out_features} features, second takes "
                 f"{second.in_features}; give the two Linear layers of one Linear-activation-Linear block"
             )
-        shapes = get_covariance(covariance).shapes(first.in_features, second.out_features, 1)
-        per_component = sum(math.prod(s) for s in shapes.values()) + int(bias) + int(learn_weights)
+        family = get_covariance(covariance)
+        one, two = (
+            sum(math.prod(s) for s in family.shapes(first.in_features, second.out_features, K).values()) for K in (1, 2)
+        )
+        per_component, shared = two - one + int(bias) + int(learn_weights), 2 * one - two
         target = sum(p.numel() for block in (first, second) for p in block.parameters())
         return cls(
             first.in_features,
             second.out_features,
-            max(1, round(target / per_component)),
+            max(1, round((target - shared) / per_component)),
             covariance=covariance,
             activation=activation,
             scaling=scaling,

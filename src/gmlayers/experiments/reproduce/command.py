@@ -13,7 +13,7 @@ from gmlayers._names import look_up
 from gmlayers.experiments import display, plots
 from gmlayers.experiments.data import load
 from gmlayers.experiments.records import write_whole
-from gmlayers.experiments.reproduce import fig2, fig3, fig5, fig6, fig7, tables, workers
+from gmlayers.experiments.reproduce import dynamics, fig2, fig3, fig4, fig5, fig6, fig7, tables, tuning, workers
 from gmlayers.experiments.reproduce.experiment import (
     Experiment,
     Part,
@@ -25,7 +25,7 @@ from gmlayers.experiments.reproduce.experiment import (
 from gmlayers.experiments.run_folder import create, open_run
 
 EXPERIMENTS: dict[str, Experiment] = {
-    module.EXPERIMENT.name: module.EXPERIMENT for module in (fig2, fig3, fig5, fig6, fig7)
+    module.EXPERIMENT.name: module.EXPERIMENT for module in (fig2, fig3, fig4, fig5, fig6, fig7, dynamics, tuning)
 }
 
 ALL = "gm-paper"
@@ -55,7 +55,7 @@ def reproduce(
     gmlayers reproduce fig2 --profile full --jobs 2 --resume
 
     Args:
-        name: fig2, fig3, fig5, fig6, fig7, or gm-paper for all; `gmlayers list` says what they show.
+        name: fig2 to fig7, dynamics, or gm-paper for all; `gmlayers list` says what they show.
         profile: smoke: seconds, on digits; quick: minutes; full: as in the paper, 5 trials of 200 epochs (hours).
         dataset: One data set instead of the profile's.
         jobs: Trials at the same time, each on one core. Default: as many as there are cores.
@@ -96,7 +96,7 @@ def plot(
     gmlayers plot fig2 --records runs/reproduce/full
 
     Args:
-        name: fig2, fig3, fig5, fig6, fig7, or gm-paper for all of which there are records.
+        name: fig2 to fig7, dynamics, or gm-paper for all of which there are records.
         records: Folder that `gmlayers reproduce` wrote to.
     """
     chosen = _chosen(name)
@@ -144,11 +144,8 @@ def _train(experiment: Experiment, pieces: Sequence[Part], jobs: int, folder: Pa
             failed = workers.train_all(trials, jobs)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"continue with the same command and --resume; it writes to {folder}") from None
-    if experiment.digest is not None:
-        for piece in pieces:
-            for seed in piece.run.seeds:
-                if workers.is_finished(piece.folder, seed, piece.run.recipe.epochs):
-                    experiment.digest(piece, seed)
+    if experiment.digest is not None and not failed:
+        experiment.digest(pieces)
     return failed
 
 
@@ -162,6 +159,8 @@ def _finish(experiment: Experiment, pieces: Sequence[Part], folder: Path, comman
     figure = experiment.draw(results)
     for ending in ("png", "svg"):
         plots.save(figure, folder / f"{experiment.name}.{ending}")
+    for file, content in experiment.more(results).items() if experiment.more is not None else ():
+        write_whole(folder / file, content)
     found = list(experiment.judge(results))
     missing = tables.missing(results)
     text = tables.page(experiment, results, found, missing, command)
@@ -170,7 +169,7 @@ def _finish(experiment: Experiment, pieces: Sequence[Part], folder: Path, comman
     for label, part in summary.groupby(summary["dataset"] + " " + summary["label"], sort=False):
         error = display.shown(part["error"].tolist(), percent=True)
         lines.append([str(label), str(len(part)), error, f"{part['seconds'].mean():.3g}"])
-    header = ["net", "seeds", "test error", "seconds a trial"]
+    header = ["net", "seeds", tables.judged(experiment), "seconds a trial"]
     display.print_table(f"{experiment.name}: {experiment.title}", header, lines)
     console = display.output()
     console.print(f"Claim: {experiment.claim}.", soft_wrap=True)

@@ -87,8 +87,12 @@ class Experiment:
     draw: Callable[[Results], Figure]
     judge: Callable[[Results], Sequence[str]]
     """Sentences: whether the records confirm the claim, with the test used."""
-    digest: Callable[[Part, int], None] | None = None
-    """Makes of what was watched in a finished trial (by its seed) the records that the figure is drawn from."""
+    digest: Callable[[Sequence[Part]], None] | None = None
+    """Makes of what was watched the records that the figure is drawn from; of finished trials, after training."""
+    validate: bool = False
+    """Whether the last training rows are held out and judged: for what chooses."""
+    more: Callable[[Results], Mapping[str, bytes]] | None = None
+    """Other files to write beside the figure, such as an animation."""
 
 
 def profiles(
@@ -109,7 +113,12 @@ def profiles(
 def parts(experiment: Experiment, profile: Profile, data: Mapping[str, Data], folder: Path) -> list[Part]:
     """Return the runs of an experiment, data set by data set."""
     return [
-        Part(arm, name, place(folder, name, arm), _run(arm, name, rows, profile.but.get(arm.label, profile.size)))
+        Part(
+            arm,
+            name,
+            place(folder, name, arm),
+            _run(arm, name, rows, profile.but.get(arm.label, profile.size), validate=experiment.validate),
+        )
         for name, rows in data.items()
         for arm in experiment.arms
     ]
@@ -131,7 +140,7 @@ def place(folder: Path, dataset: str, arm: Arm) -> Path:
     return folder / dataset / "-".join(kept.split())
 
 
-def _run(arm: Arm, dataset: str, data: Data, size: Size) -> Run:
+def _run(arm: Arm, dataset: str, data: Data, size: Size, *, validate: bool) -> Run:
     recipe = arm.changes.apply(MODELS[arm.model].recipe)
     return Run(
         source=dataset,
@@ -143,7 +152,7 @@ def _run(arm: Arm, dataset: str, data: Data, size: Size) -> Run:
         shape=arm.shape,
         recipe=Changes(epochs=size.epochs).apply(recipe),
         seeds=size.seeds,
-        validate=False,
+        validate=validate,
         device="cpu",
         threads=1,  # a trial a core
     )

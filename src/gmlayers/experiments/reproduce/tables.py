@@ -37,7 +37,7 @@ def records(parts: Iterable[Part]) -> pd.DataFrame:
 def summary(table: pd.DataFrame, epoch: int | None = None) -> pd.DataFrame:
     """Return a row per trial: its last epoch (up to one that is given) and what stood there, and all its seconds."""
     rows = table if epoch is None else pd.DataFrame(table[table["epoch"] <= epoch])
-    trials = rows.sort_values("epoch").groupby(["dataset", "label", "seed"], sort=False)
+    trials = rows.sort_values("epoch", kind="stable").groupby(["dataset", "label", "seed"], sort=False)
     last = trials[["epoch", "error", "train_loss"]].last()
     return last.assign(seconds=trials["seconds"].sum().round(1)).reset_index()
 
@@ -124,7 +124,7 @@ def page(experiment: Experiment, results: Results, found: Sequence[str], missing
             "",
             *(f"- {sentence}" for sentence in (*found, *missing)),
             "",
-            "| data | net | trials × epochs | trained by | test error at the last epoch | seconds a trial |",
+            f"| data | net | trials × epochs | trained by | {judged(experiment)} at the last epoch | seconds a trial |",
             "|---|---|---|---|---|---|",
             *rows,
             "",
@@ -133,6 +133,11 @@ def page(experiment: Experiment, results: Results, found: Sequence[str], missing
             "",
         ]
     )
+
+
+def judged(experiment: Experiment) -> str:
+    """Return what stands in the column of errors."""
+    return "validation error" if experiment.validate else "test error"
 
 
 def protocol(part: Part) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from gmlayers.ops._dispatch import AUTOCAST, Implementation, Operation, autocast_on, cost, triton_cost, triton_refuses
 from gmlayers.ops._fused import Tensors, run
 from gmlayers.ops.mix import operators, reference
-from gmlayers.ops.mix.products import ByInputs, ByOutputs, scaled
+from gmlayers.ops.mix.products import ByInputs, ByOutputs, ByRows, scaled
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,13 @@ def _cost_by_inputs(a: Arguments) -> float:
     return cost(flops=flops, passed=6 * gated + copies, made=3 * gated + copies / 2, calls=15)
 
 
+def _cost_by_rows(a: Arguments) -> float:
+    matrices = a.rows * a.out_features * a.in_features
+    passed = (4 + 2 * a.needs_x) * matrices + _parameter_passes(a)
+    flops = 2.0 * 3 * a.rows * a.components * a.out_features * a.in_features
+    return cost(flops=flops, passed=passed, made=2 * matrices, calls=12)
+
+
 def _cost_reference(a: Arguments) -> float:
     return 1.2 * _cost_one_gemm(a) + cost(made=_parameter_passes(a), calls=10)
 
@@ -156,6 +163,7 @@ MIX: Operation[Arguments] = Operation(
         Implementation("one_gemm", _not_plain, _cost_one_gemm, lambda a: ByOutputs(a.components, keep=True)),
         Implementation("blocked", _not_blocked, _cost_blocked, lambda a: ByOutputs(a.block, keep=not a.needs_x)),
         Implementation("gated_input", _not_plain, _cost_by_inputs, lambda _: ByInputs()),
+        Implementation("by_rows", _not_plain, _cost_by_rows, lambda _: ByRows()),
         Implementation("reference", lambda _: None, _cost_reference, None),
         Implementation("triton", _not_triton, lambda a: triton_cost(a.device, a.products), lambda _: Triton()),
     ),
@@ -178,9 +186,9 @@ def mix(
         weight: W, (K, out, in).
         x: (..., in), batch shape as that of ``gate``.
         scale: s, (K, in); ones if not given.
-        implementation: ``"one_gemm"``, ``"blocked"``, ``"gated_input"``, ``"triton"`` or ``"reference"``; the cheapest
-            by count if not given, see :func:`gmlayers.ops.explain`. Inside ``torch.compile`` it is always the
-            reference, which the compiler fuses.
+        implementation: ``"one_gemm"``, ``"blocked"``, ``"gated_input"``, ``"by_rows"``, ``"triton"`` or
+            ``"reference"``; the cheapest by count if not given, see :func:`gmlayers.ops.explain`. Inside
+            ``torch.compile`` it is always the reference, which the compiler fuses.
 
     Returns:
         (..., out), in the dtype of x. All derivatives of any order, forward and reverse, ``vmap``.

@@ -139,6 +139,50 @@ class ByInputs:
         return grad_gate, grad_weight, grad_scale, grad_x
 
 
+class ByRows:
+    r"""One matrix for every row: :math:`y_b = P_b x_b` with :math:`P_b = \sum_k g_{bk} V_k` from one product.
+
+    It builds (batch, out, in) and is for fewer inputs than components, as where all of them share a few factors.
+    """
+
+    outputs = 1
+    finds_values = False
+    elementwise = False
+
+    def reference(self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor) -> tuple[Tensor, ...]:
+        return (reference.mix(gate, weight, scale, x),)
+
+    def forward(
+        self, gate: Tensor, weight: Tensor, scale: Tensor | None, x: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        flat = scaled(weight, scale).flatten(1)
+        matrices = torch.mm(gate, flat).unflatten(1, weight.shape[1:])
+        return (torch.bmm(matrices, x.unsqueeze(2)).squeeze(2),), (flat, matrices)
+
+    def backward(
+        self, tensors: Tensors, kept: tuple[Tensor, ...], grads: tuple[Tensor, ...], needs: tuple[bool, ...]
+    ) -> Tensors:
+        gate, weight, scale, x = tensors
+        assert gate is not None and weight is not None and x is not None  # noqa: PT018
+        flat, matrices = kept
+        (grad,) = grads
+        need_gate, need_weight, need_scale, need_x = needs
+        grad_weight = grad_gate = grad_scale = grad_x = None
+        if need_gate or need_weight or need_scale:
+            grad_matrices = torch.mul(grad.unsqueeze(2), x.unsqueeze(1)).flatten(1)
+            if need_gate:
+                grad_gate = torch.mm(grad_matrices, flat.t())
+            if need_weight or need_scale:
+                product = torch.mm(gate.t(), grad_matrices).unflatten(1, weight.shape[1:])
+                if need_scale:
+                    grad_scale = (product * weight).sum(1)
+                if need_weight:
+                    grad_weight = product if scale is None else product.mul_(scale.unsqueeze(1))
+        if need_x:
+            grad_x = torch.bmm(grad.unsqueeze(1), matrices).squeeze(1)
+        return grad_gate, grad_weight, grad_scale, grad_x
+
+
 def scaled(weight: Tensor, scale: Tensor | None) -> Tensor:
     """Return W_k diag(s_k)."""
     return weight if scale is None else weight * scale.unsqueeze(1)

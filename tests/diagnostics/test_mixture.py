@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from gmlayers import Diagonal, GMLayer, LowRank, Regression
+from gmlayers import Diagonal, GMLayer, LowRank, Regression, SharedFactor
 from gmlayers.diagnostics import Mixture, marginal, neurons
 from gmlayers.nn import Covariance
 
@@ -13,6 +13,7 @@ FAMILIES = [
     LowRank(2, "isotropic", coupling=True),
     Diagonal(),
     Regression(),
+    SharedFactor(3),
 ]
 
 

@@ -6,6 +6,7 @@ import torch
 
 from gmlayers import GMLayer
 from gmlayers.experiments.models import MODELS, Recipe, Shape
+from gmlayers.experiments.records import Metrics
 from gmlayers.experiments.training import Diverged, Task, Trainer, Trial, read_model
 
 SMALL = Shape(width=8)
@@ -94,8 +95,8 @@ def test_the_global_generator_is_left_as_it_was(images):
 @pytest.mark.parametrize("model", sorted(MODELS))
 def test_every_model_learns(images, model):
     shape = Shape(components=4) if model == "paper" else SMALL
-    changes = {"lr": 0.5, "std_lr": 0.5} if model == "paper" else {"lr": 0.02, "std_lr": 0.02}
-    *_, last = Trainer(trial(model, shape, epochs=40, input_dropout=0.0, **changes), images).run()
+    rate = {"paper": 0.5, "fc_mean": 5.0}.get(model, 0.02)
+    *_, last = Trainer(trial(model, shape, epochs=40, input_dropout=0.0, lr=rate, std_lr=rate), images).run()
     assert last["test_error"] <= 0.05
 
 
@@ -279,3 +280,26 @@ def test_compiling_without_a_compiler_is_refused(images, monkeypatch, tmp_path):
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(ValueError, match=r"needs a C\+\+ compiler, and none was found"):
         Trainer(Trial("low_rank"), images, compiled=True)
+
+
+def test_frozen_parameters_stay_as_they_were_drawn(images):
+    changes = {"epochs": 1, "frozen": ("mean", "std")}
+    trainer = Trainer(trial("paper", Shape(components=3), **changes), images)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    for _ in trainer.run():
+        pass
+    moved = {n for n, value in trainer.model.state_dict().items() if not torch.equal(value, before[n])}
+    assert moved == {"net.slope", "net.intercept"}
+    with pytest.raises(ValueError, match="unknown parameter of GM layers 'meen'; did you mean 'mean'"):
+        Trainer(trial("paper", Shape(components=3), frozen=("meen",)), images)
+
+
+def test_what_watches_joins_the_records_and_is_asked_before_they_are_saved(images, tmp_path):
+    def watch(trainer):
+        assert not (tmp_path / "checkpoint.safetensors").exists() or trainer.epoch > 1
+        return {"epochs_seen": trainer.epoch, "norm": trainer.model[-1][0].weight.norm().item()}
+
+    trainer = Trainer(trial("fc", epochs=2), images, tmp_path, watch=watch)
+    rows = list(trainer.run())
+    assert [row["epochs_seen"] for row in rows] == [1, 2]
+    assert rows == Metrics(tmp_path / "metrics.jsonl").rows()

@@ -216,6 +216,8 @@ def within_chance(sample, variance):
         (LowRank(rank=2, base="isotropic"), 1.475),
         (LowRank(rank=1, base="isotropic", coupling=True), 1.047 + 0.312),
         (Diagonal(), 0.942),
+        (SharedFactor(), 1.057),
+        (SharedFactor(rank=1), 1.048),
     ],
     ids=repr,
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gmlayers.nn import GMLayer, LowRank, Regression
+from gmlayers.nn import GMLayer, LowRank, Regression, SharedFactor
 from gmlayers.nn._gm_layer import upcast
 
 
@@ -66,9 +66,10 @@ class Mixture:
 def marginal(layer: GMLayer) -> Mixture:
     r"""Return the law of β, the input weights of a layer's neurons.
 
-    For the families :class:`~gmlayers.LowRank` (with :class:`~gmlayers.Diagonal`) and :class:`~gmlayers.Regression`
-    var = std² and F is the ``factor``. For a family of your own var = 0 and F is the dense root A of ``layer.root()``.
-    The output weights ω and the biases are no part of it; the weights are 1/K, or the learned ones.
+    For the families :class:`~gmlayers.LowRank` (with :class:`~gmlayers.Diagonal`), :class:`~gmlayers.SharedFactor` and
+    :class:`~gmlayers.Regression` var = std² and F is the ``factor``, times ``factor_std`` where there is one. For a
+    family of your own var = 0 and F is the dense root A of ``layer.root()``. The output weights ω and the biases are no
+    part of it; the weights are 1/K, or the learned ones.
 
     Returns:
         A copy, without gradients; in float32 if the layer is in half precision.
@@ -81,10 +82,12 @@ def marginal(layer: GMLayer) -> Mixture:
     """
     p = {name: upcast(parameter) for name, parameter in layer.family_parameters().items()}
     K = layer.num_components
-    if isinstance(layer.covariance, (LowRank, Regression)):
+    if isinstance(layer.covariance, (LowRank, Regression, SharedFactor)):
         mean = p["mean"]
         var = p["std"].square().reshape(K, -1).expand_as(mean)
         factor = p["factor"].mT if "factor" in p else mean.new_empty(*mean.shape, 0)
+        if "factor_std" in p:  # the factors are shared
+            factor = factor * p["factor_std"].unsqueeze(1)
     else:
         mean, factor, _, _ = layer.covariance.root(p)
         var = torch.zeros_like(mean)

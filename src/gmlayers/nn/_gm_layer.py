@@ -203,7 +203,7 @@ class GMLayer(nn.Module):
         .. math:: \mathrm{Var}\,h(x) = \kappa\,\mathrm{init\_scale}^2\,\|x\|^2/d,
 
         with κ = 0.609, 1.047, 1.476 at rank 0, 1, 2, and with full coupling 0.333, 0.312, 0.299 more (so 0.942
-        for ``diagonal``).
+        for ``diagonal``); 1.057 for ``shared_factor``, whose ``factor_std`` starts at 1/√rank.
 
         The ``regression`` family is drawn as in the paper, with γ = ``init_scale``: entries of ``mean``,
         ``slope`` and ``intercept`` from N(0, γ²), stds equal to γ. For ReLU, ``scaling="mean"`` and large d

@@ -13,7 +13,19 @@ from gmlayers._names import look_up
 from gmlayers.experiments import display, plots
 from gmlayers.experiments.data import load
 from gmlayers.experiments.records import write_whole
-from gmlayers.experiments.reproduce import dynamics, fig2, fig3, fig4, fig5, fig6, fig7, tables, tuning, workers
+from gmlayers.experiments.reproduce import (
+    dynamics,
+    fig2,
+    fig3,
+    fig4,
+    fig5,
+    fig6,
+    fig7,
+    practical,
+    tables,
+    tuning,
+    workers,
+)
 from gmlayers.experiments.reproduce.experiment import (
     Experiment,
     Part,
@@ -25,11 +37,19 @@ from gmlayers.experiments.reproduce.experiment import (
 from gmlayers.experiments.run_folder import create, open_run
 
 EXPERIMENTS: dict[str, Experiment] = {
-    module.EXPERIMENT.name: module.EXPERIMENT for module in (fig2, fig3, fig4, fig5, fig6, fig7, dynamics, tuning)
+    module.EXPERIMENT.name: module.EXPERIMENT
+    for module in (fig2, fig3, fig4, fig5, fig6, fig7, dynamics, tuning, practical)
 }
 
 ALL = "gm-paper"
 """Names all experiments."""
+
+HEADING = """# The experiments of the paper on Gaussian mixture layers
+
+Each figure of S. Chewi, P. Rigollet, Y. Yan, *Gaussian mixture layers for neural networks* (TMLR 2025), beside the
+claim it is shown for and what our records say of it; then what goes beyond the paper. The paper gives curves, no
+numbers. All of this page is made from the records in the folder of the figures by `gmlayers plot gm-paper`.
+"""
 
 
 def reproduce(
@@ -55,7 +75,7 @@ def reproduce(
     gmlayers reproduce fig2 --profile full --jobs 2 --resume
 
     Args:
-        name: fig2 to fig7, dynamics, or gm-paper for all; `gmlayers list` says what they show.
+        name: fig2 to fig7, dynamics, tuning, practical, or gm-paper for all; `gmlayers list` says what they show.
         profile: smoke: seconds, on digits; quick: minutes; full: as in the paper, 5 trials of 200 epochs (hours).
         dataset: One data set instead of the profile's.
         jobs: Trials at the same time, each on one core. Default: as many as there are cores.
@@ -77,7 +97,7 @@ def reproduce(
         for piece in pieces:
             _make(piece, resume=resume)
         failed += _train(experiment, pieces, jobs, folder)
-        _finish(experiment, pieces, folder, f"gmlayers reproduce {experiment.name} --profile {profile}")
+        _finish(experiment, pieces, folder)
     for failure in failed:
         display.output().print(f"not finished: {failure.folder}, seed {failure.seed}: {failure.reason}", soft_wrap=True)
     if failed:
@@ -88,6 +108,7 @@ def plot(
     name: Annotated[str, Positional, arg(metavar="NAME", help_behavior_hint="")],
     *,
     records: Annotated[Path, arg(metavar="FOLDER", help_behavior_hint="")],
+    page: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
 ) -> None:
     """Draw the figure of an experiment again, and judge its claim, from the records alone.
 
@@ -96,18 +117,20 @@ def plot(
     gmlayers plot fig2 --records runs/reproduce/full
 
     Args:
-        name: fig2 to fig7, dynamics, or gm-paper for all of which there are records.
+        name: fig2 to fig7, dynamics, tuning, practical, or gm-paper for all of which there are records.
         records: Folder that `gmlayers reproduce` wrote to.
+        page: Markdown file to write all claims and findings to, one after the other, such as docs/results/gm-paper.md.
     """
     chosen = _chosen(name)
     if not records.is_dir():
         raise FileNotFoundError(f"{records} is not there; give the folder that `gmlayers reproduce` wrote to")
-    drawn = 0
-    for experiment in chosen:
-        pieces = parts_on_disk(experiment, records)
-        drawn += _finish(experiment, pieces, records, f"gmlayers reproduce {experiment.name}")
+    drawn = [e for e in chosen if _finish(e, parts_on_disk(e, records), records)]
     if not drawn:
         raise ValueError(f"{records} holds no records of {name}; run gmlayers reproduce {name} --out {records}")
+    if page is not None:
+        prefix = os.path.relpath(records, page.parent)
+        texts = [(records / f"{e.name}.md").read_text(encoding="utf-8").replace("](", f"]({prefix}/") for e in drawn]
+        write_whole(page, "\n".join([HEADING, *texts]).encode())
 
 
 def _chosen(name: str) -> list[Experiment]:
@@ -149,7 +172,7 @@ def _train(experiment: Experiment, pieces: Sequence[Part], jobs: int, folder: Pa
     return failed
 
 
-def _finish(experiment: Experiment, pieces: Sequence[Part], folder: Path, command: str) -> bool:
+def _finish(experiment: Experiment, pieces: Sequence[Part], folder: Path) -> bool:
     """Write the figure and what it says, and print it; return whether there were records."""
     results = Results(pieces, tables.records(pieces))
     if results.table.empty:
@@ -163,12 +186,14 @@ def _finish(experiment: Experiment, pieces: Sequence[Part], folder: Path, comman
         write_whole(folder / file, content)
     found = list(experiment.judge(results))
     missing = tables.missing(results)
-    text = tables.page(experiment, results, found, missing, command)
+    text = tables.page(experiment, results, found, missing)
     write_whole(folder / f"{experiment.name}.md", text.encode())
     lines = []
-    for label, part in summary.groupby(summary["dataset"] + " " + summary["label"], sort=False):
-        error = display.shown(part["error"].tolist(), percent=True)
-        lines.append([str(label), str(len(part)), error, f"{part['seconds'].mean():.3g}"])
+    for piece in pieces:
+        if len(done := tables.finished(summary, piece)):
+            error = display.shown(done["error"].tolist(), percent=True)
+            name = f"{piece.dataset} {piece.arm.label}"
+            lines.append([name, str(len(done)), error, f"{done['seconds'].mean():.3g}"])
     header = ["net", "seeds", tables.judged(experiment), "seconds a trial"]
     display.print_table(f"{experiment.name}: {experiment.title}", header, lines)
     console = display.output()

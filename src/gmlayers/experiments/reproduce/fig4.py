@@ -163,6 +163,7 @@ def _drawn(results: Results, until: float, dpi: float = 100) -> Figure:
             _ellipses(axes, components[: max(1, math.ceil(until * len(components)))])
             _dots(axes, neurons[: max(1, math.ceil(until * len(neurons)))])
             axes.set(title=f"{dataset}, γ = {scale}", xlabel="first principal component")
+            axes.set_aspect("equal", adjustable="datalim")
         row[0].set_ylabel("second principal component")
     return figure
 

@@ -16,6 +16,7 @@ from gmlayers.experiments.display import shown
 from gmlayers.experiments.records import read_json, readable
 from gmlayers.experiments.reproduce.experiment import Arm, Experiment, Part, Results
 from gmlayers.experiments.run_folder import seed_folder
+from gmlayers.experiments.training import build
 
 LEVEL = 0.05
 """Below this p-value a difference counts as one."""
@@ -39,7 +40,7 @@ def summary(table: pd.DataFrame, epoch: int | None = None) -> pd.DataFrame:
     rows = table if epoch is None else pd.DataFrame(table[table["epoch"] <= epoch])
     trials = rows.sort_values("epoch", kind="stable").groupby(["dataset", "label", "seed"], sort=False)
     last = trials[["epoch", "error", "train_loss"]].last()
-    return last.assign(seconds=trials["seconds"].sum().round(1)).reset_index()
+    return last.assign(seconds=trials["seconds"].sum().round(3)).reset_index()
 
 
 def last_common_epoch(table: pd.DataFrame, dataset: str, labels: Sequence[str]) -> int:
@@ -104,16 +105,25 @@ def rows_of(table: pd.DataFrame, part: Part) -> pd.DataFrame:
     return pd.DataFrame(table[(table["dataset"] == part.dataset) & (table["label"] == part.arm.label)])
 
 
-def page(experiment: Experiment, results: Results, found: Sequence[str], missing: Sequence[str], command: str) -> str:
+def finished(summaries: pd.DataFrame, part: Part) -> pd.DataFrame:
+    """Return the rows of :func:`summary` of the finished trials of one run."""
+    rows = rows_of(summaries, part)
+    return pd.DataFrame(rows[rows["epoch"] == part.run.recipe.epochs])
+
+
+def page(experiment: Experiment, results: Results, found: Sequence[str], missing: Sequence[str]) -> str:
     """Return what an experiment claims and what was found, with its figure, command, protocol and machine."""
     table = summary(results.table)
     rows = [
-        f"| {part.dataset} | {part.arm.label} | {len(ours)} × {part.run.recipe.epochs} | {protocol(part)} "
+        f"| {part.dataset} | {part.arm.label} | {parameters(part):,} "
+        f"| {len(ours)} × {part.run.recipe.epochs} | {protocol(part)} "
         f"| {shown(ours['error'].tolist(), percent=True)} | {ours['seconds'].mean():.3g} |"
         for part in results.parts
-        if len(ours := rows_of(table, part))
+        if len(ours := finished(table, part))
     ]
-    machines = {machine(part) for part in results.parts}
+    machines = "; ".join(sorted({machine(part) for part in results.parts}))
+    command = f"gmlayers reproduce {experiment.name} --profile {profile(experiment, results)}"
+    header = ["data", "net", "parameters", "trials × epochs", "trained by", judged(experiment), "seconds a trial"]
     return "\n".join(
         [
             f"## {experiment.name}: {experiment.title}",
@@ -124,15 +134,29 @@ def page(experiment: Experiment, results: Results, found: Sequence[str], missing
             "",
             *(f"- {sentence}" for sentence in (*found, *missing)),
             "",
-            f"| data | net | trials × epochs | trained by | {judged(experiment)} at the last epoch | seconds a trial |",
-            "|---|---|---|---|---|---|",
+            f"| {' | '.join(header)} |",
+            "|---" * len(header) + "|",
             *rows,
             "",
-            f"`{command}`, a trial a core, on {'; '.join(sorted(machines))}. Bands and ± are one standard deviation "
-            "over trials; tests are Welch's, intervals of 95 %, not corrected for their number.",
+            f"`{command}`, a trial a core, on {machines}. Errors are those of the last epoch, of finished trials. "
+            "Bands and ± are one standard deviation over trials; tests are Welch's, intervals of 95 %, not "
+            "corrected for their number.",
             "",
         ]
     )
+
+
+def profile(experiment: Experiment, results: Results) -> str:
+    """Return the profile that runs are of, as far as its number of epochs tells."""
+    for name, size in experiment.profiles.items():
+        if all(part.run.recipe.epochs == size.but.get(part.arm.label, size.size).epochs for part in results.parts):
+            return name
+    return "..."
+
+
+def parameters(part: Part) -> int:
+    """Return the number of parameters of a net."""
+    return sum(p.numel() for p in build(part.run.trial(0), part.run.task).parameters())
 
 
 def judged(experiment: Experiment) -> str:
@@ -144,7 +168,10 @@ def protocol(part: Part) -> str:
     """Return how a run is trained, in a few words."""
     recipe = part.run.recipe
     words = [recipe.optimizer, recipe.schedule, f"batch {recipe.batch_size}", f"rate {recipe.lr:g}"]
-    words += [f"stds {recipe.std_lr:g}"] * (recipe.std_lr != recipe.lr)
+    words += [f"stds {recipe.std_lr:g}"] * (recipe.std_lr != recipe.lr and part.run.model != "fc_mean")
+    for name in ("weight_decay", "input_dropout", "label_smoothing"):
+        words += [f"{name.replace('_', ' ')} {getattr(recipe, name):g}"] * (getattr(recipe, name) != 0)
+    words += ["standardised inputs"] * recipe.standardise + [f"{', '.join(recipe.frozen)} frozen"] * bool(recipe.frozen)
     return ", ".join(words)
 
 

@@ -74,11 +74,11 @@ def draw(results: Results) -> Figure:
         values = scores(Results(results.parts, rows)).iloc[:, 0]
         colours = [plots.COLOURS[0] if str(label).startswith("GM") else plots.COLOURS[2] for label in values.index]
         axes.scatter(values, range(len(values)), color=colours)
-        axes.set_yticks(
-            range(len(values)), values.index if axes.get_subplotspec().is_first_col() else [""] * len(values)
-        )
+        first = str(rows["dataset"].iloc[0]) == results.parts[0].dataset
+        axes.set_yticks(range(len(values)), values.index if first else [""] * len(values))
         axes.tick_params(axis="y", labelsize="x-small")
-        axes.set_xlabel(f"validation error, last {LAST} epochs (%)")
+        axes.invert_yaxis()
+        axes.set_xlabel("validation error (%)")
 
     return tables.panels(results, panel, "")
 

@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+from gmlayers import GMLayer, SharedFactor
+from gmlayers.experiments.models import MODELS, MeanFieldNet, Shape
+from gmlayers.experiments.training import Trial
+
+
+def test_mean_field_net_is_the_mean_of_its_neurons():
+    net = MeanFieldNet(4, 3, 7, torch.nn.ReLU(), 0.5).double()
+    x = torch.randn(5, 4, dtype=torch.float64)
+    beta, omega = net.first.weight, net.second.weight
+    expected = torch.zeros(5, 3, dtype=torch.float64)
+    for j in range(7):
+        expected += omega[:, j] * (x @ beta[j]).relu()[:, None] / 7
+    torch.testing.assert_close(net(x), expected)
+
+
+def test_mean_field_weights_are_drawn_at_their_scale():
+    net = MODELS["fc_mean"].build(100, 100, Shape(width=400, init_scale=0.25))
+    for parameter in net.parameters():
+        assert parameter.std().item() == pytest.approx(0.25, rel=0.02)
+        assert abs(parameter.mean().item()) < 5 * 0.25 / parameter.numel() ** 0.5
+
+
+def test_two_layers_of_the_paper():
+    net = MODELS["paper"].build(9, 4, Shape(components=3, hidden=5))
+    assert [(layer.in_features, layer.out_features, layer.num_components) for layer in net] == [(9, 5, 3), (5, 4, 3)]
+    assert net(torch.randn(2, 9)).shape == (2, 4)
+    with pytest.raises(ValueError, match="hidden has no effect on low_rank"):
+        Trial("low_rank", Shape(hidden=5))
+
+
+def test_shared_factor_has_the_size_of_the_net_beside_it():
+    """The shared part is counted once."""
+    shape = Shape(width=240)
+    sizes = [
+        sum(p.numel() for p in MODELS[name].build(784, 10, shape).parameters()) for name in ("shared_factor", "fc")
+    ]
+    per_component = 784 + 1 + 1 + 10 + 16 + 160
+    assert abs(sizes[0] - sizes[1]) <= per_component / 2
+    net = MODELS["shared_factor"].build(4, 2, Shape(components=3))
+    assert isinstance(net, GMLayer)
+    assert net.covariance == SharedFactor(4)  # no more factors than inputs

@@ -1,9 +1,12 @@
+import dataclasses
+import math
+
 import pytest
 import torch
 
 from gmlayers import GMLayer, SharedFactor
-from gmlayers.experiments.models import MODELS, MeanFieldNet, Shape
-from gmlayers.experiments.training import Trial
+from gmlayers.experiments.models import MODELS, MeanFieldNet, Recipe, Shape, trunk, trunk_features
+from gmlayers.experiments.training import Trainer, Trial
 
 
 def test_mean_field_net_is_the_mean_of_its_neurons():
@@ -42,3 +45,20 @@ def test_shared_factor_has_the_size_of_the_net_beside_it():
     net = MODELS["shared_factor"].build(4, 2, Shape(components=3))
     assert isinstance(net, GMLayer)
     assert net.covariance == SharedFactor(4)  # no more factors than inputs
+
+
+def test_a_trunk_gives_as_many_features_as_it_says():
+    for shape in ((1, 8, 8), (3, 32, 32), (2, 17, 9)):
+        features = trunk(shape, 4)(torch.randn(5, math.prod(shape)))
+        assert features.shape == (5, trunk_features(shape, 4))
+    with pytest.raises(ValueError, match=r"images of at least 8 x 8 and at least 1 channel, got \(13,\), 4"):
+        trunk((13,), 4)
+
+
+def test_a_net_on_a_trunk_is_trained(images):
+    trial = Trial("shared_factor", Shape(width=8, trunk=2), Recipe(epochs=2, batch_size=16))
+    wide = [torch.nn.functional.interpolate(x, (8, 8)) for x in (images.train_x, images.test_x)]
+    trainer = Trainer(trial, dataclasses.replace(images, train_x=wide[0], test_x=wide[1]))
+    before = trainer.model.trunk[1].weight.clone()
+    assert len(list(trainer.run())) == 2
+    assert not torch.equal(trainer.model.trunk[1].weight, before)

@@ -13,7 +13,7 @@ import pytest
 
 from gmlayers.experiments.data import load
 from gmlayers.experiments.records import readable
-from gmlayers.experiments.reproduce import tables, workers
+from gmlayers.experiments.reproduce import cluster, command, tables, workers
 from gmlayers.experiments.reproduce.command import EXPERIMENTS, plot, reproduce
 from gmlayers.experiments.reproduce.experiment import PROFILES, parts
 from gmlayers.experiments.run_folder import open_run
@@ -124,7 +124,8 @@ def test_workers_that_die_are_tried_once_more_and_the_others_go_on(tmp_path, mon
 
 
 def test_trials_that_fail_are_named_and_the_rest_is_drawn(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(workers, "train_all", lambda trials, jobs: [workers.Failed(tmp_path, 1, "no reason")])
+    failing = {"processes": lambda trials, jobs: [workers.Failed(tmp_path, 1, "no reason")]}
+    monkeypatch.setattr(command, "EXECUTORS", failing)
     with pytest.raises(ValueError, match="1 trials were not finished; try again with --resume"):
         reproduce("fig2", profile="smoke", out=tmp_path / "out")
     assert "seed 1: no reason" in capsys.readouterr().out
@@ -181,3 +182,17 @@ def test_equal_labels_are_equal_runs(profile):
     for experiment in EXPERIMENTS.values():
         for part in parts(experiment, experiment.profiles[profile], {"digits": data}, pathlib.Path()):
             assert runs.setdefault(part.folder, part.run) == part.run
+
+
+def test_ray_gives_the_same_records(done, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    reproduce("fig2", profile="smoke", out=tmp_path / "ray", jobs=2, executor="ray")
+    assert metrics(tmp_path / "ray") == metrics(done)
+
+
+def test_without_ray_there_is_a_hint(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(
+        ValueError, match=r"--executor ray needs Ray; install it with: pip install 'gmlayers\[cluster\]'"
+    ):
+        cluster.train_all([], 1)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from gmlayers.experiments import data, display
 from gmlayers.experiments.models import MODELS
+from gmlayers.experiments.reproduce.command import EXPERIMENTS
 from gmlayers.experiments.training import OPTIMIZERS, SCHEDULES
 from gmlayers.functional import ACTIVATIONS
-
-EXPERIMENTS = {"demo": "GM layers against fully connected nets on the embedded digits (gmlayers demo)"}
 
 
 def list_all() -> None:
@@ -18,6 +17,7 @@ def list_all() -> None:
     models = ((name, model.summary) for name, model in MODELS.items())
     display.print_table("models", ["name", "what"], models, left=2)
     console.print()
-    display.print_table("experiments", ["name", "what"], EXPERIMENTS.items(), left=2)
+    experiments = ((name, experiment.title) for name, experiment in EXPERIMENTS.items())
+    display.print_table("experiments (gmlayers reproduce)", ["name", "what"], experiments, left=2)
     for title, names in (("activations", ACTIVATIONS), ("optimizers", OPTIMIZERS), ("schedules", SCHEDULES)):
         console.print(f"\n[bold]{title}[/bold]  {', '.join(names)}", soft_wrap=True)

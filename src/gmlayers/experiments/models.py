@@ -73,6 +73,8 @@ class Shape:
     """Size of the output at the start (GM layers, fc_mean); each model has a default."""
     hidden: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None
     """Size between two layers, which make the net then (paper)."""
+    trunk: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None
+    """Channels of a small convolutional trunk before the net (images of at least 8 x 8)."""
 
     def changed(self) -> set[str]:
         """Return the names of the fields that are not at their defaults."""
@@ -176,6 +178,28 @@ def _linear_pair(in_features: int, out_features: int, width: int) -> tuple[nn.Li
     return nn.Linear(in_features, width), nn.Linear(width, out_features)
 
 
+def trunk(shape: tuple[int, ...], channels: int) -> nn.Sequential:
+    """Return three convolutions, each halving height and width, from rows of pixels to rows of features.
+
+    Args:
+        shape: of an image, (C, H, W).
+        channels: after the first convolution; twice as many after the others.
+    """
+    if len(shape) != 3 or min(shape[1:]) < 8 or channels < 1:
+        raise ValueError(f"a trunk takes images of at least 8 x 8 and at least 1 channel, got {shape}, {channels}")
+    layers: list[nn.Module] = [nn.Unflatten(1, shape)]
+    before = shape[0]
+    for after in (channels, 2 * channels, 2 * channels):
+        layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        before = after
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+def trunk_features(shape: tuple[int, ...], channels: int) -> int:
+    """Return the number of features that a trunk gives."""
+    return 2 * channels * (shape[1] // 8) * (shape[2] // 8)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a model is trained unless told otherwise."""
@@ -230,31 +254,31 @@ MODELS: dict[str, Model] = {
     "shared_factor": Model(
         "GM layer, 16 factors that all components share: the best of ours per parameter",
         _shared_factor,
-        frozenset({"width", "components", "scaling", "activation", "init_scale"}),
+        frozenset({"width", "components", "scaling", "activation", "init_scale", "trunk"}),
         Recipe(),
     ),
     "diagonal": Model(
         "GM layer, diagonal covariance with full coupling: the paper's function class, better trained",
         _diagonal,
-        frozenset({"width", "components", "scaling", "activation", "init_scale"}),
+        frozenset({"width", "components", "scaling", "activation", "init_scale", "trunk"}),
         Recipe(input_dropout=0.2),
     ),
     "paper": Model(
         "GM layer of Chewi, Rigollet and Yan (2025), K = 20, plain SGD",
         _paper,
-        frozenset({"components", "init_scale", "hidden"}),
+        frozenset({"components", "init_scale", "hidden", "trunk"}),
         PLAIN,
     ),
     "fc": Model(
         "Linear - activation - Linear: what a GM layer replaces",
         _fully_connected,
-        frozenset({"width", "activation"}),
+        frozenset({"width", "activation", "trunk"}),
         Recipe("adamw", lr=2e-3, std_lr=2e-3, weight_decay=0.05),
     ),
     "fc_mean": Model(
         "the same without biases, in mean-field scaling 1/width, plain SGD",
         _mean_field,
-        frozenset({"width", "activation", "init_scale"}),
+        frozenset({"width", "activation", "init_scale", "trunk"}),
         PLAIN,
     ),
 }

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from gmlayers import GMLayer, parameter_groups
 from gmlayers._names import look_up
 from gmlayers.experiments.data import Data
-from gmlayers.experiments.models import MODELS, Affine, Recipe, Shape
+from gmlayers.experiments.models import MODELS, Affine, Recipe, Shape, trunk, trunk_features
 from gmlayers.experiments.records import Metrics, read_tensors, write_tensors
 
 P = ParamSpec("P")
@@ -138,7 +138,11 @@ def build(trial: Trial, task: Task, seen: Examples | None = None) -> nn.Module:
             inputs.standardise(seen.train_x.flatten(1))
     model.add_module("dropout", nn.Dropout(trial.recipe.input_dropout))
     out_features = 1 if task.classes is None else len(task.classes)
-    model.add_module("net", MODELS[trial.model].build(math.prod(task.shape), out_features, trial.shape))
+    in_features = math.prod(task.shape)
+    if trial.shape.trunk is not None:
+        model.add_module("trunk", trunk(task.shape, trial.shape.trunk))
+        in_features = trunk_features(task.shape, trial.shape.trunk)
+    model.add_module("net", MODELS[trial.model].build(in_features, out_features, trial.shape))
     if task.classes is None:
         outputs = Affine(1)
         model.add_module("outputs", outputs)

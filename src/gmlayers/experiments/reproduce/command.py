@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
@@ -14,6 +14,8 @@ from gmlayers.experiments import display, plots
 from gmlayers.experiments.data import load
 from gmlayers.experiments.records import write_whole
 from gmlayers.experiments.reproduce import (
+    cifar,
+    cluster,
     dynamics,
     fig2,
     fig3,
@@ -38,8 +40,11 @@ from gmlayers.experiments.run_folder import create, open_run
 
 EXPERIMENTS: dict[str, Experiment] = {
     module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (fig2, fig3, fig4, fig5, fig6, fig7, dynamics, tuning, practical)
+    for module in (fig2, fig3, fig4, fig5, fig6, fig7, dynamics, tuning, practical, cifar)
 }
+
+TrainAll = Callable[[Sequence[workers.Trial], int], list[workers.Failed]]
+EXECUTORS: dict[str, TrainAll] = {"processes": workers.train_all, "ray": cluster.train_all}
 
 ALL = "gm-paper"
 """Names all experiments."""
@@ -58,6 +63,7 @@ def reproduce(
     profile: ProfileName = "quick",
     dataset: Annotated[str | None, arg(metavar="DATA", help_behavior_hint="")] = None,
     jobs: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
+    executor: Literal["processes", "ray"] = "processes",
     out: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
     resume: Annotated[bool, FlagCreatePairsOff] = False,
 ) -> None:
@@ -75,10 +81,12 @@ def reproduce(
     gmlayers reproduce fig2 --profile full --jobs 2 --resume
 
     Args:
-        name: fig2 to fig7, dynamics, tuning, practical, or gm-paper for all; `gmlayers list` says what they show.
+        name: fig2 to fig7, dynamics, tuning, practical, cifar (`gmlayers list` says what they show), or gm-paper for
+            all.
         profile: smoke: seconds, on digits; quick: minutes; full: as in the paper, 5 trials of 200 epochs (hours).
-        dataset: One data set instead of the profile's.
+        dataset: One data set instead of the profile's; as for `gmlayers train`, a name or a path.
         jobs: Trials at the same time, each on one core. Default: as many as there are cores.
+        executor: processes of this machine, or a Ray cluster: the one of RAY_ADDRESS, else one on this machine.
         out: Folder. Default: runs/reproduce/PROFILE.
         resume: Continue what was begun in that folder.
     """
@@ -96,7 +104,7 @@ def reproduce(
         pieces = parts(experiment, size, {source: data[source] for source in wanted}, folder)
         for piece in pieces:
             _make(piece, resume=resume)
-        failed += _train(experiment, pieces, jobs, folder)
+        failed += _train(experiment, pieces, EXECUTORS[executor], jobs, folder)
         _finish(experiment, pieces, folder)
     for failure in failed:
         display.output().print(f"not finished: {failure.folder}, seed {failure.seed}: {failure.reason}", soft_wrap=True)
@@ -153,7 +161,9 @@ def _make(part: Part, *, resume: bool) -> None:
         )
 
 
-def _train(experiment: Experiment, pieces: Sequence[Part], jobs: int, folder: Path) -> list[workers.Failed]:
+def _train(
+    experiment: Experiment, pieces: Sequence[Part], train_all: TrainAll, jobs: int, folder: Path
+) -> list[workers.Failed]:
     trials = []
     try:
         with display.live(lines=4) as live:
@@ -164,7 +174,7 @@ def _train(experiment: Experiment, pieces: Sequence[Part], jobs: int, folder: Pa
                     title = f"{piece.dataset} {piece.arm.label} seed {seed}"
                     bar = live.bar(title, piece.run.metric, 0, piece.run.recipe.epochs)
                     trials.append(workers.Trial(piece.folder, seed, piece.arm.watch, bar))
-            failed = workers.train_all(trials, jobs)
+            failed = train_all(trials, jobs)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"continue with the same command and --resume; it writes to {folder}") from None
     if experiment.digest is not None and not failed:

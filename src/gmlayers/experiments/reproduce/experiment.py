@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gmlayers.experiments.data import Data
+from gmlayers.experiments.data import NAMES, Data
 from gmlayers.experiments.models import MODELS, Shape
 from gmlayers.experiments.run_folder import Run, fingerprint, open_run
 from gmlayers.experiments.train import Changes
@@ -117,9 +117,10 @@ def parts(experiment: Experiment, profile: Profile, data: Mapping[str, Data], fo
             arm,
             name,
             place(folder, name, arm),
-            _run(arm, name, rows, profile.but.get(arm.label, profile.size), validate=experiment.validate),
+            _run(arm, source, rows, profile.but.get(arm.label, profile.size), validate=experiment.validate),
         )
-        for name, rows in data.items()
+        for source, rows in data.items()
+        for name in (source.lower() if source.lower() in NAMES else Path(source).stem,)
         for arm in experiment.arms
     ]
 
@@ -140,10 +141,10 @@ def place(folder: Path, dataset: str, arm: Arm) -> Path:
     return folder / dataset / "-".join(kept.split())
 
 
-def _run(arm: Arm, dataset: str, data: Data, size: Size, *, validate: bool) -> Run:
+def _run(arm: Arm, source: str, data: Data, size: Size, *, validate: bool) -> Run:
     recipe = arm.changes.apply(MODELS[arm.model].recipe)
     return Run(
-        source=dataset,
+        source=source.lower() if source.lower() in NAMES else str(Path(source).expanduser().resolve()),
         target=None,
         kind="auto",
         task=Task.of(data),

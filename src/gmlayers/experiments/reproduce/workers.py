@@ -22,7 +22,7 @@ from gmlayers.experiments.training import Trainer
 ATTEMPTS = 2
 """A trial whose process dies is tried once more."""
 
-_PAUSE = 0.2
+PAUSE = 0.2
 """Seconds between two looks at the records."""
 
 
@@ -67,14 +67,14 @@ def train_all(trials: Sequence[Trial], jobs: int) -> list[Failed]:
         while waiting or workers:
             while waiting and len(workers) < jobs:
                 workers.append(_start(context, waiting.pop()))
-            time.sleep(_PAUSE)
+            time.sleep(PAUSE)
             for worker in workers[:]:
-                _look(worker.trial)
+                look(worker.trial)
                 if worker.process.is_alive():
                     continue
                 workers.remove(worker)
                 reason = _reason(worker)
-                _look(worker.trial)
+                look(worker.trial)
                 if reason is None:
                     continue
                 if reason.startswith("its process ended") and worker.trial.attempts < ATTEMPTS:
@@ -104,7 +104,15 @@ def _start(context: Any, trial: Trial) -> _Worker:  # noqa: ANN401  (contexts ha
 
 
 def _train(folder: Path, seed: int, watch: Callable[[Trainer], Watch] | None, messages: Connection) -> None:
-    """Train one trial; what a process of its own does."""
+    """What a process of its own does."""
+    reason = train(folder, seed, watch)
+    if reason is not None:
+        messages.send(reason)
+        sys.exit(1)
+
+
+def train(folder: Path, seed: int, watch: Callable[[Trainer], Watch] | None) -> str | None:
+    """Train one trial in this process; return why it could not come to its end, or None."""
     try:
         run = open_run(folder)
         torch.set_num_threads(run.threads)
@@ -113,11 +121,11 @@ def _train(folder: Path, seed: int, watch: Callable[[Trainer], Watch] | None, me
         for _ in Trainer(trial, data, seed_folder(folder, seed), watch=watching).run():
             pass
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
-        messages.send(" ".join(str(error).split()))
-        sys.exit(1)
+        return " ".join(str(error).split())
+    return None
 
 
-def _look(trial: Trial) -> None:
+def look(trial: Trial) -> None:
     """Show the lines of metrics that have come since the last look."""
     for row in readable(seed_folder(trial.folder, trial.seed) / "metrics.jsonl"):
         if row["epoch"] > trial.shown:

@@ -15,7 +15,7 @@ from gmlayers.experiments.data import load
 from gmlayers.experiments.records import readable
 from gmlayers.experiments.reproduce import cluster, command, tables, workers
 from gmlayers.experiments.reproduce.command import EXPERIMENTS, plot, reproduce
-from gmlayers.experiments.reproduce.experiment import PROFILES, parts
+from gmlayers.experiments.reproduce.experiment import PROFILES, Arm, Results, parts
 from gmlayers.experiments.run_folder import open_run
 
 TRIALS = [(f"gm-k-{K}", seed) for K in (5, 10, 20) for seed in (0, 1)]
@@ -146,10 +146,20 @@ def test_comparison_judges_by_welch():
         for seed in range(3)
     ]
     table = pd.DataFrame(rows)
-    assert tables.comparison(table, "d", "a", "b").endswith(": lower")
-    assert tables.comparison(table, "d", "b", "a").endswith(": higher")
-    assert tables.comparison(table, "d", "a", "a").endswith("cannot be told apart")
-    assert tables.comparison(table[table["seed"] == 0], "d", "a", "b").endswith("judges nothing")
+    assert tables.compare(table, "d", "a", "b").verdict == "lower"
+    assert tables.compare(table, "d", "b", "a").verdict == "higher"
+    assert tables.compare(table, "d", "a", "a").verdict == "cannot be told apart"
+    assert tables.compare(table[table["seed"] == 0], "d", "a", "b").verdict == "not judged"
+    assert tables.compare(table, "d", "a", "c").verdict == "not judged"
+    a, b = Arm("a", "fc"), Arm("b", "fc")
+    for pairs, ties, outcome in [
+        ([(a, b)], False, "is borne out"),
+        ([(a, a)], False, "is not decided by these trials"),
+        ([(a, a)], True, "is borne out"),
+        ([(a, b), (b, a)], True, "does not hold"),
+        ([(a, Arm("c", "fc"))], True, "is not judged yet"),
+    ]:
+        assert tables.against(*pairs, ties=ties)(Results([], table))[-1] == f"d: the claim {outcome}"
 
 
 def test_each_run_is_one_of_train(done):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -56,33 +56,54 @@ def errors(table: pd.DataFrame, dataset: str, label: str, epoch: int) -> np.ndar
     return 100 * table.loc[wanted, "error"].to_numpy(np.float64)
 
 
-def comparison(table: pd.DataFrame, dataset: str, one: str, other: str) -> str:
-    """Return a sentence: whether the first label's errors are lower, with interval and Welch's test."""
+class Comparison(NamedTuple):
+    """What Welch's test says of two nets."""
+
+    text: str
+    verdict: str
+    """``"lower"``, ``"higher"``, ``"cannot be told apart"``, or ``"not judged"``."""
+
+
+def compare(table: pd.DataFrame, dataset: str, one: str, other: str) -> Comparison:
+    """Return whether the first label's errors are lower at the last epoch that both have come to."""
     epoch = last_common_epoch(table, dataset, (one, other))
     if epoch == 0:
-        return f"{dataset}: no records of {one} and {other} to compare"
+        return Comparison(f"{dataset}: no records of {one} and {other} to compare", "not judged")
     ours, theirs = errors(table, dataset, one, epoch), errors(table, dataset, other, epoch)
     text = (
-        f"{dataset}, epoch {epoch}: {one} {shown(ours.tolist(), percent=False)} %, "
-        f"{other} {shown(theirs.tolist(), percent=False)} % ({len(ours)} and {len(theirs)} seeds)"
+        f"{dataset}, epoch {epoch}: {one} {shown((ours / 100).tolist(), percent=True)}, "
+        f"{other} {shown((theirs / 100).tolist(), percent=True)} ({len(ours)} and {len(theirs)} seeds)"
     )
     if min(len(ours), len(theirs)) < 2:
-        return f"{text}; one seed judges nothing"
+        return Comparison(f"{text}; one seed judges nothing", "not judged")
     test: Any = stats.ttest_ind(ours, theirs, equal_var=False)
     low, high = test.confidence_interval(1 - LEVEL)
     verdict = "cannot be told apart" if test.pvalue >= LEVEL else "lower" if ours.mean() < theirs.mean() else "higher"
-    return f"{text}; difference in [{low:.2f}, {high:.2f}] points, Welch p = {test.pvalue:.2g}: {verdict}"
+    return Comparison(
+        f"{text}; difference in [{low:.2f}, {high:.2f}] points, Welch p = {test.pvalue:.2g}: {verdict}", verdict
+    )
 
 
-def against(*pairs: tuple[Arm, Arm]) -> Callable[[Results], Sequence[str]]:
-    """Return what compares pairs of nets, the first of which is said to have the lower error, on every data set."""
+def against(*pairs: tuple[Arm, Arm], ties: bool = False) -> Callable[[Results], Sequence[str]]:
+    """Return what judges the claim that the first net of every pair has the lower error (with ``ties``: no higher)."""
 
     def judge(results: Results) -> Sequence[str]:
-        return [
-            comparison(results.table, dataset, one.label, other.label)
-            for dataset in results.table["dataset"].unique()
-            for one, other in pairs
-        ]
+        sentences = []
+        for dataset in results.table["dataset"].unique():
+            found = [compare(results.table, dataset, one.label, other.label) for one, other in pairs]
+            verdicts = {comparison.verdict for comparison in found}
+            bearing_out = {"lower", "cannot be told apart"} if ties else {"lower"}
+            outcome = (
+                "is not judged yet"
+                if "not judged" in verdicts
+                else "is borne out"
+                if verdicts <= bearing_out
+                else "does not hold"
+                if "higher" in verdicts
+                else "is not decided by these trials"
+            )
+            sentences += [*(comparison.text for comparison in found), f"{dataset}: the claim {outcome}"]
+        return sentences
 
     return judge
 

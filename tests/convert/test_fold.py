@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from gmlayers import GMLayer, LowRank, convert
+from gmlayers import GMLayer, LowRank, SharedFactor, convert
 from gmlayers.nn import Covariance, FoldedGMLayer
 
 FAMILIES = [
@@ -14,6 +14,8 @@ FAMILIES = [
     LowRank(3, "diagonal"),
     LowRank(2, "isotropic", coupling=True),
     LowRank(2, "diagonal", coupling=True),
+    SharedFactor(),
+    SharedFactor(1),
 ]
 
 
@@ -65,7 +67,7 @@ def test_half_precision(dtype):
     torch.testing.assert_close(convert.fold(layer)(x), layer(x), rtol=0.05, atol=0.02)
 
 
-@pytest.mark.parametrize("covariance", ["low_rank", "diagonal"])
+@pytest.mark.parametrize("covariance", ["low_rank", "diagonal", "shared_factor"])
 def test_autocast(covariance):
     layer = shaken(GMLayer(6, 3, 4, covariance=covariance))
     x = torch.randn(5, 6)
@@ -73,7 +75,7 @@ def test_autocast(covariance):
         torch.testing.assert_close(convert.fold(layer)(x), layer(x), rtol=0.05, atol=0.02)
 
 
-@pytest.mark.parametrize("covariance", FAMILIES[:3])
+@pytest.mark.parametrize("covariance", [*FAMILIES[:3], SharedFactor(2)], ids=str)
 def test_export_takes_any_batch(covariance):
     folded = convert.fold(shaken(GMLayer(6, 3, 4, covariance=covariance)))
     program = torch.export.export(
@@ -84,7 +86,7 @@ def test_export_takes_any_batch(covariance):
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("covariance", ["low_rank", "diagonal"])
+@pytest.mark.parametrize("covariance", ["low_rank", "diagonal", "shared_factor"])
 def test_half_precision_and_back(half, covariance):
     folded = convert.fold(shaken(GMLayer(6, 3, 4, covariance=covariance)))
     x = torch.randn(5, 6)

@@ -8,7 +8,7 @@ from typing import TypeVar, overload
 import torch
 from torch import Tensor, nn
 
-from gmlayers.nn import Diagonal, FoldedGMLayer, GMLayer, LowRank, Regression
+from gmlayers.nn import Diagonal, FoldedGMLayer, GMLayer, LowRank, Regression, SharedFactor
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -29,8 +29,8 @@ def fold(model: nn.Module) -> nn.Module:
         model: a GM layer, or a module that contains some; others are copied as they are.
 
     Raises:
-        ValueError: if a layer's covariance is neither ``LowRank`` nor ``Regression``, if it is of a subclass of GMLayer
-            or has forward hooks.
+        ValueError: if a layer's covariance is of a family of your own, if it is of a subclass of GMLayer or has forward
+            hooks.
 
     Example:
         >>> import torch
@@ -62,22 +62,25 @@ def _folded(layer: GMLayer) -> FoldedGMLayer:
     covariance, p = layer.covariance, layer.family_parameters()
     if isinstance(covariance, Regression):
         covariance, p = Diagonal(), covariance.joint(p)
-    if not isinstance(covariance, LowRank):
-        raise ValueError(f"fold: expected a covariance LowRank(...) or Regression(), got {covariance}")
-    weight = layer.component_weight()
-    K, rank = layer.num_components, covariance.rank
-    std = p["std"].reshape(K, -1)
+    if not isinstance(covariance, (LowRank, SharedFactor)):
+        raise ValueError(f"fold: expected a covariance LowRank, SharedFactor or Regression, got {covariance}")
+    K, weight, std = layer.num_components, layer.component_weight(), p["std"].reshape(layer.num_components, -1).clone()
     first, second = [p["mean"]], [weight[:, None] * p["output_mean"]]
-    if rank:
+    coupling = factor_std = None
+    if isinstance(covariance, SharedFactor):
+        first.append(p["factor"])
+        factor_std = p["factor_std"].clone()
+        coupling = weight[:, None, None] * p["output_factor"] * factor_std[:, None, :]
+    elif covariance.rank:
         first.append(_by_factor(p["factor"]))
         second.append(_by_factor(weight[:, None, None] * p["output_factor"]))
-    offset = p["mean"].new_zeros(K * (1 + rank))
+    if isinstance(covariance, LowRank) and covariance.coupling:
+        coupling = weight[:, None, None] * p["coupling"] * std[:, None, :]
+    joined = torch.cat(first)
+    offset = joined.new_zeros(len(joined))
     if layer.bias is not None:
         offset[:K] = layer.bias
-    coupling = None
-    if covariance.coupling:
-        coupling = weight[:, None, None] * p["coupling"] * std[:, None, :]
-    return FoldedGMLayer(torch.cat(first), offset, std.clone(), torch.cat(second), coupling, layer.activation)
+    return FoldedGMLayer(joined, offset, std, torch.cat(second), coupling, layer.activation, factor_std)
 
 
 def _by_factor(factor: Tensor) -> Tensor:

@@ -28,6 +28,8 @@ class FoldedGMLayer(nn.Module):
         second: W₂, (K (1 + r), out), in the order of W₁.
         coupling: C, (K, out, in), or None.
         activation: f.
+        factor_std: ρ, (K, r), if the r factors are shared by all components; there are no others then: W₁ is
+            (K + r, in), W₂ is (K, out), and C, (K, out, r), takes what the factors read.
 
     Shape:
         As :class:`GMLayer`.
@@ -38,6 +40,7 @@ class FoldedGMLayer(nn.Module):
     std: Tensor
     second: Tensor
     coupling: Tensor | None
+    factor_std: Tensor | None
 
     def __init__(
         self,
@@ -47,14 +50,15 @@ class FoldedGMLayer(nn.Module):
         second: Tensor,
         coupling: Tensor | None,
         activation: Activation,
+        factor_std: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.activation = activation
         self.in_features, self.out_features = first.shape[1], second.shape[1]
         self.num_components = len(std)
-        self.rank = len(first) // len(std) - 1
+        self.rank = len(first) // len(std) - 1 if factor_std is None else len(first) - len(std)
         tensors = {"first": first, "offset": offset, "std": std, "second": second, "coupling": coupling}
-        for name, tensor in tensors.items():
+        for name, tensor in {**tensors, "factor_std": factor_std}.items():
             self.register_buffer(name, tensor)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,14 +68,19 @@ class FoldedGMLayer(nn.Module):
         with autocast_off(x.device.type):
             wide = upcast(x)
             projected = F.linear(wide, upcast(self.first), upcast(self.offset))
-            m, reading = projected[..., :K], projected[..., K:].unflatten(-1, (self.rank, K))
+            m, reading = projected[..., :K], projected[..., K:]
             square = torch.linalg.vecdot(wide, wide).unsqueeze(-1) if self._isotropic else wide.square()
-            floor = m.new_full((K,), VARIANCE_FLOOR)
-            var = F.linear(square, upcast(self.std).square(), floor) + reading.square().sum(-2)
-            level, gate = ops.gate(m, var, self.activation)
-            gated = torch.cat([level, (gate.unsqueeze(-2) * reading).flatten(-2)], -1)
-        y = gated.to(x.dtype) @ self.second
-        return y if self.coupling is None else y + ops.mix(gate.to(x.dtype), self.coupling, x)
+            var = F.linear(square, upcast(self.std).square(), m.new_full((K,), VARIANCE_FLOOR))
+            if self.factor_std is None:
+                reading = reading.unflatten(-1, (self.rank, K))
+                level, gate = ops.gate(m, var + reading.square().sum(-2), self.activation)
+                level = torch.cat([level, (gate.unsqueeze(-2) * reading).flatten(-2)], -1)
+            else:
+                spread = F.linear(reading.square(), upcast(self.factor_std).square())
+                level, gate = ops.gate(m, var + spread, self.activation)
+        y = level.to(x.dtype) @ self.second
+        coupled = x if self.factor_std is None else reading.to(x.dtype)
+        return y if self.coupling is None else y + ops.mix(gate.to(x.dtype), self.coupling, coupled)
 
     @property
     def _isotropic(self) -> bool:

@@ -32,14 +32,13 @@ def test_closed_equals_reference(name, shape, columns, dtype):
         torch.testing.assert_close(got, expected, rtol=bound, atol=bound)
 
 
+@pytest.mark.parametrize("name", ["relu", "gelu"])
 @pytest.mark.parametrize("shape", [*SHAPES, (257, 600)])
 @pytest.mark.parametrize("columns", [0, 1, 3])
-def test_relu_equals_reference(shape, columns):
+def test_blocked_equals_reference(name, shape, columns):
     m, var, reading = tensors(shape, columns, torch.float32)
     exact = [t if t is None else t.detach().double().requires_grad_() for t in (m, var, reading)]
-    for got, expected in zip(
-        values(m, var, "relu", reading, "relu"), values(*exact[:2], "relu", exact[2], "reference")
-    ):
+    for got, expected in zip(values(m, var, name, reading, name), values(*exact[:2], name, exact[2], "reference")):
         torch.testing.assert_close(got, expected.float(), rtol=4e-6, atol=2e-6)
 
 
@@ -51,11 +50,24 @@ def test_relu_tails():
     assert (slope / exact_slope - 1).abs().max() < 2e-5
 
 
+@pytest.mark.parametrize("var", [1e-12, 0.3, 10.0])
+def test_gelu_tails(var):
+    m = torch.linspace(-13, 13, 2001) * (1 + var) ** 0.5
+    var = torch.full_like(m, var)
+    level, slope = ops.gate(m, var, "gelu", implementation="gelu")
+    exact_level, exact_slope = ops.gate(m.double(), var.double(), "gelu", implementation="reference")
+    density = torch.exp(-0.5 * m.double().square() / (1 + var.double()))
+    # both pass through 0: the error is beside the size of their terms, |m| Φ and Φ
+    assert ((level - exact_level).abs() / (exact_level.abs() + density)).max() < 2e-5
+    assert ((slope - exact_slope).abs() / (exact_slope.abs() + density)).max() < 2e-5
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu"])
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
-def test_relu_extremes(scale):
+def test_blocked_extremes(name, scale):
     m = torch.tensor([-1e4, -1.0, 0.0, 1.0, 1e4], requires_grad=True)
     var = torch.full((5,), scale, requires_grad=True)
-    assert all(value.isfinite().all() for value in values(m, var, "relu", None, "relu"))
+    assert all(value.isfinite().all() for value in values(m, var, name, None, name))
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

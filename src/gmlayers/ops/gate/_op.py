@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from gmlayers.functional import ACTIVATIONS, Activation, get_activation
 from gmlayers.ops._dispatch import Implementation, Operation, cost, triton_cost, triton_refuses
 from gmlayers.ops._fused import Tensors, run
 from gmlayers.ops.gate import compiled, reference
-from gmlayers.ops.gate.closed import Closed, Relu
+from gmlayers.ops.gate.closed import Closed, Gelu, Relu
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ class Arguments:
         return f"{self.activation} at {self.elements} elements{times}, {self.dtype}, {self.device}"
 
 
-def _not_relu(a: Arguments) -> str | None:
-    if a.activation is not get_activation("relu"):
-        return f"it is for relu, not for {a.activation}"
+def _not_blocked(a: Arguments, name: str) -> str | None:
+    if a.activation is not get_activation(name):
+        return f"it is for {name}, not for {a.activation}"
     if a.device != "cpu":
         return f"the tensors are on {a.device}, and it is written for the cache of a CPU"
     if a.dtype != torch.float32:
@@ -102,7 +103,16 @@ GATE: Operation[Arguments] = Operation(
     "gate",
     (
         Implementation(
-            "relu", _not_relu, lambda a: cost(passed=35.0 * a.elements, calls=35), lambda a: Relu(a.activation)
+            "relu",
+            partial(_not_blocked, name="relu"),
+            lambda a: cost(passed=35.0 * a.elements, calls=35),
+            lambda a: Relu(a.activation),
+        ),
+        Implementation(
+            "gelu",
+            partial(_not_blocked, name="gelu"),
+            lambda a: cost(passed=52.0 * a.elements, calls=52),
+            lambda a: Gelu(a.activation),
         ),
         Implementation(
             "closed", _not_closed, lambda a: cost(passed=300.0 * a.elements, calls=50), lambda a: Closed(a.activation)

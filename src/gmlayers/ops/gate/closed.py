@@ -65,13 +65,18 @@ class Closed:
         return grad_m, grad_var, grad_reading
 
 
-class Relu(Closed):
-    r"""ReLU in float32: tail-safe without ``erfcx``, in blocks that stay in the cache.
+class Blocked(Closed):
+    r"""A closed form in float32, tail-safe without ``erfcx``, in blocks that stay in the cache.
 
     With u = \|t\| and the Mills ratio :math:`M(u) = \Phi(-u)/\varphi(u)` of :mod:`gmlayers.ops._mills`, one exponential
-    gives everything: :math:`\Phi(-u) = \varphi M`, :math:`\rho(-u) = \varphi (1 - uM)`. The density
-    :math:`e_2 = \varphi(t)/s` is kept for the backward, with :math:`e_3 = -e_2\, m/v`.
+    gives everything: :math:`\Phi(-u) = \varphi M`, :math:`\rho(-u) = \varphi (1 - uM)`. A density is kept for the
+    backward.
     """
+
+    @staticmethod
+    def fill(m: Tensor, var: Tensor, level: Tensor, slope: Tensor, density: Tensor) -> None:
+        """Fill the last three, of the shape of the first two."""
+        raise NotImplementedError
 
     def forward(
         self, m: Tensor, var: Tensor, reading: Tensor | None
@@ -80,13 +85,25 @@ class Relu(Closed):
         level, slope, density = torch.empty_like(m), torch.empty_like(m), torch.empty_like(m)
         tensors = m, var, level, slope, density
         if m.numel() <= CHUNK:
-            _relu(*tensors)
+            self.fill(*tensors)
         else:
             for parts in zip(*(tensor.view(-1).split(CHUNK) for tensor in tensors)):
-                _relu(*parts)
+                self.fill(*parts)
         if reading is None:
             return (level, slope), (density,)
         return (level, slope.unsqueeze(-1) * reading), (slope, density)
+
+
+class Relu(Blocked):
+    r"""ReLU: its density is :math:`e_2 = \varphi(t)/s`, and :math:`e_3 = -e_2\, m/v`."""
+
+    @staticmethod
+    def fill(m: Tensor, var: Tensor, level: Tensor, slope: Tensor, density: Tensor) -> None:
+        inverse = var.rsqrt()
+        t = m * inverse
+        tail = _tails(t, slope, density)
+        torch.div(tail, inverse, out=level).add_(m.clamp(min=0))
+        density.mul_(inverse)
 
     def backward(
         self, tensors: Tensors, kept: tuple[Tensor, ...], grads: tuple[Tensor, ...], needs: tuple[bool, ...]
@@ -105,10 +122,50 @@ class Relu(Closed):
         return grad_m, grad_var, grad_reading
 
 
-def _relu(m: Tensor, var: Tensor, level: Tensor, slope: Tensor, density: Tensor) -> None:
-    """Fill level s ρ(t), slope Φ(t) and density φ(t)/s."""
-    inverse = var.rsqrt()
-    t = m * inverse
+class Gelu(Blocked):
+    r"""GELU, with :math:`c^2 = 1 + v`, :math:`\tau = m/c` and the density :math:`q = \varphi(\tau)/c`.
+
+    .. math:: e_0 = m\Phi(\tau) + vq,\quad e_1 = \Phi(\tau) + \tau q/c,\quad
+        e_2 = q\,(1 + (1 - \tau^2)/c^2),\quad e_3 = -q\,\frac{\tau}{c}\,(1 + (3 - \tau^2)/c^2).
+
+    For :math:`\tau < -1` the value is :math:`c\rho(\tau) - q`, as in the reference.
+    """
+
+    @staticmethod
+    def fill(m: Tensor, var: Tensor, level: Tensor, slope: Tensor, density: Tensor) -> None:
+        inverse = (var + 1).rsqrt_()
+        t = m * inverse
+        tail = _tails(t, slope, density)
+        density.mul_(inverse)
+        far = tail.div_(inverse).add_(m.clamp(min=0)).sub_(density)
+        near = (m * slope).addcmul_(var, density)
+        torch.lerp(near, far, torch.lt(t, -1).to(t.dtype), out=level)
+        slope.addcmul_(t.mul_(density), inverse)
+
+    def backward(
+        self, tensors: Tensors, kept: tuple[Tensor, ...], grads: tuple[Tensor, ...], needs: tuple[bool, ...]
+    ) -> Tensors:
+        m, var, reading = tensors
+        assert m is not None and var is not None  # noqa: PT018
+        slope, density = kept[1:] if reading is None else kept[2:]
+        grad_level, grad_gated = grads
+        grad_slope = _onto_slope(grad_gated, reading)
+        inverse = (var + 1).rsqrt_()
+        t = m * inverse
+        less = torch.mul(t, t).sub_(1)
+        square = torch.mul(inverse, inverse)
+        second = torch.mul(less, square).sub_(1).mul_(density).neg_()
+        grad_m = (grad_level * slope).addcmul_(grad_slope, second) if needs[0] else None
+        grad_var = None
+        if needs[1]:
+            third = less.sub_(2).mul_(square).sub_(1).mul_(t).mul_(inverse).mul_(density)
+            grad_var = third.mul_(grad_slope).addcmul_(grad_level, second).mul_(0.5)
+        grad_reading = grad_gated * slope.unsqueeze(-1) if needs[2] else None
+        return grad_m, grad_var, grad_reading
+
+
+def _tails(t: Tensor, slope: Tensor, density: Tensor) -> Tensor:
+    """Fill slope Φ(t) and density φ(t); return ρ(-|t|)."""
     phi = torch.addcmul(_LOG_DENSITY, t, t, value=-0.5, out=density).exp_()
     u = torch.abs(t)
     y = torch.add(u, MILLS_SHIFT).reciprocal_()
@@ -116,10 +173,8 @@ def _relu(m: Tensor, var: Tensor, level: Tensor, slope: Tensor, density: Tensor)
     for coefficient in _COEFFICIENTS[-3::-1]:
         torch.addcmul(coefficient, mills, y, out=mills)
     below = mills.mul_(y).mul_(phi)  # Φ(-u)
-    tail = torch.sub(phi, torch.mul(u, below, out=u), out=u)  # ρ(-u)
-    torch.div(tail, inverse, out=level).add_(m.clamp(min=0))
     torch.ge(t, 0, out=slope).sub_(below).abs_()  # below for t < 0, 1 - below otherwise; `where` is 10 times slower
-    density.mul_(inverse)
+    return torch.sub(phi, torch.mul(u, below, out=u), out=u)
 
 
 def _onto_slope(grad_gated: Tensor, reading: Tensor | None) -> Tensor:

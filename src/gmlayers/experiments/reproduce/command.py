@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -167,13 +168,13 @@ def _train(
     trials = []
     try:
         with display.live(lines=4) as live:
-            for piece in pieces:
-                for seed in piece.run.seeds:
-                    if workers.is_finished(piece.folder, seed, piece.run.recipe.epochs):
-                        continue
-                    title = f"{piece.dataset} {piece.arm.label} seed {seed}"
-                    bar = live.bar(title, piece.run.metric, 0, piece.run.recipe.epochs)
-                    trials.append(workers.Trial(piece.folder, seed, piece.arm.watch, bar))
+            rounds = zip_longest(*(piece.run.seeds for piece in pieces))  # so that what is stopped can be compared
+            for piece, seed in ((p, s) for seeds in rounds for p, s in zip(pieces, seeds) if s is not None):
+                if workers.is_finished(piece.folder, seed, piece.run.recipe.epochs):
+                    continue
+                title = f"{piece.dataset} {piece.arm.label} seed {seed}"
+                bar = live.bar(title, piece.run.metric, 0, piece.run.recipe.epochs)
+                trials.append(workers.Trial(piece.folder, seed, piece.arm.watch, bar))
             failed = train_all(trials, jobs)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"continue with the same command and --resume; it writes to {folder}") from None

@@ -146,8 +146,8 @@ def gate(
         var: variances, the same shape and dtype, positive.
         activation: a name of :data:`gmlayers.functional.ACTIVATIONS` or an ``Activation``.
         reading: a, (..., K, r), or None for the slope itself.
-        implementation: ``"relu"``, ``"closed"``, ``"triton"`` or ``"reference"``; the cheapest by count if not given,
-            see :func:`gmlayers.ops.explain`. Inside ``torch.compile`` it is the reference, or for ReLU in float32 a
+        implementation: ``"relu"``, ``"gelu"``, ``"closed"``, ``"triton"`` or ``"reference"``; the cheapest by count if
+            not given, see :func:`gmlayers.ops.explain`. Inside ``torch.compile`` it is the reference, or for ReLU in float32 a
             form of it that fuses.
 
     Returns:

@@ -147,8 +147,8 @@ def gate(
         activation: a name of :data:`gmlayers.functional.ACTIVATIONS` or an ``Activation``.
         reading: a, (..., K, r), or None for the slope itself.
         implementation: ``"relu"``, ``"gelu"``, ``"closed"``, ``"triton"`` or ``"reference"``; the cheapest by count if
-            not given, see :func:`gmlayers.ops.explain`. Inside ``torch.compile`` it is the reference, or for ReLU in float32 a
-            form of it that fuses.
+            not given, see :func:`gmlayers.ops.explain`. Inside ``torch.compile`` it is the reference, or for ReLU in
+            float32 a form of it that fuses.
 
     Returns:
         E f, (..., K), and E f', (..., K), or E f' a, (..., K, r).

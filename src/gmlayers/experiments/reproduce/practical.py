@@ -89,8 +89,8 @@ def judge(results: Results) -> Sequence[str]:
                 f"takes {times[0] / times[1]:.2f} of its time"
             )
     tried = (
-        f"{len(GM_ARMS)} configurations of GM layers and {len(FC_ARMS)} of fully connected nets were tried (tuning); before, "
-        "26 of GM layers, among which this family was found, and 3 of fully connected nets (exploration.csv)"
+        f"{len(GM_ARMS)} configurations of GM layers and {len(FC_ARMS)} of fully connected nets were tried (tuning); "
+        "before, 26 of GM layers, among which this family was found, and 3 of fully connected nets (exploration.csv)"
     )
     return [*sentences, tried]
 

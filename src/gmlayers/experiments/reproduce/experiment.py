@@ -35,6 +35,8 @@ class Arm:
     changes: Changes = field(default_factory=Changes)
     watch: Callable[[Trainer], Watch] | None = None
     """Makes, from a trainer that has not begun, what looks at it after every epoch."""
+    on: Mapping[str, Arm] = field(default_factory=dict)
+    """What goes by this label on some data sets, where it is configured otherwise."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ def place(folder: Path, dataset: str, arm: Arm) -> Path:
 
 
 def _run(arm: Arm, source: str, data: Data, size: Size, *, validate: bool) -> Run:
+    arm = arm.on.get(source, arm)
     recipe = arm.changes.apply(MODELS[arm.model].recipe)
     return Run(
         source=source.lower() if source.lower() in NAMES else str(Path(source).expanduser().resolve()),

@@ -1,7 +1,7 @@
 """The practical recipe: GM layers against fully connected nets of equal size, of twice the size, and of equal time.
 
-Both are trained for as many epochs by the configurations that `tuning` chose on held-out training rows, as many having
-been tried of each. Here they are trained on all training rows and tested once, at the last epoch.
+Both are trained for as many epochs by the configurations that `tuning` chose for each data set on held-out training rows,
+as many having been tried of each. Here they are trained on all training rows and tested once, at the last epoch.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from gmlayers.experiments.reproduce.tuning import EPOCHS, FC_ARMS, GM_ARMS
 
 def gm(width: int, name: str) -> Arm:
     """Return the GM layer that is as large as a fully connected net of some width."""
-    return dataclasses.replace(tuning.gm("relu", 5e-3, width=width), label=name)
+    on = {"fashion-mnist": tuning.gm("gelu", 5e-3, width=width)}
+    return dataclasses.replace(tuning.gm("relu", 5e-3, width=width), label=name, on=on)
 
 
 def fc(width: int, name: str) -> Arm:
     """Return the fully connected net of some width."""
-    return dataclasses.replace(tuning.fc("relu", 1e-3, width=width), label=name)
+    on = {"fashion-mnist": tuning.fc("gelu", 1e-3, input_dropout=0.2, width=width)}
+    return dataclasses.replace(tuning.fc("gelu", 1e-3, width=width), label=name, on=on)
 
 
 GM_LARGE, GM_HALF, GM_SMALL = (gm(width, f"GM (size of FC-{width})") for width in (1000, 500, 240))

@@ -1,7 +1,7 @@
 """The practical recipe: GM layers against fully connected nets of equal size, of twice the size, and of equal time.
 
-Both are trained for as many epochs by the configurations that `tuning` chose for each data set on held-out training rows,
-as many having been tried of each. Here they are trained on all training rows and tested once, at the last epoch.
+Both are trained for as many epochs by the configurations that `tuning` chose for each data set on held-out training
+rows, as many having been tried of each. Here they are trained on all training rows and tested once, at the last epoch.
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ GM_ARMS = (
     gm("gelu", 5e-3, input_dropout=0.4),
     gm("gelu", 5e-3, weight_decay=0.05),
     gm("relu", 5e-3, input_dropout=0.2),
+    gm("gelu", 5e-3, input_dropout=0.25),
 )
 FC_ARMS = (
     fc("relu", 1e-3),
@@ -57,6 +58,7 @@ FC_ARMS = (
     fc("relu", 1e-3, input_dropout=0.4),
     fc("gelu", 1e-3, input_dropout=0.2),
     fc("gelu", 1e-3, input_dropout=0.1),
+    fc("gelu", 1e-3, input_dropout=0.05),
 )
 
 

@@ -22,12 +22,12 @@ from gmlayers.experiments.reproduce.tuning import EPOCHS, FC_ARMS, GM_ARMS
 def gm(width: int, name: str) -> Arm:
     """Return the GM layer that is as large as a fully connected net of some width."""
     on = {"fashion-mnist": tuning.gm("gelu", 5e-3, width=width)}
-    return dataclasses.replace(tuning.gm("relu", 5e-3, width=width), label=name, on=on)
+    return dataclasses.replace(tuning.gm("gelu", 5e-3, input_dropout=0.25, width=width), label=name, on=on)
 
 
 def fc(width: int, name: str) -> Arm:
     """Return the fully connected net of some width."""
-    on = {"fashion-mnist": tuning.fc("gelu", 1e-3, input_dropout=0.2, width=width)}
+    on = {"fashion-mnist": tuning.fc("gelu", 1e-3, input_dropout=0.1, width=width)}
     return dataclasses.replace(tuning.fc("gelu", 1e-3, width=width), label=name, on=on)
 
 

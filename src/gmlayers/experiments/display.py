@@ -34,30 +34,41 @@ def output() -> Console:
 
 
 class Live:
-    """A bar per trial on a terminal; where the output goes to a file, some lines instead."""
+    """A bar per trial on a terminal; where the output goes to a file, some lines instead.
 
-    def __init__(self, console: Console, progress: Progress, lines: int) -> None:
+    With ``many`` trials there are bars of those under way and one of all; what is finished stays as a line.
+    """
+
+    def __init__(self, console: Console, progress: Progress, lines: int, *, many: bool) -> None:
         self.console = console
         self.progress = progress
         self.lines = lines
+        self.all = progress.add_task("all trials", total=0, figure="epochs") if many else None
 
     def bar(self, title: str, metric: str, done: int, epochs: int) -> Callable[[dict[str, Any]], None]:
         """Start the bar of one trial; return what shows a line of its metrics."""
-        task = self.progress.add_task(title, total=epochs, completed=done, figure="")
+        task = self.progress.add_task(title, total=epochs, completed=done, figure="", visible=self.all is None)
         every = max(1, epochs // self.lines)
+        if self.all is not None:
+            self.progress.update(self.all, total=(self.progress.tasks[self.all].total or 0) + epochs - done)
 
         def show(row: dict[str, Any]) -> None:
             figure = f"loss {row['train_loss']:.4f}  {metric.replace('_', ' ')} "
             figure += shown([row[metric]], percent=metric.endswith("error"))
             self.progress.update(task, completed=row["epoch"], figure=figure)
-            if not self.console.is_terminal and (row["epoch"] % every == 0 or row["epoch"] == epochs):
+            last = row["epoch"] == epochs
+            if self.all is not None:
+                self.progress.update(self.all, advance=1)
+                self.progress.update(task, visible=not last)
+            on_terminal = self.console.is_terminal
+            if (last and self.all is not None) or (not on_terminal and (last or row["epoch"] % every == 0)):
                 self.console.print(f"{title}  epoch {row['epoch']}/{epochs}  {figure}", soft_wrap=True)
 
         return show
 
 
 @contextmanager
-def live(lines: int = 10) -> Iterator[Live]:
+def live(lines: int = 10, *, many: bool = False) -> Iterator[Live]:
     """Show progress on standard error while the block runs; without a terminal as about that many lines a trial."""
     console = Console(stderr=True)
     columns = (
@@ -68,7 +79,7 @@ def live(lines: int = 10) -> Iterator[Live]:
         TextColumn("{task.fields[figure]}"),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield Live(console, progress, lines)
+        yield Live(console, progress, lines, many=many)
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> None:

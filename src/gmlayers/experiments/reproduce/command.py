@@ -167,7 +167,7 @@ def _train(
 ) -> list[workers.Failed]:
     trials = []
     try:
-        with display.live(lines=4) as live:
+        with display.live(lines=4, many=True) as live:
             rounds = zip_longest(*(piece.run.seeds for piece in pieces))  # so that what is stopped can be compared
             for piece, seed in ((p, s) for seeds in rounds for p, s in zip(pieces, seeds) if s is not None):
                 if workers.is_finished(piece.folder, seed, piece.run.recipe.epochs):

@@ -3,3 +3,7 @@
 from gmlayers.convert._coordinates import to_diagonal as to_diagonal
 from gmlayers.convert._coordinates import to_regression as to_regression
 from gmlayers.convert._fold import fold as fold
+from gmlayers.convert._sample import Pointwise as Pointwise
+from gmlayers.convert._sample import gm_to_mlp as gm_to_mlp
+from gmlayers.convert._sample import sampling_variance as sampling_variance
+from gmlayers.convert._sample import width_for as width_for

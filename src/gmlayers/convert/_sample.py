@@ -1,0 +1,318 @@
+"""From a mixture of neurons to a finite network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gmlayers._names import whole
+from gmlayers.functional import ACTIVATIONS, Activation
+from gmlayers.nn import Diagonal, GMLayer, LowRank, Regression, SharedFactor
+from gmlayers.nn._gm_layer import check_input
+
+MODULES: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "identity": nn.Identity}
+"""Activations that torch has as modules, by name."""
+
+NODES = 64
+"""Of the quadrature on either side of 0."""
+
+BLOCK = 2**22
+"""Numbers of a block of the quadrature."""
+
+
+class Pointwise(nn.Module):
+    """An activation of :data:`gmlayers.functional.ACTIVATIONS`, or one of your own, as a module.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers.convert import Pointwise
+        >>> from gmlayers.functional import get_activation
+        >>> Pointwise(get_activation("sin"))(torch.zeros(2))
+        tensor([0., 0.])
+    """
+
+    def __init__(self, activation: Activation) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return f(x), elementwise."""
+        return self.activation.f(x)
+
+    def extra_repr(self) -> str:
+        """Return the name."""
+        return str(self.activation)
+
+
+@torch.no_grad()
+def gm_to_mlp(
+    layer: GMLayer,
+    width: int,
+    *,
+    stratified: bool = True,
+    antithetic: bool = False,
+    generator: torch.Generator | None = None,
+) -> nn.Sequential:
+    r"""Return a finite network whose neurons are drawn from a layer's mixture: unbiased, with an error like 1/√width.
+
+    .. math:: h_m(x) = \sum_k \frac{c_k}{n_k} \sum_{j \in k} \omega_j f(\langle\beta_j, x\rangle + b_k),
+        \qquad (\omega_j, \beta_j) = (\bar\omega_k, \bar\beta_k) + (B_k, A_k)\,\zeta_j,\quad \zeta_j \sim N(0, I)
+
+    with c the weights of the components, as in :func:`gmlayers.functional.gm_layer`. :func:`sampling_variance` says how
+    large the error will be, and :func:`width_for` which width an accuracy needs.
+
+    Args:
+        layer: the layer.
+        width: number m of neurons; at least one for each component if ``stratified``, even if ``antithetic``.
+        stratified: give every component its share of the neurons, instead of drawing the component of each as well.
+        antithetic: draw the noise ζ in pairs of opposite sign, which cancels what is odd in it.
+        generator: source of randomness; torch's global one by default.
+
+    Returns:
+        ``Sequential(Linear(in, width), activation, Linear(width, out, bias=False))``, in the dtype and on the device of
+        the layer, with gradients.
+
+    Raises:
+        ValueError: for a width that is too small or odd, a learned weight that leaves a component nothing.
+        TypeError: for a width that is not a whole number.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import GMLayer, convert
+        >>> convert.gm_to_mlp(GMLayer(4, 2, 3), 30)
+        Sequential(
+          (0): Linear(in_features=4, out_features=30, bias=True)
+          (1): ReLU()
+          (2): Linear(in_features=30, out_features=2, bias=False)
+        )
+    """
+    width = whole("gm_to_mlp: width", width)
+    law = _law(layer)
+    if width < (len(law.share) if stratified else 1) * (1 + antithetic):
+        needed = f"{'2 neurons' if antithetic else '1 neuron'} for each of {len(law.share)} components"
+        raise ValueError(f"gm_to_mlp: width must be at least {needed if stratified else 1 + antithetic}, got {width}")
+    if antithetic and width % 2:
+        raise ValueError(f"gm_to_mlp: antithetic neurons come in pairs, got a width of {width}")
+    draws = width // (1 + antithetic)
+    if stratified:
+        counts = _shared_out(draws, law.share)
+        component = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+        weight = (law.total * law.share / (counts * (1 + antithetic)))[component]
+    else:
+        component = torch.multinomial(law.share, draws, replacement=True, generator=generator)
+        weight = (law.total / width).expand(draws)
+    beta, omega = _drawn(law, component, antithetic=antithetic, generator=generator)
+    component, weight = component.repeat(1 + antithetic), weight.repeat(1 + antithetic)
+    first = nn.Linear(layer.in_features, width, device=layer.mean.device, dtype=layer.mean.dtype)
+    second = nn.Linear(width, layer.out_features, bias=False, device=layer.mean.device, dtype=layer.mean.dtype)
+    first.weight.copy_(beta)
+    first.bias.copy_(law.bias[component])
+    second.weight.copy_((weight[:, None] * omega).T)
+    activation = MODULES[layer.activation.name]() if _is_torchs(layer.activation) else Pointwise(layer.activation)
+    return nn.Sequential(first, activation, second)
+
+
+@torch.no_grad()
+def sampling_variance(layer: GMLayer, x: Tensor, *, stratified: bool = True) -> Tensor:
+    r"""Return the variance of the outputs of :func:`gm_to_mlp`, times its width.
+
+    With :math:`p_k` the share of component k in the sum C of all component weights,
+
+    .. math:: m \operatorname{Var} h_m = C^2 \sum_k p_k \operatorname{Var}_k[\omega f(z)] \quad\text{stratified,}\qquad
+        C^2 \sum_k p_k \mathbb E_k[\omega^2 f(z)^2] - h^2 \quad\text{otherwise;}
+
+    the first is the part of the second that lies within the components. Stratified, the neurons of a component are
+    taken to be :math:`p_k m`, which rounding makes nearly so. The output weight is
+    :math:`\omega = \bar\omega + \kappa t + r` with :math:`t = (z - m)/s`, :math:`\kappa = BA^\top x/s` and r
+    independent of z, of variance :math:`\|B\|^2 - \kappa^2`, so all of it follows from
+    :math:`\mathbb E\, t^j f(z)^2` for j = 0, 1, 2: by Gauss–Legendre quadrature on either side of z = 0, exact to
+    rounding for activations that are smooth elsewhere.
+
+    Args:
+        layer: the layer.
+        x: inputs, (..., in_features).
+        stratified: as for :func:`gm_to_mlp`; with ``antithetic`` no variance is predicted.
+
+    Returns:
+        (..., out_features), float64.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import GMLayer, convert
+        >>> layer = GMLayer(4, 2, 3)
+        >>> x = torch.rand(5, 4)
+        >>> bool((convert.sampling_variance(layer, x) <= convert.sampling_variance(layer, x, stratified=False)).all())
+        True
+    """
+    check_input("sampling_variance", x, layer.in_features, layer.mean.dtype)
+    law, rows = _law(layer), x.reshape(-1, x.shape[-1]).double()
+    size = max(1, BLOCK // (2 * NODES * len(law.share)))
+    blocks = [_variance(law, layer.activation, block, stratified=stratified) for block in rows.split(size)]
+    return torch.cat(blocks).reshape(*x.shape[:-1], layer.out_features)
+
+
+def width_for(layer: GMLayer, x: Tensor, error: float, *, stratified: bool = True) -> int:
+    """Return the smallest width for which :func:`gm_to_mlp` is expected to be as accurate as wanted.
+
+    Args:
+        layer: the layer.
+        x: typical inputs, (..., in_features), at least one.
+        error: the root mean square, over inputs, of the distance of the outputs; positive.
+        stratified: as for :func:`gm_to_mlp`.
+
+    Raises:
+        ValueError: for an error that is not positive, or no inputs.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import GMLayer, convert
+        >>> layer, x = GMLayer(4, 2, 3), torch.rand(5, 4)
+        >>> convert.width_for(layer, x, 0.01) >= 25 * convert.width_for(layer, x, 0.1) // 26
+        True
+    """
+    if not 0 < error < math.inf:
+        raise ValueError(f"width_for: error must be positive and finite, got {error}")
+    variance = sampling_variance(layer, x, stratified=stratified)
+    if not variance.numel():
+        raise ValueError(f"width_for: at least one input is needed, got x of shape {tuple(x.shape)}")
+    fewest = layer.num_components if stratified else 1
+    return max(fewest, math.ceil(variance.sum(-1).mean().item() / error**2))
+
+
+class _Law(NamedTuple):
+    """The law of the neurons in float64, and what each component weighs."""
+
+    total: Tensor
+    """Sum of the component weights."""
+    share: Tensor
+    """p, (K,)."""
+    bias: Tensor
+    """b, (K,)."""
+    mean: Tensor
+    """(K, in)."""
+    std: Tensor
+    """Of the diagonal part of the root, (K, in) or (K, 1)."""
+    factor: Tensor
+    """The rest of the root, transposed, (K, r, in)."""
+    output_mean: Tensor
+    """(K, out)."""
+    coupling: Tensor | None
+    """Rows of B that belong to the diagonal part, (K, out, in), or None."""
+    output_factor: Tensor
+    """The rest of B, transposed, (K, r, out)."""
+
+
+def _law(layer: GMLayer) -> _Law:
+    covariance = layer.covariance
+    p = {name: value.double() for name, value in layer.family_parameters().items()}
+    if isinstance(covariance, Regression):
+        covariance, p = Diagonal(), covariance.joint(p)
+    if isinstance(covariance, LowRank):
+        mean, output_mean, std = p["mean"], p["output_mean"], p["std"].reshape(len(p["mean"]), -1)
+        factor = p.get("factor", mean.new_empty(len(mean), 0, mean.shape[1]))
+        output_factor = p.get("output_factor", mean.new_empty(len(mean), 0, output_mean.shape[1]))
+    elif isinstance(covariance, SharedFactor):
+        mean, output_mean, std = p["mean"], p["output_mean"], p["std"][:, None]
+        factor, output_factor = p["factor"] * p["factor_std"][..., None], p["output_factor"].mT
+    else:  # a family of one's own says all by its dense root
+        mean, root, output_mean, output_root = covariance.root(p)
+        std, factor, output_factor = torch.zeros_like(mean[:, :1]), root.mT, output_root.mT
+    weight = layer.component_weight().double()
+    if not (weight > 0).all():
+        raise ValueError("a component has no weight left; drop it before drawing neurons from the layer")
+    bias = torch.zeros_like(weight) if layer.bias is None else layer.bias.double()
+    total = weight.sum()
+    return _Law(total, weight / total, bias, mean, std, factor, output_mean, p.get("coupling"), output_factor)
+
+
+def _drawn(
+    law: _Law, component: Tensor, *, antithetic: bool, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Return β and ω of neurons of the given components, and with ``antithetic`` after them those of opposite noise."""
+    beta, omega = [], []
+    for k in range(len(law.share)):
+        n = int((component == k).sum())
+        options = {"generator": generator, "dtype": torch.float64, "device": law.mean.device}
+        z, w = torch.randn(n, law.mean.shape[1], **options), torch.randn(n, law.factor.shape[1], **options)
+        of_beta, of_omega = z * law.std[k] + w @ law.factor[k], w @ law.output_factor[k]
+        if law.coupling is not None:
+            of_omega = of_omega + z @ law.coupling[k].T
+        beta.append(torch.stack([law.mean[k] + of_beta, law.mean[k] - of_beta]))
+        omega.append(torch.stack([law.output_mean[k] + of_omega, law.output_mean[k] - of_omega]))
+    order = torch.argsort(torch.argsort(component, stable=True), stable=True)
+    signs = 2 if antithetic else 1
+    return tuple(torch.cat(parts, 1)[:signs, order].flatten(0, 1) for parts in (beta, omega))  # type: ignore[return-value]
+
+
+def _shared_out(number: int, share: Tensor) -> Tensor:
+    """Return whole numbers of the given sum, at least 1 each, as near to the shares as can be."""
+    counts = (number * share).floor().clamp(min=1)
+    while (left := number - int(counts.sum())) != 0:
+        want = number * share - counts
+        if left > 0:
+            counts[want.topk(min(left, len(share))).indices] += 1
+        else:
+            counts[torch.where(counts > 1, want, math.inf).argmin()] -= 1
+    return counts.long()
+
+
+def _variance(law: _Law, activation: Activation, x: Tensor, *, stratified: bool) -> Tensor:
+    """Return the variance times the width for rows in float64, (n, out)."""
+    reading = torch.einsum("kri,ni->nkr", law.factor, x)
+    base = (x.square() @ law.std.square().expand_as(law.mean).T).clamp(min=0)
+    std = (base + reading.square().sum(-1)).sqrt().clamp(min=1e-150)
+    m = x @ law.mean.T + law.bias
+    cross = torch.einsum("nkr,kro->nko", reading, law.output_factor)
+    spread = law.output_factor.square().sum(1)
+    if law.coupling is not None:
+        cross = cross + torch.einsum("koi,ki,ni->nko", law.coupling, law.std.expand_as(law.mean), x)
+        spread = spread + law.coupling.square().sum(-1)
+    kappa = cross / std[..., None]
+    f, square = _moments(activation, m, std)
+    first = law.output_mean * f[0][..., None] + kappa * f[1][..., None]
+    second = (law.output_mean.square() + spread - kappa.square()) * square[0][..., None]
+    second = second + 2 * law.output_mean * kappa * square[1][..., None] + kappa.square() * square[2][..., None]
+    share = law.share[:, None]
+    within = (share * second).sum(1) - (share * first.square()).sum(1)
+    if stratified:
+        return law.total**2 * within
+    return law.total**2 * (within + (share * first.square()).sum(1) - (share * first).sum(1).square())
+
+
+def _moments(activation: Activation, m: Tensor, std: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Return E t^j f for j = 0, 1, and E t^j f² for j = 0, 1, 2, at z = m + s t."""
+    kink = (-m / std).clamp(-_REACH, _REACH)
+    f: list[Tensor | float] = [0.0] * 2
+    square: list[Tensor | float] = [0.0] * 3
+    nodes, weights = (t.to(m) for t in _legendre(NODES))
+    for low, high in ((torch.full_like(kink, -_REACH), kink), (kink, torch.full_like(kink, _REACH))):
+        half = (high - low)[..., None] / 2
+        t = low[..., None] + half * (1 + nodes)
+        value = activation.f(m[..., None] + std[..., None] * t)
+        measure = half * weights * torch.exp(-0.5 * t.square()) / math.sqrt(2 * math.pi)
+        for j in range(3):
+            power = measure * t**j
+            if j < 2:
+                f[j] = f[j] + (power * value).sum(-1)
+            square[j] = square[j] + (power * value.square()).sum(-1)
+    return f, square  # type: ignore[return-value]
+
+
+_REACH = 9.0
+"""Stds of z beyond which nothing is left of the density in float64."""
+
+
+def _legendre(order: int) -> tuple[Tensor, Tensor]:
+    """Return nodes and weights on [-1, 1] (Golub and Welsch 1969)."""
+    k = torch.arange(1, order, dtype=torch.float64)
+    off = k / (4 * k.square() - 1).sqrt()
+    nodes, vectors = torch.linalg.eigh(torch.diag(off, 1) + torch.diag(off, -1))
+    return nodes, 2 * vectors[0].square()
+
+
+def _is_torchs(activation: Activation) -> bool:
+    return activation.name in MODULES and activation is ACTIVATIONS[activation.name]

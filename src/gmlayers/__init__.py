@@ -8,6 +8,7 @@ from gmlayers import functional as functional
 from gmlayers import nn as nn
 from gmlayers import ops as ops
 from gmlayers.nn import Diagonal as Diagonal
+from gmlayers.nn import Full as Full
 from gmlayers.nn import GMLayer as GMLayer
 from gmlayers.nn import LowRank as LowRank
 from gmlayers.nn import Regression as Regression
@@ -16,6 +17,7 @@ from gmlayers.nn import parameter_groups as parameter_groups
 
 __all__ = [
     "Diagonal",
+    "Full",
     "GMLayer",
     "LowRank",
     "Regression",

@@ -16,6 +16,7 @@ FAMILIES = [
     LowRank(2, "diagonal", coupling=True),
     SharedFactor(),
     SharedFactor(1),
+    "full",
 ]
 
 
@@ -67,7 +68,7 @@ def test_half_precision(dtype):
     torch.testing.assert_close(convert.fold(layer)(x), layer(x), rtol=0.05, atol=0.02)
 
 
-@pytest.mark.parametrize("covariance", ["low_rank", "diagonal", "shared_factor"])
+@pytest.mark.parametrize("covariance", ["low_rank", "diagonal", "shared_factor", "full"])
 def test_autocast(covariance):
     layer = shaken(GMLayer(6, 3, 4, covariance=covariance))
     x = torch.randn(5, 6)
@@ -75,7 +76,7 @@ def test_autocast(covariance):
         torch.testing.assert_close(convert.fold(layer)(x), layer(x), rtol=0.05, atol=0.02)
 
 
-@pytest.mark.parametrize("covariance", [*FAMILIES[:3], SharedFactor(2)], ids=str)
+@pytest.mark.parametrize("covariance", [*FAMILIES[:3], SharedFactor(2), "full"], ids=str)
 def test_export_takes_any_batch(covariance):
     folded = convert.fold(shaken(GMLayer(6, 3, 4, covariance=covariance)))
     program = torch.export.export(
@@ -86,7 +87,7 @@ def test_export_takes_any_batch(covariance):
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("covariance", ["low_rank", "diagonal", "shared_factor"])
+@pytest.mark.parametrize("covariance", ["low_rank", "diagonal", "shared_factor", "full"])
 def test_half_precision_and_back(half, covariance):
     folded = convert.fold(shaken(GMLayer(6, 3, 4, covariance=covariance)))
     x = torch.randn(5, 6)

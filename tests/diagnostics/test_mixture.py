@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from gmlayers import Diagonal, GMLayer, LowRank, Regression, SharedFactor
+from gmlayers import Diagonal, Full, GMLayer, LowRank, Regression, SharedFactor
 from gmlayers.diagnostics import Mixture, marginal, neurons
 from gmlayers.nn import Covariance
 
@@ -14,6 +14,7 @@ FAMILIES = [
     Diagonal(),
     Regression(),
     SharedFactor(3),
+    Full(),
 ]
 
 

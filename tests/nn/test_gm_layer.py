@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from gmlayers import Diagonal, GMLayer, LowRank, Regression, SharedFactor, functional
+from gmlayers import Diagonal, Full, GMLayer, LowRank, Regression, SharedFactor, functional
 from gmlayers.functional import ACTIVATIONS, Activation, quadrature
 
 FAMILIES = [
@@ -21,11 +21,12 @@ FAMILIES = [
     Regression(),
     SharedFactor(),
     SharedFactor(rank=1),
+    Full(),
 ]
 families = pytest.mark.parametrize("covariance", FAMILIES, ids=repr)
 one_of_each = pytest.mark.parametrize(  # compiling takes seconds each
     "covariance",
-    [LowRank(), LowRank(rank=2, base="diagonal", coupling=True), Diagonal(), Regression(), SharedFactor()],
+    [LowRank(), LowRank(rank=2, base="diagonal", coupling=True), Diagonal(), Regression(), SharedFactor(), Full()],
     ids=repr,
 )
 
@@ -115,8 +116,11 @@ def test_the_sign_of_every_std_is_free(covariance):
     x = torch.randn(6, 5, dtype=torch.float64)
     before = layer(x)
     with torch.no_grad():
-        sign = torch.randn_like(layer.std).sign()
-        layer.std.mul_(sign)
+        sign = torch.randn_like(layer.std if hasattr(layer, "std") else layer.mean).sign()
+        if hasattr(layer, "std"):
+            layer.std.mul_(sign)
+        else:
+            layer.scale_tril.mul_(sign[:, None, :])
         if hasattr(layer, "coupling"):
             layer.coupling.mul_(sign[:, None, :] if sign.ndim == 2 else sign[:, None, None])
     torch.testing.assert_close(layer(x), before, rtol=1e-12, atol=1e-13)
@@ -150,6 +154,27 @@ def test_diagonal_is_low_rank_zero_with_coupling():
     general.load_state_dict(plain.state_dict())
     x = torch.randn(6, 5, dtype=torch.float64)
     assert torch.equal(plain(x), general(x))
+
+
+def test_full_starts_as_diagonal():
+    full, diagonal = (GMLayer(5, 3, 4, covariance=c, dtype=torch.float64) for c in (Full(), Diagonal()))
+    for layer in (full, diagonal):
+        layer.reset_parameters(torch.Generator().manual_seed(7))
+    x = torch.randn(6, 5, dtype=torch.float64)
+    torch.testing.assert_close(full(x), diagonal(x), rtol=1e-13, atol=1e-14)
+    assert torch.equal(full.scale_tril, torch.diag_embed(diagonal.std))
+
+
+def test_what_is_above_the_diagonal_of_a_triangular_root_does_not_matter():
+    layer = shaken(GMLayer(5, 3, 4, covariance="full"))
+    x = torch.randn(6, 5)
+    before, law = layer(x), layer.root()
+    before.square().sum().backward()
+    assert (layer.scale_tril.grad.triu(1) == 0).all()
+    with torch.no_grad():
+        layer.scale_tril.add_(torch.full((5, 5), torch.inf).triu(1))
+    assert torch.equal(layer(x), before)
+    assert torch.equal(layer.root().root, law.root)
 
 
 def test_learned_weights_start_uniform_and_sum_to_the_scale():
@@ -218,6 +243,7 @@ def within_chance(sample, variance):
         (Diagonal(), 0.942),
         (SharedFactor(), 1.057),
         (SharedFactor(rank=1), 1.048),
+        (Full(), 0.942),
     ],
     ids=repr,
 )
@@ -305,7 +331,10 @@ def test_finite_where_plain_autograd_gives_nan(covariance, dtype):
     for std in (0.0, 1e-6, 1.0):
         layer = GMLayer(6, 3, 4, covariance=covariance, dtype=dtype)
         with torch.no_grad():
-            layer.std.fill_(std)
+            if covariance == Full():
+                layer.scale_tril.copy_(std * torch.eye(6))
+            else:
+                layer.std.fill_(std)
             layer.mean.copy_(torch.randn(4, 6).sign())
         x = torch.randn(5, 6, dtype=dtype)
         x[2] = 0

@@ -41,6 +41,15 @@ def test_a_parametrized_std_is_a_std():
     assert groups[-1]["weight_decay"] == 0.0
 
 
+def test_a_triangular_root_is_a_std():
+    model = GMLayer(4, 2, 3, covariance="full")
+    groups = parameter_groups(model, weight_decay=0.1)
+    assert names_by_group(model, groups) == [["coupling", "mean", "output_mean"], ["bias"], ["scale_tril"]]
+    assert (groups[-1]["lr"], groups[-1]["weight_decay"]) == (1.0, 0.0)
+    nn.utils.parametrize.register_parametrization(model, "scale_tril", nn.Identity())
+    assert names_by_group(model, parameter_groups(model))[-1] == ["parametrizations.scale_tril.original"]
+
+
 def test_frozen_parameters_are_left_out():
     model = GMLayer.paper(4, 2, 3)
     model.std.requires_grad_(False)

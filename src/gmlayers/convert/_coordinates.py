@@ -1,4 +1,4 @@
-"""Between the paper's coordinates and the joint ones of the same function class."""
+"""From one covariance family to another that holds the same function."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from gmlayers.nn import Covariance, Diagonal, GMLayer, Regression
+from gmlayers.nn import Covariance, Diagonal, Full, GMLayer, Regression
+from gmlayers.nn._gm_layer import upcast
 
 
 @torch.no_grad()
@@ -53,6 +55,32 @@ def to_regression(layer: GMLayer) -> GMLayer:
     slope = torch.where(silent, 0.0, p["coupling"] / torch.where(silent, 1.0, std))
     intercept = p["output_mean"] - torch.einsum("koi,ki->ko", slope, p["mean"])
     return _rebuilt(layer, Regression(), {**p, "slope": slope, "intercept": intercept})
+
+
+@torch.no_grad()
+def to_full(layer: GMLayer) -> GMLayer:
+    r"""Return a ``full`` layer with the law of a layer of any family, up to noise that ω has of its own.
+
+    For the root (B, A) of the layer let :math:`A^\top = QR` with R upper triangular. The new root is
+    :math:`(BQ, R^\top)`: it gives the same :math:`AA^\top = R^\top R`, of which it is the Cholesky factor, and the same
+    :math:`BA^\top = BQR`. No covariance is formed or inverted, so singular ones are no exception.
+
+    Example:
+        >>> from gmlayers import GMLayer, convert
+        >>> convert.to_full(GMLayer(4, 2, 3)).covariance
+        Full()
+    """
+    mean, root, output_mean, output_root = (upcast(t) for t in layer.root())
+    missing = max(0, layer.in_features - root.shape[-1])  # a family of one's own may have fewer columns than inputs
+    Q, R = torch.linalg.qr(F.pad(root, (0, missing)).mT)
+    sign = torch.where(R.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(R.dtype)
+    joint = {
+        "mean": mean,
+        "scale_tril": R.mT * sign[:, None, :],
+        "output_mean": output_mean,
+        "coupling": F.pad(output_root, (0, missing)) @ Q * sign[:, None, :],
+    }
+    return _rebuilt(layer, Full(), joint)
 
 
 def _require(layer: GMLayer, covariance: Covariance, function: str) -> None:

@@ -8,7 +8,7 @@ from typing import TypeVar, overload
 import torch
 from torch import Tensor, nn
 
-from gmlayers.nn import Diagonal, FoldedGMLayer, GMLayer, LowRank, Regression, SharedFactor
+from gmlayers.nn import Diagonal, FoldedGMLayer, Full, GMLayer, LowRank, Regression, SharedFactor
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -62,8 +62,10 @@ def _folded(layer: GMLayer) -> FoldedGMLayer:
     covariance, p = layer.covariance, layer.family_parameters()
     if isinstance(covariance, Regression):
         covariance, p = Diagonal(), covariance.joint(p)
+    elif isinstance(covariance, Full):
+        covariance, p = covariance.low_rank(p)
     if not isinstance(covariance, (LowRank, SharedFactor)):
-        raise ValueError(f"fold: expected a covariance LowRank, SharedFactor or Regression, got {covariance}")
+        raise ValueError(f"fold: expected a covariance LowRank, SharedFactor, Full or Regression, got {covariance}")
     K, weight, std = layer.num_components, layer.component_weight(), p["std"].reshape(layer.num_components, -1).clone()
     first, second = [p["mean"]], [weight[:, None] * p["output_mean"]]
     coupling = factor_std = None

@@ -67,9 +67,9 @@ def marginal(layer: GMLayer) -> Mixture:
     r"""Return the law of β, the input weights of a layer's neurons.
 
     For the families :class:`~gmlayers.LowRank` (with :class:`~gmlayers.Diagonal`), :class:`~gmlayers.SharedFactor` and
-    :class:`~gmlayers.Regression` var = std² and F is the ``factor``, times ``factor_std`` where there is one. For a
-    family of your own var = 0 and F is the dense root A of ``layer.root()``. The output weights ω and the biases are no
-    part of it; the weights are 1/K, or the learned ones.
+    :class:`~gmlayers.Regression` var = std² and F is the ``factor``, times ``factor_std`` where there is one. For
+    :class:`~gmlayers.Full` and families of your own var = 0 and F is the dense root A of ``layer.root()``. The output
+    weights ω and the biases are no part of it; the weights are 1/K, or the learned ones.
 
     Returns:
         A copy, without gradients; in float32 if the layer is in half precision.

@@ -2,6 +2,7 @@
 
 from gmlayers.nn._covariance import Covariance as Covariance
 from gmlayers.nn._covariance import Diagonal as Diagonal
+from gmlayers.nn._covariance import Full as Full
 from gmlayers.nn._covariance import LowRank as LowRank
 from gmlayers.nn._covariance import Regression as Regression
 from gmlayers.nn._covariance import Root as Root

@@ -283,10 +283,72 @@ class Regression(Covariance):
         }
 
 
+@dataclass(frozen=True)
+class Full(Covariance):
+    r"""Any joint Gaussian: :math:`\beta = \mu + A\zeta,\ \omega = \mu_\omega + B\zeta` with A lower triangular.
+
+    Every covariance of β and every one of ω with β has such a root. The noise that ω has of its own is no parameter,
+    since the layer does not depend on it. The family is for small inputs: a component has about in · (in + out)
+    numbers, and the reading is (batch, K, in). (The gradient flow in (B, A) is the Bures–Wasserstein flow of Theorem 1
+    of Chewi, Rigollet and Yan, 2025, only if A may be any square matrix: held triangular, it gives the same laws
+    another metric.)
+
+    Parameters: ``mean`` μ (K, in); ``scale_tril`` A (K, in, in), of which the lower triangle alone is read: the entries
+    above the diagonal start at 0, get gradients of 0, and do not matter; ``output_mean`` (K, out); ``coupling`` B
+    (K, out, in). The sign of a column of A is free with that of the column of B.
+    """
+
+    def shapes(self, in_features: int, out_features: int, num_components: int) -> dict[str, tuple[int, ...]]:
+        K = num_components
+        return {
+            "mean": (K, in_features),
+            "scale_tril": (K, in_features, in_features),
+            "output_mean": (K, out_features),
+            "coupling": (K, out_features, in_features),
+        }
+
+    @property
+    def default_init_scale(self) -> float:
+        return 0.1
+
+    def init(self, p: Params, init_scale: float, generator: torch.Generator | None) -> None:
+        unit = 1 / math.sqrt(p["mean"].shape[1])
+        for name in ("coupling", "mean", "output_mean"):  # the draws of Diagonal, of which this is a copy at the start
+            p[name].normal_(0, unit if name == "mean" else init_scale, generator=generator)
+        p["scale_tril"].zero_().diagonal(dim1=-2, dim2=-1).fill_(unit)
+
+    def moments(self, p: Params, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        m = F.linear(x, p["mean"])
+        reading = F.linear(x, p["scale_tril"].tril().mT.flatten(0, 1)).unflatten(-1, p["mean"].shape)
+        return m, reading.square().sum(-1) + VARIANCE_FLOOR, reading
+
+    @property
+    def gates_reading(self) -> bool:
+        return True
+
+    def readout(self, p: Params, level: Tensor, gate: Tensor, x: Tensor, reading: Tensor) -> Tensor:  # noqa: ARG002
+        return level @ p["output_mean"] + gate.flatten(-2) @ p["coupling"].mT.flatten(0, 1)
+
+    def root(self, p: Params) -> Root:
+        return Root(p["mean"], p["scale_tril"].tril(), p["output_mean"], p["coupling"])
+
+    @staticmethod
+    def low_rank(p: Params) -> tuple[LowRank, dict[str, Tensor]]:
+        """Return the low-rank family, of as many factors as there are inputs and no base, with the same law."""
+        return LowRank(p["mean"].shape[1]), {
+            "mean": p["mean"],
+            "std": p["mean"].new_zeros(len(p["mean"])),
+            "factor": p["scale_tril"].tril().mT,
+            "output_mean": p["output_mean"],
+            "output_factor": p["coupling"].mT,
+        }
+
+
 FAMILIES: dict[str, Covariance] = {
     "low_rank": LowRank(),
     "shared_factor": SharedFactor(),
     "diagonal": Diagonal(),
+    "full": Full(),
     "regression": Regression(),
 }
 

@@ -37,8 +37,8 @@ class GMLayer(nn.Module):
         out_features: size of the last axis of the output.
         num_components: number K of Gaussians, at least 1.
         covariance: ``"low_rank"`` (rank 1 on an isotropic base), ``"shared_factor"`` (16 factors that all components
-            share), ``"diagonal"``, ``"regression"`` (the paper's coordinates), or a descriptor such as
-            ``LowRank(rank=4, base="diagonal", coupling=True)``.
+            share), ``"diagonal"``, ``"full"`` (any covariance), ``"regression"`` (the paper's coordinates), or a
+            descriptor such as ``LowRank(rank=4, base="diagonal", coupling=True)``.
         activation: a name of :data:`gmlayers.functional.ACTIVATIONS`, or your own
             :class:`~gmlayers.functional.Activation`.
         scaling: ``"sqrt"`` trains well with Adam at every K; ``"mean"`` is the mean-field scaling of the theory.
@@ -54,7 +54,8 @@ class GMLayer(nn.Module):
         - output: (..., out_features).
 
     The parameters are ``mean``, ``std`` (its sign is free: only its square enters), ``bias``, ``output_mean``,
-    and those of the family; see :class:`LowRank`, :class:`SharedFactor`, :class:`Diagonal`, :class:`Regression`.
+    and those of the family; see :class:`LowRank`, :class:`SharedFactor`, :class:`Diagonal`, :class:`Full` (which has a
+    triangular root in place of ``std``), :class:`Regression`.
     Under autocast and for half-precision parameters the moments and expectations are computed in float32.
 
     Raises:
@@ -203,7 +204,8 @@ class GMLayer(nn.Module):
         .. math:: \mathrm{Var}\,h(x) = \kappa\,\mathrm{init\_scale}^2\,\|x\|^2/d,
 
         with κ = 0.609, 1.047, 1.476 at rank 0, 1, 2, and with full coupling 0.333, 0.312, 0.299 more (so 0.942
-        for ``diagonal``); 1.057 for ``shared_factor``, whose ``factor_std`` starts at 1/√rank.
+        for ``diagonal``, and for ``full``, whose root starts as a diagonal); 1.057 for ``shared_factor``, whose
+        ``factor_std`` starts at 1/√rank.
 
         The ``regression`` family is drawn as in the paper, with γ = ``init_scale``: entries of ``mean``,
         ``slope`` and ``intercept`` from N(0, γ²), stds equal to γ. For ReLU, ``scaling="mean"`` and large d

@@ -8,6 +8,8 @@ from torch import nn
 
 from gmlayers.nn._gm_layer import GMLayer
 
+_STDS = ("std", "scale_tril")
+
 
 class ParameterGroup(TypedDict):
     """One entry of what torch's optimizers take."""
@@ -24,7 +26,8 @@ def parameter_groups(
 
     The defaults are the fixed rates of Chewi, Rigollet and Yan (2025) for plain SGD, 1 for σ and 0.1 for the
     rest. Weight decay applies to the rest only: decaying a std would shrink the noise that the layer averages
-    over, and biases are not decayed by custom.
+    over, and biases are not decayed by custom. The ``scale_tril`` of :class:`~gmlayers.Full` is a std, all of it: it
+    has the stds on its diagonal, and decay of what is below would shrink the same noise.
 
     Args:
         model: any module; parameters of layers other than :class:`~gmlayers.GMLayer` count as the rest, those
@@ -54,7 +57,7 @@ def parameter_groups(
         for layer in model.modules()
         if isinstance(layer, GMLayer)
         for name, parameter in layer.named_parameters()
-        if name == "std" or name.startswith("parametrizations.std.")
+        if name in _STDS or name.startswith(tuple(f"parametrizations.{std}." for std in _STDS))
     }
     trained = [p for p in model.parameters() if p.requires_grad]
     stds = [p for p in trained if id(p) in is_std]

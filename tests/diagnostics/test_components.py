@@ -7,7 +7,16 @@ from gmlayers import GMLayer, LowRank
 from gmlayers.diagnostics import clustering, effective_components, marginal, neurons
 from gmlayers.functional import gm_layer
 
-FAMILIES = ["low_rank", "diagonal", "regression", LowRank(0), LowRank(2, "diagonal"), LowRank(2, coupling=True), "full"]
+FAMILIES = [
+    "low_rank",
+    "shared_factor",
+    "diagonal",
+    "regression",
+    LowRank(0),
+    LowRank(2, "diagonal"),
+    LowRank(2, coupling=True),
+    "full",
+]
 
 
 def test_clustering_loop(dtype):

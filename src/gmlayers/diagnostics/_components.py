@@ -107,7 +107,11 @@ def effective_components(layer: GMLayer, x: Tensor) -> Tensor:
 def _contribution(layer: GMLayer, x: Tensor, k: int) -> Tensor:
     """Return what component k adds to the output: no tensor holds all of them at once."""
     family = layer.covariance
-    p = {name: upcast(parameter[k : k + 1]) for name, parameter in layer.family_parameters().items()}
+    one, two = (family.shapes(layer.in_features, layer.out_features, K) for K in (1, 2))
+    p = {  # what all components share has one shape for any number of them
+        name: upcast(parameter if one[name] == two[name] else parameter[k : k + 1])
+        for name, parameter in layer.family_parameters().items()
+    }
     m, var, reading = family.moments(p, x)
     m = m if layer.bias is None else m + layer.bias[k]
     level, gate = layer.activation.mean(m, var), layer.activation.gate(m, var)

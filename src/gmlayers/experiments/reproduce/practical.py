@@ -91,8 +91,8 @@ def judge(results: Results) -> Sequence[str]:
     tried = ", ".join(f"{len(arms)} of {name}" for name, arms in GROUPS.items())
     tried = (
         f"configurations tried for each data set, one seed each (tuning): {tried}; before, 26 of GM layers, among "
-        "which this family was found, and 3 of fully connected nets (exploration.csv); that dropout be chosen anew for "
-        "FC-500, FC-240 and the GM layer of its size was decided after two seeds at the dropout of the larger nets had "
+        "which this family was found, and 3 of fully connected nets (exploration.csv); that rate and dropout be chosen "
+        "anew for FC-500, FC-240 and the GM layer of its size was decided after two seeds at those of the larger nets had "
         "been tested, for all of them alike"
     )
     return [*sentences, tried]

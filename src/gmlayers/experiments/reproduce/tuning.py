@@ -1,6 +1,6 @@
 """What the nets of `practical` are trained by: as many configurations of each method, judged on held-out training rows.
 
-At other sizes than the first the dropout is chosen anew.
+At other sizes than the first rate and dropout are chosen anew.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ FC_ARMS = (
     fc("gelu", 1e-3, input_dropout=0.05),
 )
 
-DROPOUTS = (0.05, 0.1, 0.15, 0.2, 0.3)
+OTHERS = ((1.0, 0.05), (1.0, 0.1), (1.0, 0.15), (1.0, 0.2), (1.0, 0.3), (2.0, 0.1), (2.0, 0.2), (2.0, 0.3))
+"""What is tried at other sizes: factors of the rate, and dropouts."""
 
 
 def resized(arm: Arm, name: str) -> Arm:
@@ -73,10 +74,10 @@ def resized(arm: Arm, name: str) -> Arm:
 GROUPS: dict[str, tuple[Arm, ...]] = {
     "GM (size of FC-500)": GM_ARMS,
     "FC-1000": FC_ARMS,
-    # what is best at one size need not be at another: a small net wants less dropout
-    "GM (size of FC-240)": tuple(resized(gm("gelu", 5e-3, p, width=240), "GM-240") for p in DROPOUTS),
-    "FC-500": tuple(resized(fc("gelu", 1e-3, p, width=500), "FC-500") for p in DROPOUTS),
-    "FC-240": tuple(resized(fc("gelu", 1e-3, p, width=240), "FC-240") for p in DROPOUTS),
+    # what is best at one size need not be at another: a small net wants less dropout and a greater rate
+    "GM (size of FC-240)": tuple(resized(gm("gelu", f * 5e-3, p, width=240), "GM-240") for f, p in OTHERS),
+    "FC-500": tuple(resized(fc("gelu", f * 1e-3, p, width=500), "FC-500") for f, p in OTHERS),
+    "FC-240": tuple(resized(fc("gelu", f * 1e-3, p, width=240), "FC-240") for f, p in OTHERS),
 }
 
 

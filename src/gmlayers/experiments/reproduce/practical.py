@@ -92,8 +92,8 @@ def judge(results: Results) -> Sequence[str]:
     tried = (
         f"configurations tried for each data set, one seed each (tuning): {tried}; before, 26 of GM layers, among "
         "which this family was found, and 3 of fully connected nets (exploration.csv); that rate and dropout be chosen "
-        "anew for FC-500, FC-240 and the GM layer of its size was decided after two seeds at those of the larger nets had "
-        "been tested, for all of them alike"
+        "anew for FC-500, FC-240 and the GM layer of its size was decided after two seeds at those of the larger nets "
+        "had been tested, for all of them alike"
     )
     return [*sentences, tried]
 

@@ -25,10 +25,10 @@ def chosen(name: str, mnist: Arm, fashion: Arm) -> Arm:
 
 
 GM_HALF = chosen("GM (size of FC-500)", gm("gelu", 5e-3, 0.25), gm("gelu", 5e-3, 0.3))
-GM_SMALL = chosen("GM (size of FC-240)", gm("gelu", 5e-3, 0.2, width=240), gm("gelu", 5e-3, 0.1, width=240))
+GM_SMALL = chosen("GM (size of FC-240)", gm("gelu", 5e-3, 0.3, width=240), gm("gelu", 5e-3, 0.1, width=240))
 FC_LARGE = chosen("FC-1000", fc("gelu", 1e-3, 0.3), fc("gelu", 1e-3, 0.1))
-FC_EQUAL = chosen("FC-500", fc("gelu", 1e-3, 0.2, width=500), fc("gelu", 1e-3, 0.1, width=500))
-FC_SMALL = chosen("FC-240", fc("gelu", 1e-3, 0.2, width=240), fc("gelu", 1e-3, 0.1, width=240))
+FC_EQUAL = chosen("FC-500", fc("gelu", 2e-3, 0.3, width=500), fc("gelu", 1e-3, 0.1, width=500))
+FC_SMALL = chosen("FC-240", fc("gelu", 2e-3, 0.1, width=240), fc("gelu", 1e-3, 0.2, width=240))
 # of this size nothing was tried
 GM_LARGE = chosen("GM (size of FC-1000)", *(gm("gelu", 5e-3, p, width=1000) for p in (0.25, 0.3)))
 PAIRS = ((GM_HALF, FC_LARGE), (GM_HALF, FC_EQUAL), (GM_SMALL, FC_SMALL))

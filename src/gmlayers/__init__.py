@@ -21,6 +21,7 @@ __all__ = [
     "GMLayer",
     "LowRank",
     "Regression",
+    "SharedFactor",
     "convert",
     "diagnostics",
     "functional",

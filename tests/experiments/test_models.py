@@ -26,6 +26,22 @@ def test_mean_field_weights_are_drawn_at_their_scale():
         assert abs(parameter.mean().item()) < 5 * 0.25 / parameter.numel() ** 0.5
 
 
+def test_matched_weights_have_the_second_moments_of_the_layer_s_neurons():
+    torch.manual_seed(0)
+    layer, net = (
+        MODELS[name].build(49, 30, Shape(**shape))
+        for name, shape in (
+            ("paper", {"components": 400, "init_scale": 0.3}),
+            ("fc_mean", {"width": 4000, "init_scale": 0.3, "matched": True}),
+        )
+    )
+    mean, root, output_mean, output_root = layer.root()
+    beta = mean.square().mean() + root.square().sum(2).mean()
+    omega = output_mean.square().mean() + output_root.square().sum(2).mean()
+    assert net.first.weight.square().mean().item() == pytest.approx(beta.item(), rel=0.03)
+    assert net.second.weight.square().mean().item() == pytest.approx(omega.item(), rel=0.05)
+
+
 def test_two_layers_of_the_paper():
     net = MODELS["paper"].build(9, 4, Shape(components=3, hidden=5))
     assert [(layer.in_features, layer.out_features, layer.num_components) for layer in net] == [(9, 5, 3), (5, 4, 3)]

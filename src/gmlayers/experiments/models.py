@@ -73,6 +73,8 @@ class Shape:
     """Size of the output at the start (GM layers, fc_mean); each model has a default."""
     hidden: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None
     """Size between two layers, which make the net then (paper)."""
+    matched: Annotated[bool, FlagCreatePairsOff] = False
+    """Draw the weights as those of the neurons of the paper's layer are distributed (fc_mean)."""
     trunk: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None
     """Channels of a small convolutional trunk before the net (images of at least 8 x 8)."""
 
@@ -146,18 +148,30 @@ class MeanFieldNet(nn.Module):
         out_features: size of the last axis of the output.
         width: m.
         activation: f.
-        init_scale: standard deviation of the weights at the start.
+        init_scale: γ, standard deviation of the weights at the start.
+        matched: give the weights the second moments that they have in the paper's layer at that γ instead: 2γ² for
+            β = μ + σz, and 2dγ⁴ + γ² for ω = Uβ + v.
     """
 
     def __init__(
-        self, in_features: int, out_features: int, width: int, activation: nn.Module, init_scale: float
+        self,
+        in_features: int,
+        out_features: int,
+        width: int,
+        activation: nn.Module,
+        init_scale: float,
+        *,
+        matched: bool = False,
     ) -> None:
         super().__init__()
         self.first = nn.Linear(in_features, width, bias=False)
         self.activation = activation
         self.second = nn.Linear(width, out_features, bias=False)
-        for linear in (self.first, self.second):
-            nn.init.normal_(linear.weight, std=init_scale)
+        first, second = init_scale**2, init_scale**2
+        if matched:
+            first, second = 2 * first, 2 * in_features * init_scale**4 + second
+        nn.init.normal_(self.first.weight, std=first**0.5)
+        nn.init.normal_(self.second.weight, std=second**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mean over the neurons, (..., out_features)."""
@@ -169,7 +183,7 @@ def _mean_field(in_features: int, out_features: int, shape: Shape) -> nn.Module:
     scale = Regression().default_init_scale if shape.init_scale is None else shape.init_scale
     if shape.width < 1:
         raise ValueError(f"width must be at least 1, got {shape.width}")
-    return MeanFieldNet(in_features, out_features, shape.width, activation, scale)
+    return MeanFieldNet(in_features, out_features, shape.width, activation, scale, matched=shape.matched)
 
 
 def _linear_pair(in_features: int, out_features: int, width: int) -> tuple[nn.Linear, nn.Linear]:
@@ -248,7 +262,7 @@ MODELS: dict[str, Model] = {
     "low_rank": Model(
         "GM layer, joint low-rank covariance: the library's default",
         _low_rank,
-        frozenset(f.name for f in fields(Shape)) - {"hidden"},
+        frozenset(f.name for f in fields(Shape)) - {"hidden", "matched"},
         Recipe(),
     ),
     "shared_factor": Model(
@@ -278,7 +292,7 @@ MODELS: dict[str, Model] = {
     "fc_mean": Model(
         "the same without biases, in mean-field scaling 1/width, plain SGD",
         _mean_field,
-        frozenset({"width", "activation", "init_scale", "trunk"}),
+        frozenset({"width", "activation", "init_scale", "matched", "trunk"}),
         PLAIN,
     ),
 }

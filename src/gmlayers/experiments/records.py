@@ -97,7 +97,10 @@ class Metrics:
     def cut(self, size: int) -> None:
         """Drop what came after the first ``size`` bytes: lines of an epoch that no checkpoint has."""
         if self.size() < size:
-            raise ValueError(f"{self.path} is shorter than its checkpoint says ({self.size()} < {size} bytes)")
+            raise ValueError(
+                f"{self.path} is shorter than its checkpoint says ({self.size()} < {size} bytes); restore it, or "
+                f"delete {self.path.parent} to train this seed anew"
+            )
         if self.path.exists():
             os.truncate(self.path, size)
 
@@ -108,19 +111,21 @@ class Metrics:
         return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
 
 
-def readable(path: Path) -> list[dict[str, Any]]:
+def readable(path: Path, *, warn: bool = True) -> list[dict[str, Any]]:
     """Return the whole lines of a file of metrics, which may still be written to; none if there is no file.
 
-    A line that cannot be read is skipped, and named in a warning.
+    A line that cannot be read is skipped, and named in a warning; of several for one epoch the last one counts.
     """
-    rows = []
+    rows: dict[int, dict[str, Any]] = {}
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
-            warnings.warn(f"{path}, line {number}: not a record; it is skipped", stacklevel=2)
-    return rows
+            row = json.loads(line)
+            rows[int(row["epoch"])] = row
+        except (ValueError, TypeError, KeyError):
+            if warn:
+                warnings.warn(f"{path}, line {number}: not a record; it is skipped", stacklevel=2)
+    return [rows[epoch] for epoch in sorted(rows)]
 
 
 def environment() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,9 @@ from gmlayers.experiments.training import Task, Trial
 
 FORMAT = 1
 """Version of the layout of a run folder."""
+
+LATER = {"frozen", "hidden", "matched", "trunk", "watch"}
+"""Fields that a configuration may lack: they came later, and their defaults are what was done before."""
 
 C = TypeVar("C")
 
@@ -36,6 +39,8 @@ class Run:
     validate: bool
     device: str
     threads: int
+    watch: str | None = None
+    """What looks at the model after every epoch, if anything does (`gmlayers reproduce`)."""
 
     @property
     def metric(self) -> str:
@@ -114,13 +119,8 @@ def seed_folder(folder: Path, seed: int) -> Path:
 
 
 def _dataclass(kind: type[C], content: Any, path: Path) -> C:  # noqa: ANN401  (anything may stand in a JSON file)
-    names = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(kind)}  # type: ignore[arg-type]
-    # what came later has a default that is what was done before
-    if (
-        not isinstance(content, dict)
-        or content.keys() - names
-        or {n for n, needed in names.items() if needed} - content.keys()
-    ):
+    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(content, dict) or not names - LATER <= content.keys() <= names:
         raise ValueError(
             f"{path}: expected the fields {', '.join(sorted(names))}; it is damaged or of another version, "
             f"start a new run"

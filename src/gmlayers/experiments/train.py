@@ -266,6 +266,8 @@ def train(
                 "--resume takes everything from the folder; give no more than --tensorboard, --batched, --compiled"
             )
         run, folder = run_folder.open_run(resume), resume
+        if run.watch is not None:
+            raise ValueError(f"{resume} is watched by `gmlayers reproduce`; continue it by that command")
         data = run.load()
     elif source is None:
         raise ValueError("what to train on? give a data set such as mnist, a path, or --resume FOLDER")

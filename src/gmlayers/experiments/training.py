@@ -21,7 +21,7 @@ from gmlayers import GMLayer, parameter_groups
 from gmlayers._names import look_up
 from gmlayers.experiments.data import Data
 from gmlayers.experiments.models import MODELS, Affine, Recipe, Shape, trunk, trunk_features
-from gmlayers.experiments.records import Metrics, read_tensors, write_tensors
+from gmlayers.experiments.records import Metrics, read_tensors, readable, write_tensors
 
 P = ParamSpec("P")
 
@@ -352,7 +352,7 @@ class Trainer:
         assert self.metrics is not None
         path = self.folder / "checkpoint.safetensors"
         if not path.exists():
-            self.metrics.cut(0)
+            self._begin_anew()
             return
         tensors, metadata = read_tensors(path)
         load_weights(self.model, _under("model.", tensors), path)
@@ -365,6 +365,21 @@ class Trainer:
         self.scheduler.load_state_dict(metadata["scheduler"])
         self.epoch = metadata["epoch"]
         self.metrics.cut(metadata["metrics_size"])
+
+    def _begin_anew(self) -> None:
+        """See that no record is lost that no checkpoint continues."""
+        assert self.folder is not None
+        assert self.metrics is not None
+        rows = readable(self.metrics.path, warn=False)
+        if rows and rows[-1]["epoch"] >= self.trial.recipe.epochs:
+            raise ValueError(
+                f"{self.folder} is finished and its checkpoint is not there; delete the folder to train this seed anew"
+            )
+        if len(rows) > 1:  # a single line may have been written by a run that died before its first checkpoint
+            number = 1 + len(list(self.folder.glob("metrics.lost-*.jsonl")))
+            kept = self.metrics.path.rename(self.folder / f"metrics.lost-{number}.jsonl")
+            warnings.warn(f"{self.folder} has records and no checkpoint to continue; see {kept.name}", stacklevel=2)
+        self.metrics.cut(0)
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
@@ -389,6 +404,8 @@ def read_model(trial: Trial, task: Task, folder: Path) -> nn.Module:
     """Return the trained model of a trial's folder, in evaluation mode."""
     path = folder / "checkpoint.safetensors"
     if not path.exists():
+        if readable(folder / "metrics.jsonl", warn=False):
+            raise FileNotFoundError(f"{path} is not there, only records are; delete {folder} to train this seed anew")
         raise FileNotFoundError(f"{path} is not there; train this seed first (gmlayers train --resume RUN)")
     model = build(trial, task)
     tensors, metadata = read_tensors(path)

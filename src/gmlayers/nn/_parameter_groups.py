@@ -8,7 +8,7 @@ from torch import nn
 
 from gmlayers.nn._gm_layer import GMLayer
 
-_STDS = ("std", "scale_tril")
+_STDS = ("std", "factor_std", "scale_tril")
 
 
 class ParameterGroup(TypedDict):

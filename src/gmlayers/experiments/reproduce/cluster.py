@@ -27,7 +27,8 @@ def train_all(trials: Sequence[Trial], jobs: int) -> list[Failed]:
     address = os.environ.get("RAY_ADDRESS")
     own = not ray.is_initialized()
     if own:
-        ray.init(address, num_cpus=None if address else jobs, include_dashboard=False, log_to_driver=False)
+        options = {} if address else {"num_cpus": jobs, "include_dashboard": False}
+        ray.init(address or "local", log_to_driver=False, **options)
     try:
         train = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(workers.train)
         waiting = {train.remote(trial.folder.resolve(), trial.seed, trial.watch): trial for trial in trials}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Literal
@@ -98,17 +99,25 @@ def reproduce(
     folder = Path("runs") / "reproduce" / profile if out is None else out
     sources = {s for e in chosen for s in (e.profiles[profile].datasets if dataset is None else (dataset,))}
     data = {source: load(source) for source in sorted(sources)}
-    failed = []
-    for experiment in chosen:
+    plans: list[tuple[Experiment, list[Part]]] = []
+    for experiment in chosen:  # all of them first: what cannot be run is refused before anything is trained
         size = experiment.profiles[profile]
         wanted = size.datasets if dataset is None else (dataset,)
-        pieces = parts(experiment, size, {source: data[source] for source in wanted}, folder)
-        for piece in pieces:
-            _make(piece, resume=resume)
-        failed += _train(experiment, pieces, EXECUTORS[executor], jobs, folder)
-        _finish(experiment, pieces, folder)
-    for failure in failed:
-        display.output().print(f"not finished: {failure.folder}, seed {failure.seed}: {failure.reason}", soft_wrap=True)
+        plans.append((experiment, parts(experiment, size, {source: data[source] for source in wanted}, folder)))
+    for piece in {piece.folder: piece for _, pieces in plans for piece in pieces}.values():
+        _make(piece, resume=resume)
+    failed: dict[tuple[Path, int], workers.Failed] = {}
+    try:
+        for experiment, pieces in plans:
+            found = _train(pieces, set(failed), EXECUTORS[executor], jobs, folder)
+            failed |= {(failure.folder, failure.seed): failure for failure in found}
+            if experiment.digest is not None:
+                experiment.digest(pieces)
+            _finish(experiment, pieces, folder)
+    finally:
+        for failure in failed.values():
+            text = f"not finished: {failure.folder}, seed {failure.seed}: {failure.reason}"
+            display.output().print(text, soft_wrap=True)
     if failed:
         raise ValueError(f"{len(failed)} trials were not finished; try again with --resume")
 
@@ -145,7 +154,8 @@ def plot(
 def _chosen(name: str) -> list[Experiment]:
     if name == ALL:
         return list(EXPERIMENTS.values())
-    return [look_up("experiment", name, EXPERIMENTS)]
+    look_up("experiment", name, {**EXPERIMENTS, ALL: None})
+    return [EXPERIMENTS[name]]
 
 
 def _make(part: Part, *, resume: bool) -> None:
@@ -154,7 +164,9 @@ def _make(part: Part, *, resume: bool) -> None:
         create(part.run, part.folder)
         return
     if open_run(part.folder) != part.run:
-        raise ValueError(f"{part.folder} holds a run of another configuration; choose another --out")
+        there, wanted = asdict(open_run(part.folder)), asdict(part.run)
+        names = ", ".join(name for name, value in wanted.items() if there[name] != value)
+        raise ValueError(f"{part.folder} holds a run of another configuration ({names}); choose another --out")
     begun = [s for s in part.run.seeds if not workers.is_finished(part.folder, s, part.run.recipe.epochs)]
     if begun and not resume:
         raise FileExistsError(
@@ -163,24 +175,23 @@ def _make(part: Part, *, resume: bool) -> None:
 
 
 def _train(
-    experiment: Experiment, pieces: Sequence[Part], train_all: TrainAll, jobs: int, folder: Path
+    pieces: Sequence[Part], failed: Container[tuple[Path, int]], train_all: TrainAll, jobs: int, folder: Path
 ) -> list[workers.Failed]:
+    """Train what is not finished and has not failed; return what fails."""
     trials = []
     try:
         with display.live(lines=4, many=True) as live:
             rounds = zip_longest(*(piece.run.seeds for piece in pieces))  # so that what is stopped can be compared
             for piece, seed in ((p, s) for seeds in rounds for p, s in zip(pieces, seeds) if s is not None):
-                if workers.is_finished(piece.folder, seed, piece.run.recipe.epochs):
+                done = workers.is_finished(piece.folder, seed, piece.run.recipe.epochs)
+                if done or (piece.folder, seed) in failed:
                     continue
                 title = f"{piece.dataset} {piece.arm.label} seed {seed}"
                 bar = live.bar(title, piece.run.metric, 0, piece.run.recipe.epochs)
                 trials.append(workers.Trial(piece.folder, seed, piece.arm.watch, bar))
-            failed = train_all(trials, jobs)
+            return train_all(trials, jobs)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"continue with the same command and --resume; it writes to {folder}") from None
-    if experiment.digest is not None and not failed:
-        experiment.digest(pieces)
-    return failed
 
 
 def _finish(experiment: Experiment, pieces: Sequence[Part], folder: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -22,6 +22,16 @@ PROFILES: tuple[ProfileName, ...] = ("smoke", "quick", "full")
 Watch = Callable[[Trainer], dict[str, Any]]
 
 
+class Watcher(Protocol):
+    """Is made from a trainer that has not begun, and looks at it after every epoch."""
+
+    def __init__(self, start: Trainer) -> None: ...
+
+    def __call__(self, trainer: Trainer) -> dict[str, Any]:
+        """Return what joins the line of metrics."""
+        ...
+
+
 @dataclass(frozen=True)
 class Arm:
     """A net that takes part, by its label in the figure.
@@ -33,7 +43,7 @@ class Arm:
     model: str
     shape: Shape = field(default_factory=Shape)
     changes: Changes = field(default_factory=Changes)
-    watch: Callable[[Trainer], Watch] | None = None
+    watch: type[Watcher] | None = None
     """Makes, from a trainer that has not begun, what looks at it after every epoch."""
     on: Mapping[str, Arm] = field(default_factory=dict)
     """What goes by this label on some data sets, where it is configured otherwise."""
@@ -139,12 +149,14 @@ def parts_on_disk(experiment: Experiment, folder: Path) -> list[Part]:
 
 def place(folder: Path, dataset: str, arm: Arm) -> Path:
     """Return the folder of a run."""
-    kept = "".join(c if c.isalnum() or c in ".-" else " " for c in arm.label.lower())
+    kept = "".join(c if c.isalnum() or c in ".-" else " " for c in arm.label.lower().replace("γ", "gamma"))
     return folder / dataset / "-".join(kept.split())
 
 
 def _run(arm: Arm, source: str, data: Data, size: Size, *, validate: bool) -> Run:
-    arm = arm.on.get(source, arm)
+    if data.classes is None:
+        raise ValueError(f"experiments judge the share of wrong classes, and the target of {source} is a number")
+    arm = arm.on.get(source.lower(), arm)
     recipe = arm.changes.apply(MODELS[arm.model].recipe)
     return Run(
         source=source.lower() if source.lower() in NAMES else str(Path(source).expanduser().resolve()),
@@ -159,4 +171,5 @@ def _run(arm: Arm, source: str, data: Data, size: Size, *, validate: bool) -> Ru
         validate=validate,
         device="cpu",
         threads=1,  # a trial a core
+        watch=None if arm.watch is None else arm.watch.__name__,
     )

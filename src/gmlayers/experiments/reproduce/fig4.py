@@ -1,8 +1,8 @@
 """Figure 4: how the components of a GM layer, and the neurons of a net, move in the plane in which the mixture ends.
 
 K = 5 components (the β-marginal: means and one-σ ellipses) and the weights β_j of a net of 5 neurons in mean-field
-scaling, at equal Wasserstein time, projected on the two principal components of the mixture at the last epoch; at
-γ = 1/2 and at γ = 1/256. There is one trial of each.
+scaling, projected on the two principal components of the mixture at the last epoch; at γ = 1/2 and at γ = 1/256. Both
+move at the paper's rate for means, the stds at its rate for stds. There is one trial of each.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def gm(scale: str) -> Arm:
 
 
 def net(scale: str) -> Arm:
-    """Return the net of as many neurons; for m = K the rates of equal Wasserstein time are equal."""
+    """Return the net of as many neurons; for m = K equal rates are equal steps of the flow of the means."""
     shape, changes = Shape(width=NUMBER, init_scale=SCALES[scale]), Changes(lr=PLAIN.lr, std_lr=PLAIN.lr)
     return Arm(f"FC-{NUMBER} watched (γ = {scale})", "fc_mean", shape, changes, watch=Snapshots)
 
@@ -140,12 +140,13 @@ def animate(results: Results) -> dict[str, bytes]:
     """Return the same as an animation, by the name of its file."""
     content = io.BytesIO()
     first, *others = _frames(results)
-    first.save(content, "GIF", save_all=True, append_images=others, duration=100, loop=0)
+    durations = [100] * (FRAMES - 1) + [1500]  # it rests at the end
+    first.save(content, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
     return {"fig4.gif": content.getvalue()}
 
 
 def _frames(results: Results) -> Iterator[Image.Image]:
-    for frame in (*range(1, FRAMES + 1), *[FRAMES] * 15):  # it rests at the end
+    for frame in range(1, FRAMES + 1):
         canvas = FigureCanvasAgg(_drawn(results, until=frame / FRAMES, dpi=60))
         canvas.draw()
         yield Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("P", palette=Image.Palette.ADAPTIVE)
@@ -163,7 +164,7 @@ def _drawn(results: Results, until: float, dpi: float = 100) -> Figure:
             _ellipses(axes, components[: max(1, math.ceil(until * len(components)))])
             _dots(axes, neurons[: max(1, math.ceil(until * len(neurons)))])
             axes.set(title=f"{dataset}, γ = {scale}", xlabel="first principal component")
-            axes.set_aspect("equal", adjustable="datalim")
+            axes.set_aspect("equal")
         row[0].set_ylabel("second principal component")
     return figure
 
@@ -177,10 +178,9 @@ def _limits(axes: Axes, lines: Sequence[dict[str, Any]]) -> None:
     ]
     if ends:
         points = np.concatenate(ends)
-        low, high = points.min(0), points.max(0)
-        pad = 0.06 * (high - low).max() + 1e-12
-        axes.set_xlim(low[0] - pad, high[0] + pad)
-        axes.set_ylim(low[1] - pad, high[1] + pad)
+        middle, half = (points.min(0) + points.max(0)) / 2, 0.56 * np.ptp(points, 0).max() + 1e-12
+        axes.set_xlim(middle[0] - half, middle[0] + half)
+        axes.set_ylim(middle[1] - half, middle[1] + half)
 
 
 def _shown(lines: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], float]]:

@@ -18,7 +18,7 @@ FROZEN = Arm(f"{TRAINED.label} (marginal frozen)", "paper", TRAINED.shape, Chang
 
 def judge(results: Results) -> Sequence[str]:
     """Compare by Welch's test, and say by what factor freezing raises the mean error."""
-    sentences = list(tables.against((TRAINED, FROZEN))(results))
+    sentences = list(tables.against((TRAINED, FROZEN), claim="training the marginal lowers the error")(results))
     for dataset in results.table["dataset"].unique():
         epoch = tables.last_common_epoch(results.table, dataset, (TRAINED.label, FROZEN.label))
         means = [tables.errors(results.table, dataset, arm.label, epoch) for arm in (TRAINED, FROZEN)]

@@ -40,7 +40,7 @@ def draw(results: Results) -> Figure:
     """Draw the error at the last common epoch against the scale, a panel for each data set."""
 
     def panel(axes: Axes, rows: pd.DataFrame) -> None:
-        last = tables.summary(rows, int(rows.groupby("label")["epoch"].max().to_numpy().min()))
+        last = pd.DataFrame(rows[rows["epoch"] == int(rows.groupby(["label", "seed"])["epoch"].max().to_numpy().min())])
         scales = [SCALES[label] for label in last["label"]]
         errors = (100 * last["error"]).groupby(scales).agg(["mean", "std"])
         axes.errorbar(
@@ -56,7 +56,7 @@ def draw(results: Results) -> Figure:
 def judge(results: Results) -> Sequence[str]:
     """Compare every scale with the paper's usual one by Welch's test."""
     return [
-        tables.compare(results.table, dataset, arm.label, USUAL.label).text
+        tables.compare(results, dataset, arm.label, USUAL.label).text
         for dataset in results.table["dataset"].unique()
         for arm in ARMS.values()
         if arm != USUAL

@@ -17,5 +17,5 @@ EXPERIMENT = Experiment(
     arms=(ONE, TWO),
     profiles=profiles(),
     draw=tables.error_curves,
-    judge=tables.against((TWO, ONE)),
+    judge=tables.against((TWO, ONE), claim="two layers are better than one"),
 )

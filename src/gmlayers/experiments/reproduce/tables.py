@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -57,52 +58,67 @@ def errors(table: pd.DataFrame, dataset: str, label: str, epoch: int) -> np.ndar
 
 
 class Comparison(NamedTuple):
-    """What Welch's test says of two nets."""
+    """What the errors of two nets at one epoch say, in percent."""
 
     text: str
-    verdict: str
-    """``"lower"``, ``"higher"``, ``"cannot be told apart"``, or ``"not judged"``."""
+    low: float
+    """Ends of the interval of the first's mean minus the second's; nan where nothing can be judged."""
+    high: float
+    other: float
+    """Mean error of the second."""
 
 
-def compare(table: pd.DataFrame, dataset: str, one: str, other: str) -> Comparison:
-    """Return whether the first label's errors are lower at the last epoch that both have come to."""
+def compare(results: Results, dataset: str, one: str, other: str) -> Comparison:
+    """Compare two nets at the last epoch that both have come to, by Welch's test and its interval of 95 %."""
+    table = results.table
     epoch = last_common_epoch(table, dataset, (one, other))
     if epoch == 0:
-        return Comparison(f"{dataset}: no records of {one} and {other} to compare", "not judged")
+        return Comparison(f"{dataset}: no records of {one} and {other} to compare", math.nan, math.nan, math.nan)
     ours, theirs = errors(table, dataset, one, epoch), errors(table, dataset, other, epoch)
     text = (
         f"{dataset}, epoch {epoch}: {one} {shown((ours / 100).tolist(), percent=True)}, "
         f"{other} {shown((theirs / 100).tolist(), percent=True)} ({len(ours)} and {len(theirs)} seeds)"
     )
-    if min(len(ours), len(theirs)) < 2:
-        return Comparison(f"{text}; one seed judges nothing", "not judged")
+    unfinished = any(
+        not len(of_run := rows_of(table, part)) or set(of_run[of_run["epoch"] >= epoch]["seed"]) != set(part.run.seeds)
+        for part in results.parts
+        if part.dataset == dataset and part.arm.label in (one, other)
+    )
+    if min(len(ours), len(theirs)) < 2 or not ours.std() + theirs.std() > 0:
+        return Comparison(f"{text}; too few seeds, or no spread, to judge", math.nan, math.nan, float(theirs.mean()))
     test: Any = stats.ttest_ind(ours, theirs, equal_var=False)
     low, high = test.confidence_interval(1 - LEVEL)
-    verdict = "cannot be told apart" if test.pvalue >= LEVEL else "lower" if ours.mean() < theirs.mean() else "higher"
-    return Comparison(
-        f"{text}; difference in [{low:.2f}, {high:.2f}] points, Welch p = {test.pvalue:.2g}: {verdict}", verdict
-    )
+    text = f"{text}; difference in [{low:.2f}, {high:.2f}] points, Welch p = {test.pvalue:.2g}"
+    if unfinished:
+        return Comparison(f"{text}; trials are missing", math.nan, math.nan, float(theirs.mean()))
+    return Comparison(text, float(low), float(high), float(theirs.mean()))
 
 
-def against(*pairs: tuple[Arm, Arm], ties: bool = False) -> Callable[[Results], Sequence[str]]:
-    """Return what judges the claim that the first net of every pair has the lower error (with ``ties``: no higher)."""
+def against(*pairs: tuple[Arm, Arm], claim: str, within: float = 0.0) -> Callable[[Results], Sequence[str]]:
+    """Return what judges a claim: that the first net of every pair has the lower error.
+
+    Args:
+        pairs: nets to compare.
+        claim: in words.
+        within: the share of the second's error by which the first may be higher and the claim yet hold: it holds if the
+            whole interval lies below that, and does not if the whole interval lies above.
+    """
 
     def judge(results: Results) -> Sequence[str]:
         sentences = []
         for dataset in results.table["dataset"].unique():
-            found = [compare(results.table, dataset, one.label, other.label) for one, other in pairs]
-            verdicts = {comparison.verdict for comparison in found}
-            bearing_out = {"lower", "cannot be told apart"} if ties else {"lower"}
+            found = [compare(results, dataset, one.label, other.label) for one, other in pairs]
             outcome = (
-                "is not judged yet"
-                if "not judged" in verdicts
-                else "is borne out"
-                if verdicts <= bearing_out
-                else "does not hold"
-                if "higher" in verdicts
-                else "is not decided by these trials"
+                "not judged yet"
+                if any(math.isnan(c.low) for c in found)
+                else "borne out"
+                if all(c.high < within * c.other for c in found)
+                else "refuted"
+                if any(c.low > within * c.other for c in found)
+                else "not decided by these trials"
             )
-            sentences += [*(comparison.text for comparison in found), f"{dataset}: the claim {outcome}"]
+            margin = f" (to within {100 * within:.0f} % of its error)" if within else ""
+            sentences += [*(comparison.text for comparison in found), f"{dataset}: {claim}{margin}: {outcome}"]
         return sentences
 
     return judge
@@ -144,6 +160,8 @@ def page(experiment: Experiment, results: Results, found: Sequence[str], missing
     ]
     machines = "; ".join(sorted({machine(part) for part in results.parts}))
     command = f"gmlayers reproduce {experiment.name} --profile {profile(experiment, results)}"
+    usual = {name for size in experiment.profiles.values() for name in size.datasets}
+    command += "".join(f" --dataset {name}" for name in sorted({part.dataset for part in results.parts} - usual))
     header = ["data", "net", "parameters", "trials × epochs", "trained by", judged(experiment), "seconds a trial"]
     return "\n".join(
         [
@@ -188,7 +206,10 @@ def judged(experiment: Experiment) -> str:
 def protocol(part: Part) -> str:
     """Return how a run is trained, in a few words."""
     recipe = part.run.recipe
-    words = [recipe.optimizer, recipe.schedule, f"batch {recipe.batch_size}", f"rate {recipe.lr:g}"]
+    shape = part.run.shape
+    words = [] if part.run.model == "paper" else [shape.activation]
+    words += [] if shape.init_scale is None else [f"γ = {shape.init_scale:g}"]
+    words += [recipe.optimizer, recipe.schedule, f"batch {recipe.batch_size}", f"rate {recipe.lr:g}"]
     words += [f"stds {recipe.std_lr:g}"] * (recipe.std_lr != recipe.lr and part.run.model != "fc_mean")
     for name in ("weight_decay", "input_dropout", "label_smoothing"):
         words += [f"{name.replace('_', ' ')} {getattr(recipe, name):g}"] * (getattr(recipe, name) != 0)

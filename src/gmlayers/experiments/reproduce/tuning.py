@@ -86,7 +86,8 @@ def scores(results: Results) -> pd.DataFrame:
     end = {(part.dataset, part.arm.label): part.run.recipe.epochs for part in results.parts}
     table = results.table
     ends = pd.Series([end[d, label] for d, label in zip(table["dataset"], table["label"])], table.index)
-    last = pd.DataFrame(table[table["epoch"] > ends - LAST])
+    done = table.groupby(["dataset", "label"])["epoch"].transform("max") == ends
+    last = pd.DataFrame(table[done & (table["epoch"] > ends - LAST)])
     return 100 * last.pivot_table(index="label", columns="dataset", values="error", sort=False)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from gmlayers.experiments.records import readable
 from gmlayers.experiments.reproduce.experiment import Watch
@@ -90,7 +93,7 @@ def train_all(trials: Sequence[Trial], jobs: int) -> list[Failed]:
 
 def is_finished(folder: Path, seed: int, epochs: int) -> bool:
     """Return whether the records of a trial go to its last epoch; the checkpoint need not be there."""
-    rows = readable(seed_folder(folder, seed) / "metrics.jsonl")
+    rows = readable(seed_folder(folder, seed) / "metrics.jsonl", warn=False)
     return bool(rows) and rows[-1]["epoch"] >= epochs
 
 
@@ -105,29 +108,45 @@ def _start(context: Any, trial: Trial) -> _Worker:  # noqa: ANN401  (contexts ha
 
 def _train(folder: Path, seed: int, watch: Callable[[Trainer], Watch] | None, messages: Connection) -> None:
     """What a process of its own does."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     reason = train(folder, seed, watch)
     if reason is not None:
         messages.send(reason)
         sys.exit(1)
 
 
+def _end_with_parent() -> None:
+    """End this process when the one that wants its results has died: nobody would know of it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 def train(folder: Path, seed: int, watch: Callable[[Trainer], Watch] | None) -> str | None:
     """Train one trial in this process; return why it could not come to its end, or None."""
+    own = seed_folder(folder, seed)
     try:
         run = open_run(folder)
-        torch.set_num_threads(run.threads)
-        trial, data = run.trial(seed), run.load()
-        watching = None if watch is None else watch(Trainer(trial, data))
-        for _ in Trainer(trial, data, seed_folder(folder, seed), watch=watching).run():
-            pass
+        own.mkdir(exist_ok=True)
+        with FileLock(own / ".lock").acquire(blocking=False):
+            torch.set_num_threads(run.threads)
+            trial, data = run.trial(seed), run.load()
+            watching = None if watch is None else watch(Trainer(trial, data))
+            for _ in Trainer(trial, data, own, watch=watching).run():
+                pass
+    except Timeout:
+        return f"{own} is being trained by another process; wait for it or stop it"
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         return " ".join(str(error).split())
+    if not is_finished(folder, seed, run.recipe.epochs):
+        return f"{own / 'metrics.jsonl'} cannot be read to its end; delete {own} to train this seed anew"
     return None
 
 
 def look(trial: Trial) -> None:
     """Show the lines of metrics that have come since the last look."""
-    for row in readable(seed_folder(trial.folder, trial.seed) / "metrics.jsonl"):
+    for row in readable(seed_folder(trial.folder, trial.seed) / "metrics.jsonl", warn=False):
         if row["epoch"] > trial.shown:
             trial.show(row)
             trial.shown = int(row["epoch"])

@@ -147,7 +147,8 @@ def plot(
         raise ValueError(f"{records} holds no records of {name}; run gmlayers reproduce {name} --out {records}")
     if page is not None:
         prefix = os.path.relpath(records, page.parent)
-        texts = [(records / f"{e.name}.md").read_text(encoding="utf-8").replace("](", f"]({prefix}/") for e in drawn]
+        texts = [(records / f"{e.name}.md").read_text(encoding="utf-8") for e in drawn]
+        texts = [text.replace(f"]({e.name}.png)", f"]({prefix}/{e.name}.png)") for e, text in zip(drawn, texts)]
         write_whole(page, "\n".join([HEADING, *texts]).encode())
 
 

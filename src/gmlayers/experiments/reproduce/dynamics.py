@@ -155,4 +155,9 @@ EXPERIMENT = Experiment(
     },
     draw=draw,
     judge=judge,
+    note=(
+        "Nets are drawn with the second moments of the layer's neurons, but for the last, from N(0, 1/4). How far "
+        "apart curves must lie to differ markedly is left to the reader; the numbers at the last common epoch are "
+        "given."
+    ),
 )

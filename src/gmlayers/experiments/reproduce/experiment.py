@@ -101,6 +101,8 @@ class Experiment:
     """Sentences: whether the records confirm the claim, with the test used."""
     digest: Callable[[Sequence[Part]], None] | None = None
     """Makes of what was watched the records that the figure is drawn from; of finished trials, after training."""
+    note: str = ""
+    """What a reader of the page must know besides."""
     validate: bool = False
     """Whether the last training rows are held out and judged: for what chooses."""
     more: Callable[[Results], Mapping[str, bytes]] | None = None

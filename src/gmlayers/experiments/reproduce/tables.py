@@ -171,6 +171,7 @@ def page(experiment: Experiment, results: Results, found: Sequence[str], missing
             "",
             f"**Claim.** {experiment.claim[0].upper()}{experiment.claim[1:]}.",
             "",
+            *([experiment.note, ""] if experiment.note else []),
             *(f"- {sentence}" for sentence in (*found, *missing)),
             "",
             f"| {' | '.join(header)} |",

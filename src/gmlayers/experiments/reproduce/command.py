@@ -142,7 +142,10 @@ def plot(
     chosen = _chosen(name)
     if not records.is_dir():
         raise FileNotFoundError(f"{records} is not there; give the folder that `gmlayers reproduce` wrote to")
-    drawn = [e for e in chosen if _finish(e, parts_on_disk(e, records), records)]
+    found = {experiment.name: parts_on_disk(experiment, records) for experiment in chosen}
+    if name == ALL:  # one net alone may be there for the sake of another experiment
+        chosen = [e for e in chosen if len({part.arm.label for part in found[e.name]}) > 1]
+    drawn = [e for e in chosen if _finish(e, found[e.name], records)]
     if not drawn:
         raise ValueError(f"{records} holds no records of {name}; run gmlayers reproduce {name} --out {records}")
     if page is not None:

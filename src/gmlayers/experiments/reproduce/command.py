@@ -135,7 +135,7 @@ def plot(
     gmlayers plot fig2 --records runs/reproduce/full
 
     Args:
-        name: fig2 to fig7, dynamics, tuning, practical, or gm-paper for all of which there are records.
+        name: as for `gmlayers reproduce`; of gm-paper, all of which there are records of at least two nets.
         records: Folder that `gmlayers reproduce` wrote to.
         page: Markdown file to write all claims and findings to, one after the other, such as docs/results/gm-paper.md.
     """

@@ -243,7 +243,7 @@ def test_label_smoothing_of_numbers_is_refused(numbers):
         ({"recipe": Recipe(batch_size=-1)}, "batch_size must be at least 1, got -1"),
         ({"recipe": Recipe(lr=math.nan)}, "lr must be finite and not negative, got nan"),
         ({"recipe": Recipe(input_dropout=1.0)}, r"input_dropout must lie in \[0, 1\), got 1.0"),
-        ({"model": "fc", "shape": Shape(rank=2)}, "rank has no effect on fc, which takes activation, width"),
+        ({"model": "fc", "shape": Shape(rank=2)}, "rank has no effect on fc, which takes activation, trunk, width"),
         ({"recipe": Recipe(lr=1e39)}, "lr must be finite and not negative, got 1e\\+39"),
         ({"seed": -1}, "a seed must lie in"),
         ({"seed": 2**63}, "a seed must lie in"),

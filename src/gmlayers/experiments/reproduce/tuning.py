@@ -25,16 +25,18 @@ LAST = 5
 
 def gm(activation: str, lr: float, input_dropout: float = 0.3, weight_decay: float = 0.0, width: int = 500) -> Arm:
     """Return the GM layer as large as a fully connected net of some width."""
-    changes = Changes(optimizer="adamw", lr=lr, std_lr=lr, input_dropout=input_dropout, weight_decay=weight_decay)
-    label = f"GM {activation}, rate {lr:g}, dropout {input_dropout:g}, decay {weight_decay:g}"
-    return Arm(label, "shared_factor", Shape(width=width, activation=activation), changes)
+    return _arm("GM", "shared_factor", Shape(width=width, activation=activation), lr, input_dropout, weight_decay)
 
 
 def fc(activation: str, lr: float, input_dropout: float = 0.3, weight_decay: float = 0.05, width: int = 1000) -> Arm:
     """Return the fully connected net of some width."""
+    return _arm("FC", "fc", Shape(width=width, activation=activation), lr, input_dropout, weight_decay)
+
+
+def _arm(method: str, model: str, shape: Shape, lr: float, input_dropout: float, weight_decay: float) -> Arm:
     changes = Changes(optimizer="adamw", lr=lr, std_lr=lr, input_dropout=input_dropout, weight_decay=weight_decay)
-    label = f"FC {activation}, rate {lr:g}, dropout {input_dropout:g}, decay {weight_decay:g}"
-    return Arm(label, "fc", Shape(width=width, activation=activation), changes)
+    label = f"{method} {shape.activation}, rate {lr:g}, dropout {input_dropout:g}, decay {weight_decay:g}"
+    return Arm(label, model, shape, changes)
 
 
 GM_ARMS = (
@@ -104,7 +106,9 @@ def draw(results: Results) -> Figure:
         axes.invert_yaxis()
         axes.set_xlabel("validation error (%)")
 
-    return tables.panels(results, panel, "")
+    figure = tables.panels(results, panel, "")
+    figure.set_figheight(0.6 + 0.17 * len({part.arm.label for part in results.parts}))  # a line for every label
+    return figure
 
 
 def judge(results: Results) -> Sequence[str]:

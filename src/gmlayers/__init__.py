@@ -4,6 +4,7 @@ from importlib.metadata import version as _version
 
 from gmlayers import convert as convert
 from gmlayers import diagnostics as diagnostics
+from gmlayers import flows as flows
 from gmlayers import functional as functional
 from gmlayers import nn as nn
 from gmlayers import ops as ops
@@ -24,6 +25,7 @@ __all__ = [
     "SharedFactor",
     "convert",
     "diagnostics",
+    "flows",
     "functional",
     "ops",
     "parameter_groups",

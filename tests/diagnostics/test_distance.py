@@ -177,9 +177,10 @@ def test_transport_is_the_best_of_all_permutations(mixture, K, d, r, isotropic):
         (sum(float(dense_squared(before, after, k, p[k])) for k in range(K)) / K, p)
         for p in itertools.permutations(range(K))
     )
-    distance, assignment = transport(before, after)
+    distance, plan = transport(before, after)
     assert float(distance) == pytest.approx(math.sqrt(best), rel=1e-6)
-    assert tuple(assignment.tolist()) == matching
+    assert tuple(plan.argmax(1).tolist()) == matching
+    torch.testing.assert_close(K * plan.amax(1), torch.ones(K, dtype=plan.dtype))
 
 
 def test_transport_does_not_see_the_order(mixture):
@@ -188,9 +189,9 @@ def test_transport_does_not_see_the_order(mixture):
     shuffled = Mixture(after.weight, after.mean[order], after.var[order], after.factor[order])
     torch.testing.assert_close(transport(before, shuffled).distance, transport(before, after).distance)
     torch.testing.assert_close(transport(after, before).distance, transport(before, after).distance)
-    distance, assignment = transport(after, shuffled)
+    distance, plan = transport(after, shuffled)
     assert float(distance) <= 1e-13
-    assert torch.equal(order[assignment], torch.arange(5))
+    assert torch.equal(order[plan.argmax(1)], torch.arange(5))
 
 
 def test_transport_of_neurons_on_the_line_is_sorting(dtype):
@@ -206,7 +207,7 @@ def test_float32_is_as_good_as_its_input(mixture):
 
 
 def test_refusals(mixture, monkeypatch):
-    for function in (component_displacements, displacement, transport):
+    for function in (component_displacements, displacement):
         with pytest.raises(ValueError, match=rf"{function.__name__}: .*got means of shape \(3, 4\) and \(2, 4\)"):
             function(mixture(3, 4, 1), mixture(2, 4, 1))
     uneven = mixture(2, 4, 1, weight=torch.tensor([0.2, 0.8], dtype=torch.float64))
@@ -215,8 +216,19 @@ def test_refusals(mixture, monkeypatch):
     ):
         displacement(mixture(2, 4, 1), uneven)
     assert component_displacements(mixture(2, 4, 1), uneven).shape == (2,)
-    with pytest.raises(ValueError, match="transport: all weights must be 1/K = 0.5, got 0.2 to 0.8"):
-        transport(uneven, uneven)
-    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    with pytest.raises(ImportError, match="transport needs scipy: pip install scipy"):
+    with pytest.raises(ValueError, match="transport: the mixtures must have as many dimensions each, got 4 and 5"):
+        transport(mixture(2, 4, 1), mixture(2, 5, 1))
+    monkeypatch.setitem(sys.modules, "ot", None)
+    with pytest.raises(ImportError, match=r"needs POT: pip install 'gmlayers\[transport\]'"):
         transport(mixture(2, 4, 1), mixture(2, 4, 1))
+
+
+def test_transport_splits_components_where_weights_differ(mixture):
+    whole = mixture(1, 4, 1)
+    halves = Mixture(
+        torch.tensor([0.25, 0.75], dtype=torch.float64),
+        *(t.expand(2, *t.shape[1:]) for t in (whole.mean, whole.var, whole.factor)),
+    )
+    distance, plan = transport(halves, whole)
+    assert float(distance) <= 1e-13
+    assert plan[:, 0].tolist() == [0.25, 0.75]

@@ -7,7 +7,6 @@ differentiated.
 from gmlayers.diagnostics._components import Clustering as Clustering
 from gmlayers.diagnostics._components import clustering as clustering
 from gmlayers.diagnostics._components import effective_components as effective_components
-from gmlayers.diagnostics._distance import Transport as Transport
 from gmlayers.diagnostics._distance import component_displacements as component_displacements
 from gmlayers.diagnostics._distance import displacement as displacement
 from gmlayers.diagnostics._distance import transport as transport

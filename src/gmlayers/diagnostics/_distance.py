@@ -9,18 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gmlayers.diagnostics._mixture import Mixture
+from gmlayers.flows.transport import Transport, optimal_plan
 
 _ENTRIES = 2**22
 """Of a matrix of as many components as are treated at a time: 32 MB."""
-
-
-class Transport(NamedTuple):
-    """An optimal matching of the components of two mixtures."""
-
-    distance: Tensor
-    """MW₂, a scalar."""
-    assignment: Tensor
-    """(K,): component k of the first mixture goes to ``assignment[k]`` of the second."""
 
 
 def component_displacements(before: Mixture, after: Mixture) -> Tensor:
@@ -108,51 +100,33 @@ def displacement(before: Mixture, after: Mixture) -> Tensor:
 def transport(before: Mixture, after: Mixture) -> Transport:
     r"""Return the distance of two mixtures when whole Gaussians are carried to Gaussians, whatever their order.
 
-    .. math:: MW_2^2 = \min_\pi \frac1K \sum_k W_2^2\bigl(N_k, N'_{\pi(k)}\bigr)
-
-    over permutations π (Delon and Desolneux, *A Wasserstein-type distance in the space of Gaussian mixture models*,
-    SIAM J. Imaging Sci. 2020, section 4; for equal weights an optimal plan is a permutation). It is at least the W₂ of
-    the mixtures; for points, as of :func:`neurons`, it is equal to it.
-
-    It takes K² distances of Gaussians, and scipy for the assignment.
+    It is :func:`gmlayers.flows.transport.mixture_distance` (Delon and Desolneux 2020) with the distances of
+    :func:`component_displacements`, which know of diagonals and factors: K · L of them.
 
     Args:
-        before: a mixture of equal weights.
-        after: another of as many components.
+        before: a mixture.
+        after: another; the numbers of components may differ.
 
     Raises:
-        ValueError: if sizes differ, or weights are not all 1/K: an optimal plan would then split components, and is no
-            assignment.
-        ImportError: if scipy is missing.
+        ValueError: if the dimensions differ.
+        ImportError: if POT is missing.
 
     Example:
         >>> import torch
         >>> from gmlayers.diagnostics import neurons, transport
         >>> points = torch.randn(5, 3)
-        >>> distance, assignment = transport(neurons(points), neurons(points.flip(0)))
-        >>> float(distance), assignment.tolist()
+        >>> distance, plan = transport(neurons(points), neurons(points.flip(0)))
+        >>> float(distance), plan.argmax(1).tolist()
         (0.0, [4, 3, 2, 1, 0])
     """
-    _require_same_size("transport", before, after)
-    K = len(before.mean)
-    for mixture in (before, after):
-        if not torch.allclose(mixture.weight, mixture.weight.new_tensor(1 / K), rtol=1e-4, atol=0):
-            low, high = float(mixture.weight.min()), float(mixture.weight.max())
-            raise ValueError(
-                f"transport: all weights must be 1/K = {1 / K:g}, got {low:g} to {high:g}: an optimal plan between "
-                f"other weights splits components and is no assignment"
-            )
-    try:
-        from scipy.optimize import linear_sum_assignment
-    except ImportError as error:
-        raise ImportError("transport needs scipy: pip install scipy, or pip install 'gmlayers[experiments]'") from error
-    one, other = _parts(before), _parts(after)
-    cost = torch.stack(
-        [_squared_distances(_Parts(*(t[k].expand(K, *t[k].shape) for t in one)), other) for k in range(K)]
-    )
-    rows, columns = linear_sum_assignment(cost.cpu().numpy())
-    assignment = torch.as_tensor(columns, device=cost.device)
-    return Transport(cost[torch.as_tensor(rows), assignment].mean().sqrt().to(before.mean.dtype), assignment)
+    if before.mean.shape[1] != after.mean.shape[1]:
+        dims = f"{before.mean.shape[1]} and {after.mean.shape[1]}"
+        raise ValueError(f"transport: the mixtures must have as many dimensions each, got {dims}")
+    L, one, other = len(after.mean), _parts(before), _parts(after)
+    rows = [_Parts(*(t[k].expand(L, *t[k].shape) for t in one)) for k in range(len(before.mean))]
+    cost = torch.stack([_squared_distances(row, other) for row in rows])
+    plan = optimal_plan(before.weight, after.weight, cost)
+    return Transport((plan * cost).sum().sqrt().to(before.mean.dtype), plan.to(before.mean.dtype))
 
 
 class _Parts(NamedTuple):

@@ -1,0 +1,203 @@
+r"""The gradient flow of a functional over mixtures, step by step.
+
+The mixing measure of a mixture is a measure on the space of Gaussians with the Bures–Wasserstein distance. Its
+Wasserstein gradient flow for a functional F moves every component by
+
+.. math:: \dot\mu_k = -\mathbb E\,\nabla\delta F(X_k), \qquad \dot\Sigma_k = -H_k\Sigma_k - \Sigma_k H_k, \qquad
+    H_k = \mathbb E\,\nabla^2\delta F(X_k), \qquad X_k \sim N(\mu_k, \Sigma_k)
+
+(Chewi, Niles-Weed and Rigollet, *Statistical Optimal Transport*, 2024, section 5.8; Theorem 1 of Chewi, Rigollet and
+Yan, *Gaussian mixture layers for neural networks*, TMLR 2025). As a function :math:`G(w, \mu, C)` of the coordinates F
+has the derivatives
+
+.. math:: \partial_{\mu_k} G = w_k\,\mathbb E\,\nabla\delta F(X_k), \qquad \partial_{C_k} G = w_k H_k C_k, \qquad
+    \partial_{\Sigma_k} G = \tfrac12 w_k H_k, \qquad \partial_{w_k} G = \mathbb E\,\delta F(X_k) + \mathrm{const},
+
+so no first variation is asked for: G is differentiated. With weights :math:`1/K` the flow is gradient descent in (μ, C)
+with rates multiplied by K. With a ``reaction`` r the weights move as well, as under Wasserstein–Fisher–Rao:
+:math:`\dot w_k = -r\, w_k\,(\partial_{w_k} G - \sum_j w_j\, \partial_{w_j} G)`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from gmlayers.flows._functionals import Functional, Regularised
+from gmlayers.flows._mixture import Gradient, Mixture, Roots, Velocity
+
+
+class Moment(NamedTuple):
+    """A flow at a time."""
+
+    time: float
+    energy: float
+    """The functional."""
+    mixture: Mixture
+
+
+class Method(Protocol):
+    """Takes one step of a flow."""
+
+    def __call__(self, functional: Functional, mixture: Mixture, step: float, reaction: float) -> Mixture:
+        """Return the mixture a step later."""
+        ...
+
+
+def gradient(functional: Functional, mixture: Mixture) -> tuple[Tensor, Gradient]:
+    """Return a functional and its partial derivatives in the coordinates of the mixture.
+
+    Raises:
+        ValueError: if either is not finite, or the functional is no scalar.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers.flows import Quadratic, Roots, gradient
+        >>> value, found = gradient(Quadratic(torch.eye(2), torch.zeros(2)), Roots.particles(torch.ones(4, 2)))
+        >>> found.mean[0]
+        tensor([0.2500, 0.2500])
+    """
+    leaves = [t.detach().requires_grad_() for t in (mixture.mean, mixture.spread, mixture.weight)]
+    with torch.enable_grad():
+        value = functional(mixture.like(*leaves))
+        if value.shape != ():
+            raise ValueError(f"gradient: a functional must return a scalar, got shape {tuple(value.shape)}")
+        found = Gradient(*torch.autograd.grad(value, leaves, materialize_grads=True))
+    for name, t in {"the functional": value.detach(), **found._asdict()}.items():
+        if not bool(t.isfinite().all()):
+            what = name if name == "the functional" else f"its derivative in the {name}"
+            raise ValueError(f"gradient: {what} is not finite{_worst(t)}")
+    return value.detach(), found
+
+
+def velocity(functional: Functional, mixture: Mixture, reaction: float = 0.0) -> Velocity:
+    """Return the velocity of the gradient flow; weights move if there is a reaction.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers.flows import Quadratic, Roots, velocity
+        >>> velocity(Quadratic(torch.eye(2), torch.zeros(2)), Roots.particles(torch.ones(4, 2))).mean[0]
+        tensor([-1., -1.])
+    """
+    found = mixture.velocity(gradient(functional, mixture)[1])
+    return found._replace(log_weight=reaction * found.log_weight)
+
+
+def euler(functional: Functional, mixture: Mixture, step: float, reaction: float = 0.0) -> Mixture:
+    r"""Take a step along the geodesics of the velocity: :math:`C \leftarrow (I - \eta H) C`, in both coordinates.
+
+    Raises:
+        ValueError: in the coordinates Σ, if :math:`I - \eta H` is not positive definite: the geodesic has left the
+            manifold. In the coordinates C it may pass through singular matrices and is not stopped.
+    """
+    return mixture.moved(velocity(functional, mixture, reaction), step)
+
+
+def rk4(functional: Functional, mixture: Mixture, step: float, reaction: float = 0.0) -> Mixture:
+    """Take a step of the classical Runge–Kutta method of order 4 in the coordinates, for weights in the logarithm.
+
+    Raises:
+        ValueError: in the coordinates Σ, if a matrix is no covariance any more.
+    """
+
+    def rate(at: Mixture) -> Velocity:
+        return at.rate(velocity(functional, at, reaction))
+
+    one = rate(mixture)
+    two = rate(mixture.plus(one, step / 2))
+    three = rate(mixture.plus(two, step / 2))
+    four = rate(mixture.plus(three, step))
+    mean = Velocity(*((a + 2 * b + 2 * c + d) / 6 for a, b, c, d in zip(one, two, three, four)))
+    return mixture.plus(mean, step)
+
+
+def forward_backward(functional: Functional, mixture: Mixture, step: float, reaction: float = 0.0) -> Mixture:
+    r"""Take a step of :func:`euler` for the smooth part of :class:`Regularised`, then a proximal one for the entropy.
+
+    The second is the minimiser of :math:`W_2^2(N', \cdot)/2\eta` plus τ times the negative entropy: each eigenvalue
+    :math:`s^2` of :math:`\Sigma'` becomes the square of :math:`\tfrac12 (s + \sqrt{s^2 + 4\eta\tau})` (Wibisono,
+    *Sampling as optimization in the space of measures*, COLT 2018; Diao, Balasubramanian, Chewi and Salim,
+    *Forward-backward Gaussian variational inference via JKO in the Bures–Wasserstein space*, ICML 2023). Singular
+    covariances, where the entropy has no gradient, are left in one step, and no step is too long for it.
+
+    Raises:
+        TypeError: for another functional than :class:`Regularised`.
+        ValueError: for roots that are not square.
+    """
+    if not isinstance(functional, Regularised):
+        raise TypeError(f"forward_backward: expected a Regularised functional, got {type(functional).__name__}")
+    ahead = euler(functional.smooth, mixture, step, reaction)
+    root = ahead.root
+    if root.shape[1] != root.shape[2]:
+        raise ValueError(f"forward_backward: roots must be square to become regular, got {tuple(root.shape)}")
+    U, s, Vh = torch.linalg.svd(root)
+    s = (s + (s.square() + 4 * step * functional.temperature).sqrt()) / 2
+    weight = ahead.weight
+    if reaction:
+        # d/dw of the entropic part, which euler has not seen
+        entropy = -functional.temperature * s.log().sum(1)
+        weight = (weight.log() + step * reaction * (weight @ entropy - entropy)).softmax(0)
+    left = U * s[:, None]
+    return ahead.like(ahead.mean, left @ Vh if isinstance(ahead, Roots) else left @ left.mT, weight)
+
+
+def flow(
+    functional: Functional,
+    start: Mixture,
+    *,
+    step: float,
+    steps: int,
+    method: Method = rk4,
+    reaction: float = 0.0,
+) -> Iterator[Moment]:
+    r"""Follow the gradient flow of a functional, from the start on: ``steps + 1`` moments.
+
+    With the coordinates :class:`Roots` this is the flow of Theorem 1 of Chewi, Rigollet and Yan (2025); with
+    :class:`Covariances` the same in other coordinates; with :meth:`Roots.particles` that of points, the network's own;
+    with a reaction the Wasserstein–Fisher–Rao flow of each.
+
+    Args:
+        functional: any function of a mixture, differentiable; see :mod:`gmlayers.flows`.
+        start: where it begins.
+        step: of time, positive.
+        steps: how many, at least 0.
+        method: :func:`euler`, :func:`rk4`, :func:`forward_backward`, or one of your own.
+        reaction: rate at which mass moves between components, at least 0.
+
+    Raises (while it is followed):
+        ValueError: for options out of range, a functional that is not finite, a step that leaves the manifold; the
+            message says at which time.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers.flows import Quadratic, Roots, flow
+        >>> start = Roots(torch.tensor([[1.0]]), torch.tensor([[[2.0]]]))
+        >>> *_, last = flow(Quadratic(torch.eye(1), torch.zeros(1)), start, step=0.1, steps=10)
+        >>> round(float(last.mixture.mean), 4), round(float(last.mixture.root), 4)  # 1/e and 2/e
+        (0.3679, 0.7358)
+    """
+    if not 0 < step < math.inf:
+        raise ValueError(f"flow: step must be positive and finite, got {step}")
+    if steps < 0:
+        raise ValueError(f"flow: steps must be at least 0, got {steps}")
+    if not 0 <= reaction < math.inf:
+        raise ValueError(f"flow: reaction must be finite and not negative, got {reaction}")
+    mixture = start.like(start.mean.detach(), start.spread.detach(), start.weight.detach())
+    for number in range(steps + 1):
+        try:
+            if number:
+                mixture = method(functional, mixture, step, reaction)
+            with torch.no_grad():
+                energy = float(functional(mixture))
+        except ValueError as error:
+            advice = f"; try a step below {step:g}" if number else ""
+            raise ValueError(f"flow: stopped at time {number * step:g}: {error}{advice}") from error
+        yield Moment(number * step, energy, mixture)
+
+
+def _worst(t: Tensor) -> str:
+    return f" at {(~t.isfinite()).nonzero()[0].tolist()}" if t.ndim else f": {float(t)}"

@@ -1,5 +1,6 @@
 r"""Gradient flows of functionals over Gaussian mixtures, in the geometry of optimal transport."""
 
+from gmlayers.flows import optim as optim
 from gmlayers.flows import transport as transport
 from gmlayers.flows._functionals import Divergence as Divergence
 from gmlayers.flows._functionals import Functional as Functional

@@ -1,0 +1,350 @@
+r"""Optimizers that train GM layers along the flows of :mod:`gmlayers.flows`, one gradient a step.
+
+The gradient flow of a loss over the law of the neurons moves component k by its Euclidean gradient in (μ, C) divided by
+its weight, that is times K (see :mod:`gmlayers.flows`). Three steps towards it:
+
+- :func:`parameter_groups` multiplies the rates of plain SGD, or of any optimizer, by K;
+- :class:`WassersteinSGD` also divides by learned weights, moves these by Fisher–Rao, and goes along geodesics whatever
+  the coordinates of a family: the triangular root of ``full`` and the slopes of ``regression`` are coordinates only,
+  and the law moves as if they were not. For ``full`` this is the Bures–Wasserstein flow; the roots of the other
+  families are held to their patterns, and the law moves within the family, along the gradient in the root;
+- :class:`WassersteinAdam` gives every component its own pace, by running moments of its gradient's *length*: adaptive
+  steps on a product of manifolds (Bécigneul and Ganea, *Riemannian adaptive optimization methods*, ICLR 2019), which do
+  not depend on the axes of the input as Adam's do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from gmlayers.nn import Full, GMLayer, Regression
+
+__all__ = ["Group", "WassersteinAdam", "WassersteinSGD", "layer_groups", "parameter_groups"]
+
+Named = dict[str, Tensor]
+
+
+class Group(TypedDict):
+    """One entry of what torch's optimizers take: the parameters of a GM layer, or all the rest."""
+
+    params: list[nn.Parameter]
+    lr: float
+    names: list[str]
+    """Of the parameters of a GM layer; none for the rest."""
+    shared: list[str]
+    """Those that all components share."""
+    coordinates: str
+    """A key of ``COORDINATES``."""
+
+
+def parameter_groups(model: nn.Module, lr: float = 0.1) -> list[Group]:
+    """Return a group for every GM layer of a model, its rate times its number of components, and one for the rest.
+
+    With SGD, layers of different K then run at equal Wasserstein time if their ``scaling`` is ``"mean"``: as many steps
+    take them equally far along their flows. What all components share, and the rest, keep the rate as it is.
+
+    Args:
+        model: any module; parameters that require no gradient are left out.
+        lr: the rate of the flow, at least 0.
+
+    Raises:
+        ValueError: for a rate out of range, a model with nothing to train.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import GMLayer
+        >>> from gmlayers.flows import optim
+        >>> optimizer = torch.optim.SGD(optim.parameter_groups(GMLayer.paper(784, 10, 20), lr=0.005))
+        >>> [group["lr"] for group in optimizer.param_groups]
+        [0.1]
+    """
+    groups = layer_groups(model, lr)
+    split = []
+    for group in groups:
+        own = [(n, p) for n, p in zip(group["names"], group["params"]) if n not in group["shared"]]
+        rest = [p for n, p in zip(group["names"], group["params"]) if n in group["shared"]]
+        if own:
+            K = len(own[0][1])
+            split.append(group | {"params": [p for _, p in own], "names": [n for n, _ in own], "lr": K * lr})
+        if rest or not group["names"]:
+            split.append(_rest(rest or group["params"], lr))
+    return split
+
+
+def layer_groups(model: nn.Module, lr: float = 0.1) -> list[Group]:
+    """Return a group for every GM layer of a model and one for the rest, all at one rate: for the optimizers below.
+
+    Example:
+        >>> from gmlayers import GMLayer
+        >>> from gmlayers.flows.optim import WassersteinSGD, layer_groups
+        >>> optimizer = WassersteinSGD(layer_groups(GMLayer(784, 10, 20), lr=0.005))
+    """
+    if not 0 <= lr < math.inf:
+        raise ValueError(f"lr must be finite and not negative, got {lr}")
+    groups: list[Group] = []
+    seen: set[int] = set()
+    for layer in model.modules():
+        if not isinstance(layer, GMLayer):
+            continue
+        named = {n: p for n, p in layer.named_parameters() if p.requires_grad and id(p) not in seen}
+        seen |= {id(p) for p in named.values()}
+        if named:
+            one, two = (layer.covariance.shapes(layer.in_features, layer.out_features, K) for K in (1, 2))
+            groups.append(
+                Group(
+                    params=list(named.values()),
+                    lr=lr,
+                    names=list(named),
+                    shared=[n for n in named if n in one and one[n] == two[n]],
+                    coordinates=_coordinates(layer, named),
+                )
+            )
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in seen]
+    if rest:
+        groups.append(_rest(rest, lr))
+    if not groups:
+        raise ValueError("the model has no parameter that requires a gradient")
+    return groups
+
+
+class Coordinates(NamedTuple):
+    """How the law of the neurons moves, in terms of the parameters of a family."""
+
+    tangent: Callable[[Named, Named], Named]
+    """From parameters and their gradients to the gradient in coordinates in which steps are straight."""
+    moved: Callable[[Named, Named], Named]
+    """From parameters and a step in those coordinates to the parameters after it."""
+
+
+class _Wasserstein(torch.optim.Optimizer):
+    """What the two optimizers share: gradients by component, steps along geodesics."""
+
+    def _direction(self, group: Mapping[str, Any], p: Tensor, tangent: Tensor, axes: tuple[int, ...]) -> Tensor:
+        """Return the direction of a step; ``axes`` are those along which a part of the parameter moves as one."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Take a step; layers without a gradient rest."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            if group["names"]:
+                self._move_layer(group)
+            else:
+                for p in group["params"]:
+                    if p.grad is not None:
+                        p.sub_(group["lr"] * self._direction(group, p, p.grad, ()))
+        return loss
+
+    def _move_layer(self, group: Mapping[str, Any]) -> None:
+        named: dict[str, Tensor] = dict(zip(group["names"], group["params"]))
+        if all(p.grad is None for p in named.values()):
+            return
+        coordinates = COORDINATES[group["coordinates"]]
+        gradient = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in named.items()}
+        tangent = _by_weight(named, coordinates.tangent(named, gradient), group["shared"])
+        steps = {
+            n: -group["lr"] * self._direction(group, named[n], t, tuple(range(n not in group["shared"], t.ndim)))
+            for n, t in tangent.items()
+        }
+        for name, value in coordinates.moved(named, steps).items():
+            named[name].copy_(value)
+
+
+class WassersteinSGD(_Wasserstein):
+    r"""Gradient descent in the law of the neurons, with momentum if wanted.
+
+    Args:
+        groups: of :func:`layer_groups`.
+        lr: the rate of groups that have none.
+        momentum: from 0 to below 1.
+
+    Raises:
+        ValueError: for options out of range, groups of another kind.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import GMLayer
+        >>> from gmlayers.flows import optim
+        >>> layer = GMLayer.paper(4, 1, 3)
+        >>> optimizer = optim.WassersteinSGD(optim.layer_groups(layer, lr=0.1))
+        >>> layer(torch.rand(8, 4)).square().mean().backward()
+        >>> optimizer.step()
+    """
+
+    def __init__(self, groups: Sequence[Group], lr: float = 0.1, *, momentum: float = 0.0) -> None:
+        if not 0 <= momentum < 1:
+            raise ValueError(f"WassersteinSGD: momentum must lie in [0, 1), got {momentum}")
+        super().__init__(_checked("WassersteinSGD", groups), {"lr": lr, "momentum": momentum})
+
+    def _direction(self, group: Mapping[str, Any], p: Tensor, tangent: Tensor, axes: tuple[int, ...]) -> Tensor:  # noqa: ARG002
+        if not group["momentum"]:
+            return tangent
+        state = self.state[p]
+        state["velocity"] = group["momentum"] * state["velocity"] + tangent if state else tangent.clone()
+        return state["velocity"]
+
+
+class WassersteinAdam(_Wasserstein):
+    r"""Steps of one size for every component: :math:`\eta\, \hat m_k / (\hat v_k^{1/2} + \epsilon)`.
+
+    m is the running mean of the gradient, v that of its mean square over the entries of one component's part of a
+    parameter, both with the usual corrections for the start. So within a component directions are kept, and a rotation
+    of the inputs rotates the path. Parameters outside of GM layers are moved as by Adam, entry by entry.
+
+    Args:
+        groups: of :func:`layer_groups`.
+        lr: the rate of groups that have none.
+        betas: of the two running means, from 0 to below 1.
+        eps: ε, positive.
+
+    Raises:
+        ValueError: for options out of range, groups of another kind.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import GMLayer
+        >>> from gmlayers.flows import optim
+        >>> layer = GMLayer(4, 1, 3)
+        >>> optimizer = optim.WassersteinAdam(optim.layer_groups(layer, lr=0.01))
+        >>> layer(torch.rand(8, 4)).square().mean().backward()
+        >>> optimizer.step()
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        lr: float = 0.01,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        if not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
+            raise ValueError(f"WassersteinAdam: betas must be two numbers in [0, 1), got {betas}")
+        if not eps > 0:
+            raise ValueError(f"WassersteinAdam: eps must be positive, got {eps}")
+        super().__init__(_checked("WassersteinAdam", groups), {"lr": lr, "betas": tuple(betas), "eps": eps})
+
+    def _direction(self, group: Mapping[str, Any], p: Tensor, tangent: Tensor, axes: tuple[int, ...]) -> Tensor:
+        state, (beta1, beta2) = self.state[p], group["betas"]
+        square = tangent.square().mean(axes, keepdim=True) if axes else tangent.square()
+        if not state:
+            state |= {"step": torch.zeros(()), "mean": torch.zeros_like(tangent), "square": torch.zeros_like(square)}
+        state["step"] += 1
+        state["mean"].lerp_(tangent, 1 - beta1)
+        state["square"].lerp_(square, 1 - beta2)
+        t = float(state["step"])
+        return (state["mean"] / (1 - beta1**t)) / ((state["square"] / (1 - beta2**t)).sqrt() + group["eps"])
+
+
+def _by_weight(values: Named, tangent: Named, shared: Sequence[str]) -> Named:
+    """Divide the gradient of every component by its weight."""
+    logits = values.get("weight_logits")
+    found = {}
+    for name, t in tangent.items():
+        if name in shared:
+            found[name] = t
+        elif logits is None:
+            found[name] = len(t) * t
+        else:
+            found[name] = t / logits.softmax(0).view(-1, *[1] * (t.ndim - 1))
+    return found
+
+
+def _straight(values: Named, gradient: Named) -> Named:  # noqa: ARG001
+    return gradient
+
+
+def _plus(values: Named, step: Named) -> Named:
+    return {name: values[name] + by for name, by in step.items()}
+
+
+def _regression_tangent(values: Named, gradient: Named) -> Named:
+    r"""Return the gradient in :math:`(\mu, \sigma, B = U\,\mathrm{diag}\,\sigma, \mu_\omega = U\mu + v)`.
+
+    By the chain rule :math:`\partial_v = \partial_{\mu_\omega}`,
+    :math:`\partial_U = \partial_B\,\mathrm{diag}\,\sigma + \partial_{\mu_\omega}\mu^\top`, and so on; where σ = 0 B
+    meets no noise, and its gradient is 0. It stands under the names of U and v.
+    """
+    std, of_mean = values["std"][:, None], gradient["intercept"]
+    of_slope = gradient["slope"] - of_mean[..., None] * values["mean"][:, None]
+    of_coupling = torch.where(std == 0, 0.0, of_slope / torch.where(std == 0, 1.0, std))
+    return gradient | {
+        "mean": gradient["mean"] - torch.einsum("ko,koi->ki", of_mean, values["slope"]),
+        "std": gradient["std"] - (of_coupling * values["slope"]).sum(1),
+        "slope": of_coupling,
+        "intercept": of_mean,
+    }
+
+
+def _regression_moved(values: Named, step: Named) -> Named:
+    joint = Regression.joint(values)
+    moved = _plus(values, step)
+    std = moved["std"][:, None]
+    coupling = joint["coupling"] + step["slope"]
+    slope = torch.where(std == 0, 0.0, coupling / torch.where(std == 0, 1.0, std))
+    output_mean = joint["output_mean"] + step["intercept"]
+    intercept = output_mean - torch.einsum("koi,ki->ko", slope, moved["mean"])
+    return moved | {"slope": slope, "intercept": intercept}
+
+
+def _triangular_tangent(values: Named, gradient: Named) -> Named:
+    r"""Return the gradient in (B, A) for any square A, from that for a triangular one.
+
+    The loss depends on :math:`AA^\top` and :math:`BA^\top` alone. With its derivatives S, symmetric, and T in these,
+    :math:`\partial_B = TA` and :math:`\partial_A = 2SA + T^\top B`. What is known of the latter is its lower triangle,
+    and so that of :math:`A^\top 2SA`, which is symmetric and A lower triangular: this gives all of it.
+    """
+    A, B = values["scale_tril"].tril(), values["coupling"]
+    T = torch.linalg.solve_triangular(A, gradient["coupling"], upper=False, left=False)
+    known = (A.mT @ (gradient["scale_tril"].tril() - (T.mT @ B).tril())).tril()
+    congruent = known + known.tril(-1).mT
+    of_root = torch.linalg.solve_triangular(A.mT, congruent, upper=True) + T.mT @ B
+    return gradient | {"scale_tril": of_root}
+
+
+def _triangular_moved(values: Named, step: Named) -> Named:
+    """Move (B, A) and turn it so that A is triangular again: the law does not see it.
+
+    Signs are kept, so that a short step turns little and running means of gradients stay what they were.
+    """
+    before = values["scale_tril"].tril()
+    moved = _plus(values | {"scale_tril": before}, step)
+    Q, R = torch.linalg.qr(moved["scale_tril"].mT)
+    sign = torch.where(R.diagonal(dim1=-2, dim2=-1) * before.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(R)
+    return moved | {"scale_tril": R.mT * sign[:, None], "coupling": moved["coupling"] @ Q * sign[:, None]}
+
+
+COORDINATES: dict[str, Coordinates] = {
+    "euclidean": Coordinates(_straight, _plus),
+    "regression": Coordinates(_regression_tangent, _regression_moved),
+    "triangular": Coordinates(_triangular_tangent, _triangular_moved),
+}
+
+
+def _coordinates(layer: GMLayer, named: Mapping[str, Tensor]) -> str:
+    """Return the coordinates of a layer; where parameters are frozen they are taken as they are."""
+    if isinstance(layer.covariance, Regression) and {"mean", "std", "slope", "intercept"} <= named.keys():
+        return "regression"
+    if isinstance(layer.covariance, Full) and {"scale_tril", "coupling"} <= named.keys():
+        return "triangular"
+    return "euclidean"
+
+
+def _rest(params: list[nn.Parameter], lr: float) -> Group:
+    return Group(params=params, lr=lr, names=[], shared=[], coordinates="euclidean")
+
+
+def _checked(name: str, groups: Sequence[Group]) -> list[dict[str, Any]]:
+    for group in groups:
+        if not isinstance(group, dict) or "coordinates" not in group:
+            raise ValueError(f"{name}: expected the groups of layer_groups(model), got {type(group).__name__}")
+    return [dict(group) for group in groups]

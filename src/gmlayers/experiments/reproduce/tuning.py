@@ -6,7 +6,7 @@ At other sizes than the first rate and dropout are chosen anew.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -50,6 +50,8 @@ GM_ARMS = (
     gm("gelu", 5e-3, weight_decay=0.05),
     gm("relu", 5e-3, input_dropout=0.2),
     gm("gelu", 5e-3, input_dropout=0.25),
+    gm("gelu", 2.5e-3),
+    gm("gelu", 2.5e-3, input_dropout=0.2),
 )
 FC_ARMS = (
     fc("relu", 1e-3),
@@ -62,24 +64,40 @@ FC_ARMS = (
     fc("gelu", 1e-3, input_dropout=0.2),
     fc("gelu", 1e-3, input_dropout=0.1),
     fc("gelu", 1e-3, input_dropout=0.05),
+    fc("gelu", 5e-4),
+    fc("gelu", 5e-4, input_dropout=0.1),
 )
 
-OTHERS = ((1.0, 0.05), (1.0, 0.1), (1.0, 0.15), (1.0, 0.2), (1.0, 0.3), (2.0, 0.1), (2.0, 0.2), (2.0, 0.3))
-"""What is tried at other sizes: factors of the rate, and dropouts."""
+OTHERS = (
+    ("gelu", 1.0, 0.05),
+    ("gelu", 1.0, 0.1),
+    ("gelu", 1.0, 0.15),
+    ("gelu", 1.0, 0.2),
+    ("gelu", 1.0, 0.3),
+    ("gelu", 2.0, 0.1),
+    ("gelu", 2.0, 0.2),
+    ("gelu", 2.0, 0.3),
+    ("gelu", 0.5, 0.2),
+    ("relu", 1.0, 0.2),
+    ("relu", 2.0, 0.2),
+    ("relu", 2.0, 0.3),
+)
+"""What is tried at other sizes: activations, factors of the rate, and dropouts."""
 
 
-def resized(arm: Arm, name: str) -> Arm:
-    """Return a configuration under the name of its size."""
-    return dataclasses.replace(arm, label=f"{name} {arm.label[3:]}")
+def resized(name: str, net: Callable[..., Arm], lr: float, width: int) -> tuple[Arm, ...]:
+    """Return the configurations of a net of another size, under its name."""
+    arms = [net(activation, factor * lr, dropout, width=width) for activation, factor, dropout in OTHERS]
+    return tuple(dataclasses.replace(arm, label=f"{name} {arm.label[3:]}") for arm in arms)
 
 
 GROUPS: dict[str, tuple[Arm, ...]] = {
     "GM (size of FC-500)": GM_ARMS,
     "FC-1000": FC_ARMS,
     # what is best at one size need not be at another: a small net wants less dropout and a greater rate
-    "GM (size of FC-240)": tuple(resized(gm("gelu", f * 5e-3, p, width=240), "GM-240") for f, p in OTHERS),
-    "FC-500": tuple(resized(fc("gelu", f * 1e-3, p, width=500), "FC-500") for f, p in OTHERS),
-    "FC-240": tuple(resized(fc("gelu", f * 1e-3, p, width=240), "FC-240") for f, p in OTHERS),
+    "GM (size of FC-240)": resized("GM-240", gm, 5e-3, 240),
+    "FC-500": resized("FC-500", fc, 1e-3, 500),
+    "FC-240": resized("FC-240", fc, 1e-3, 240),
 }
 
 

@@ -256,6 +256,9 @@ def test_trials_that_cannot_be_trained_together(images, tmp_path, other, message
 
 
 def test_no_trials(images):
+    flows = [trial(seed=seed, optimizer="wasserstein-sgd", std_lr=0.01, lr=0.01) for seed in (0, 1)]
+    with pytest.raises(ValueError, match="wasserstein-sgd looks into layers and trains one model at a time"):
+        BatchedTrainer(flows, images)
     with pytest.raises(ValueError, match="no trials to train; give at least one"):
         BatchedTrainer([], images)
 

@@ -34,6 +34,8 @@ CHANGES = [
     {"optimizer": "adamw", "schedule": "cosine", "weight_decay": 0.1},
     {"optimizer": "sgd", "schedule": "constant", "lr": 0.1, "std_lr": 1.0},
     {"optimizer": "sgd", "schedule": "one-cycle", "lr": 0.1},
+    {"optimizer": "wasserstein-sgd", "schedule": "constant", "lr": 0.01, "std_lr": 0.01},
+    {"optimizer": "wasserstein-adam", "schedule": "one-cycle", "lr": 0.01, "std_lr": 0.01},
 ]
 
 
@@ -149,6 +151,14 @@ def test_the_papers_rates_reach_the_optimizer(images):
     rates = {id(p): g["lr"] for g in trainer.optimizer.param_groups for p in g["params"]}
     assert rates[id(layer.std)] == 1.0
     assert rates[id(layer.mean)] == 0.1
+
+
+@pytest.mark.parametrize("options", [{"std_lr": 0.2}, {"std_lr": 0.1, "weight_decay": 0.1}])
+def test_flows_have_one_rate_and_no_decay(images, options):
+    with pytest.raises(
+        ValueError, match="wasserstein-sgd follows a flow: stds have the rate of the rest and nothing dec"
+    ):
+        Trainer(trial(optimizer="wasserstein-sgd", lr=0.1, **options), images)
 
 
 def test_divergence_names_step_and_parameter_and_keeps_the_checkpoint(images, tmp_path):

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from gmlayers.experiments.data import Data
 from gmlayers.experiments.training import (
-    OPTIMIZERS,
     Diverged,
     Trainer,
     Trial,
@@ -167,8 +166,8 @@ class _Group:
     def _step(self) -> None:
         """Move the parameters of every trial at its own rate.
 
-        One optimizer has one rate. It runs at a common one, and every trial goes its share of the way: all of
-        ``OPTIMIZERS`` move in proportion to the rate, weight decay included.
+        One optimizer has one rate. It runs at a common one, and every trial goes its share of the way: those of
+        torch all move in proportion to the rate, weight decay included.
         """
         ways = []
         for stacked, *own in zip(self.optimizer.param_groups, *(t.optimizer.param_groups for t in self.trainers)):
@@ -202,7 +201,7 @@ class _Group:
             {**group, "params": [self.parameters[names[id(parameter)]] for parameter in group["params"]]}
             for group in first.optimizer.param_groups
         ]
-        optimizer = OPTIMIZERS[self.recipe.optimizer](groups)  # type: ignore[call-arg]
+        optimizer = type(first.optimizer)(groups)  # type: ignore[call-arg]
         for name, stacked in self.parameters.items():
             states = [t.optimizer.state.get(t.model.get_parameter(name), {}) for t in self.trainers]
             for key, value in states[0].items():
@@ -229,6 +228,10 @@ def _refuse(trials: Sequence[Trial], folders: Sequence[Path] | None) -> None:
     if folders is not None and not len(trials) == len(folders) == len(set(folders)):
         names = ", ".join(map(str, folders))
         raise ValueError(f"give every trial a folder of its own; got {len(trials)} trials and the folders {names}")
+    if trials[0].recipe.optimizer.startswith("wasserstein"):
+        raise ValueError(
+            f"{trials[0].recipe.optimizer} looks into layers and trains one model at a time; train those apart"
+        )
     first = _in_common(trials[0])
     for trial in trials[1:]:
         for name, value in _in_common(trial).items():

@@ -30,7 +30,7 @@ class Changes:
     """What to change in the model's own recipe; ``None`` keeps it."""
 
     optimizer: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=MODELS_OWN)] = None
-    """adam, adamw or sgd."""
+    """adam, adamw, sgd, wasserstein-sgd or wasserstein-adam."""
     schedule: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=MODELS_OWN)] = None
     """one-cycle, cosine or constant."""
     epochs: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +22,44 @@ from gmlayers._names import look_up
 from gmlayers.experiments.data import Data
 from gmlayers.experiments.models import MODELS, Affine, Recipe, Shape, trunk, trunk_features
 from gmlayers.experiments.records import Metrics, read_tensors, readable, write_tensors
+from gmlayers.flows import optim as flow
 
 P = ParamSpec("P")
 
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
+
+class MakeOptimizer(Protocol):
+    """Makes an optimizer as a recipe says."""
+
+    def __call__(self, model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+        """Return the optimizer of a model."""
+        ...
+
+
+def _of_torch(kind: Callable[..., torch.optim.Optimizer]) -> MakeOptimizer:
+    def make(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+        return kind(parameter_groups(model, recipe.lr, recipe.std_lr, weight_decay=recipe.weight_decay))
+
+    return make
+
+
+def _along_the_flow(kind: Callable[..., torch.optim.Optimizer]) -> MakeOptimizer:
+    def make(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+        if recipe.std_lr != recipe.lr or recipe.weight_decay:
+            raise ValueError(
+                f"{recipe.optimizer} follows a flow: stds have the rate of the rest and nothing decays, got lr "
+                f"{recipe.lr:g}, std_lr {recipe.std_lr:g}, weight_decay {recipe.weight_decay:g}"
+            )
+        return kind(flow.layer_groups(model, recipe.lr))
+
+    return make
+
+
+OPTIMIZERS: dict[str, MakeOptimizer] = {
+    "adam": _of_torch(torch.optim.Adam),
+    "adamw": _of_torch(torch.optim.AdamW),
+    "sgd": _of_torch(torch.optim.SGD),
+    "wasserstein-sgd": _along_the_flow(flow.WassersteinSGD),
+    "wasserstein-adam": _along_the_flow(flow.WassersteinAdam),
 }
 
 SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, int], torch.optim.lr_scheduler.LRScheduler]] = {
@@ -252,9 +283,7 @@ class Trainer:
         _freeze(self.model, recipe.frozen)
         before, net = split(self.model)
         self._before, self._net = before, compile_steps(net, trial.device) if compiled else net
-        self.optimizer = OPTIMIZERS[recipe.optimizer](
-            parameter_groups(self.model, recipe.lr, recipe.std_lr, weight_decay=recipe.weight_decay)  # type: ignore[call-arg]
-        )
+        self.optimizer = OPTIMIZERS[recipe.optimizer](self.model, recipe)
         self.steps_per_epoch = math.ceil(len(self.seen.train_x) / recipe.batch_size)
         self.scheduler = SCHEDULES[recipe.schedule](self.optimizer, recipe.epochs * self.steps_per_epoch)
         self.loss = loss_function(self.task, recipe, self.seen.train_y)

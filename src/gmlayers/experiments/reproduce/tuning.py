@@ -6,7 +6,7 @@ At other sizes than the first rate and dropout are chosen anew.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -101,21 +101,21 @@ GROUPS: dict[str, tuple[Arm, ...]] = {
 }
 
 
-def scores(results: Results) -> pd.DataFrame:
+def scores(results: Results, last: int = LAST) -> pd.DataFrame:
     """Return the mean error of the last epochs in percent, configurations by data sets."""
     end = {(part.dataset, part.arm.label): part.run.recipe.epochs for part in results.parts}
     table = results.table
     ends = pd.Series([end[d, label] for d, label in zip(table["dataset"], table["label"])], table.index)
     done = table.groupby(["dataset", "label"])["epoch"].transform("max") == ends
-    last = pd.DataFrame(table[done & (table["epoch"] > ends - LAST)])
-    return 100 * last.pivot_table(index="label", columns="dataset", values="error", sort=False)
+    end_rows = pd.DataFrame(table[done & (table["epoch"] > ends - last)])
+    return 100 * end_rows.pivot_table(index="label", columns="dataset", values="error", sort=False)
 
 
-def draw(results: Results) -> Figure:
+def draw(results: Results, last: int = LAST) -> Figure:
     """Draw the errors of all configurations."""
 
     def panel(axes: Axes, rows: pd.DataFrame) -> None:
-        values = scores(Results(results.parts, rows)).iloc[:, 0]
+        values = scores(Results(results.parts, rows), last).iloc[:, 0]
         colours = [plots.COLOURS[0] if str(label).startswith("GM") else plots.COLOURS[2] for label in values.index]
         axes.scatter(values, range(len(values)), color=colours)
         first = str(rows["dataset"].iloc[0]) == results.parts[0].dataset
@@ -129,17 +129,22 @@ def draw(results: Results) -> Figure:
     return figure
 
 
-def judge(results: Results) -> Sequence[str]:
-    """Name the best configuration of each net on each data set."""
-    found = scores(results)
+def best(results: Results, groups: Mapping[str, Sequence[Arm]], last: int = LAST) -> Sequence[str]:
+    """Name the best configuration of each group on each data set."""
+    found = scores(results, last)
     sentences = []
     for dataset in found.columns:
-        for name, arms in GROUPS.items():
+        for name, arms in groups.items():
             own = found[dataset].reindex([arm.label for arm in arms]).dropna()
             if len(own):
-                best = f"{own.idxmin()} ({own.min():.2f} %)"
-                sentences.append(f"{dataset}: best of {len(own)} configurations of {name}: {best}")
+                least = f"{own.idxmin()} ({own.min():.2f} %)"
+                sentences.append(f"{dataset}: best of {len(own)} configurations of {name}: {least}")
     return sentences
+
+
+def judge(results: Results) -> Sequence[str]:
+    """Name the best configuration of each net on each data set."""
+    return best(results, GROUPS)
 
 
 EXPERIMENT = Experiment(

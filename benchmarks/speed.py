@@ -101,7 +101,19 @@ def loop(layer: GMLayer, x: Tensor) -> Tensor:
 
 
 def floor(shape: Shape, x: Tensor) -> Step:
-    """The matrix products that no implementation avoids, alone."""
+    """The matrix products of the formula, alone; for a dense root x·A, readings times B, and the gradients of both."""
+    if shape.family == "full":
+        root = torch.randn(shape.in_features, shape.components * shape.in_features)
+        coupling = torch.randn(root.shape[1], shape.out_features)
+        reading, slope = torch.randn(2, shape.batch, root.shape[1])
+        answer, x = torch.randn(shape.batch, shape.out_features), x.detach()
+        pairs = ((x, root), (reading, coupling), (answer, coupling.t()), (reading.t(), answer), (x.t(), slope))
+
+        def dense() -> None:
+            for one, other in pairs:
+                torch.mm(one, other)
+
+        return dense
     weight = torch.randn(shape.components * (shape.out_features + 2), shape.in_features)
     grad = torch.randn(shape.batch, len(weight))
     x = x.detach()
@@ -138,10 +150,10 @@ def layer_rows(shape: Shape) -> Rows:
     compiled = training_step(torch.compile(layer, fullgraph=True), parameters, x, grad)
     steps: Rows = {"layer": layer_step, "reference": reference, "compiled": compiled}
     steps["layer + SGD"] = with_sgd(layer_step, parameters)
-    if shape.family == "diagonal":
+    if shape.family in ("diagonal", "full"):
         steps["floor"] = floor(shape, x)
-        if not shape.hidden:
-            steps["loop"] = training_step(lambda x: loop(layer, x), parameters, x, grad)
+    if shape.family == "diagonal" and not shape.hidden:
+        steps["loop"] = training_step(lambda x: loop(layer, x), parameters, x, grad)
     peers = {}
     if shape.family == "diagonal" and not shape.hidden:
         peers["FC-1000"] = block(shape, 1000, nn.ReLU())
@@ -350,6 +362,7 @@ CASES = (
     layer_case(
         Shape("diagonal", 1024, 512, 512, 8, hidden=True), Target("layer", "floor", 1.25), memory_peer="one_gemm"
     ),
+    layer_case(Shape("full", 64, 784, 10, 5), Target("layer", "floor", 1.5)),
     layer_case(Shape("low_rank", 128, 784, 10, 120), Target("layer + SGD", "FC of equal size + SGD", 1.15)),
     layer_case(Shape("low_rank", 4096, 512, 512, 512, hidden=True), Target("layer", "Linear-GELU-Linear", 1.15)),
     *(

@@ -318,8 +318,8 @@ class Full(Covariance):
         p["scale_tril"].zero_().diagonal(dim1=-2, dim2=-1).fill_(unit)
 
     def moments(self, p: Params, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        m = F.linear(x, p["mean"])
-        reading = F.linear(x, p["scale_tril"].tril().mT.flatten(0, 1)).unflatten(-1, p["mean"].shape)
+        m, rows = F.linear(x, p["mean"]), x.reshape(-1, x.shape[-1])
+        reading = _times_lower(rows, p["scale_tril"]).transpose(0, 1).reshape(*x.shape[:-1], *p["mean"].shape)
         return m, reading.square().sum(-1) + VARIANCE_FLOOR, reading
 
     @property
@@ -342,6 +342,16 @@ class Full(Covariance):
             "output_mean": p["output_mean"],
             "output_factor": p["coupling"].mT,
         }
+
+
+def _times_lower(x: Tensor, matrices: Tensor, width: int = 196) -> Tensor:
+    """Return x times the lower triangle of every matrix, (K, batch, d): by blocks of columns, half of the work."""
+    products = []
+    for start, columns in zip(range(0, matrices.shape[-1], width), matrices.split(width, -1)):
+        corner, below = columns[:, start:].tensor_split([columns.shape[-1]], 1)
+        here, rest = x[:, start:].tensor_split([columns.shape[-1]], 1)
+        products.append(here @ corner.tril() + rest @ below)
+    return torch.cat(products, -1)
 
 
 FAMILIES: dict[str, Covariance] = {

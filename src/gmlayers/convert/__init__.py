@@ -3,6 +3,7 @@
 from gmlayers.convert._coordinates import to_diagonal as to_diagonal
 from gmlayers.convert._coordinates import to_full as to_full
 from gmlayers.convert._coordinates import to_regression as to_regression
+from gmlayers.convert._distill import distill as distill
 from gmlayers.convert._fit import Fit as Fit
 from gmlayers.convert._fit import Shift as Shift
 from gmlayers.convert._fit import mlp_to_gm as mlp_to_gm

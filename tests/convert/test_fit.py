@@ -219,6 +219,16 @@ def test_what_is_returned(dtype):
     assert repr(convert.Shift(torch.zeros(3))) == "Shift(3)"
 
 
+def test_half_precision():
+    first, second = network(dtype=torch.bfloat16)
+    x = inputs(dtype=torch.bfloat16)
+    fit = convert.mlp_to_gm(first, second, 12, x=x)
+    assert {p.dtype for p in fit.module.parameters()} == {torch.bfloat16}
+    target = answers(first, second, "relu", x).double()
+    wrong = (fit.module(x).detach().double() - target).square().sum() / (target - target.mean(0)).square().sum()
+    assert wrong.sqrt() < fit.error + 0.03  # rounding of weights and outputs
+
+
 def test_same_generator_same_fit_and_the_global_one_is_left_alone():
     first, second = network()
     before = torch.random.get_rng_state()

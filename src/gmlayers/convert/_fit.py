@@ -117,10 +117,11 @@ def mlp_to_gm(
             very much better.
         refit: whether to take step 3.
         ridge: of step 3, relative to features of unit size; positive.
-        generator: source of randomness; torch's global one by default.
+        generator: source of randomness, on the CPU; torch's global one by default.
 
     Returns:
-        The fit. Its layer has the device and dtype of ``first`` and ``scaling="sqrt"``.
+        The fit. Its layer has the device and dtype of ``first`` and ``scaling="sqrt"``. All is computed on the CPU in
+        float64.
 
     Raises:
         TypeError: if a part is no ``nn.Linear``, the number of components no whole number.
@@ -151,10 +152,9 @@ def mlp_to_gm(
             first.in_features, second.out_features, K, covariance=family, activation=act, dtype=torch.float64
         )
     _fill(layer, [_cluster(neurons, share[:, k], inner) for k in range(K)], inner)
-    bias = None if second.bias is None else second.bias.double()
+    bias = None if second.bias is None else second.bias.cpu().double()
     error = None
     if rows is not None:
-        layer.to(rows.device)
         target = _outputs(first, second, act, rows)
         if refit:
             bias = _refit(layer, bias, rows, target, ridge)
@@ -198,7 +198,7 @@ def _family(covariance: str | Covariance) -> LowRank | SharedFactor | Full:
 
 def _rows(x: Tensor, first: nn.Linear) -> Tensor:
     check_input("mlp_to_gm: x", x, first.in_features, first.weight.dtype)
-    rows = x.detach().reshape(-1, x.shape[-1])
+    rows = x.detach().cpu().reshape(-1, x.shape[-1])
     if len(rows) < 2:
         raise ValueError(f"mlp_to_gm: x must hold at least two inputs, got shape {tuple(x.shape)}")
     if not rows.isfinite().all():
@@ -207,7 +207,7 @@ def _rows(x: Tensor, first: nn.Linear) -> Tensor:
 
 
 class _Neurons(NamedTuple):
-    """The measure of a network, on the CPU in float64."""
+    """The measure of a network."""
 
     mass: Tensor
     """m, (n,)."""
@@ -221,7 +221,7 @@ class _Neurons(NamedTuple):
 
 def _neurons(first: nn.Linear, second: nn.Linear, activation: Activation, inner: Tensor) -> _Neurons:
     weight, bias = first.weight, first.weight.new_zeros(first.out_features) if first.bias is None else first.bias
-    beta, omega = torch.cat([weight, bias[:, None]], 1).double().cpu(), second.weight.T.double().cpu()
+    beta, omega = torch.cat([weight, bias[:, None]], 1).cpu().double(), second.weight.T.cpu().double()
     mass = omega.norm(dim=1)
     omega = omega / mass.clamp(min=TINY)[:, None]
     root = _root(inner)
@@ -350,12 +350,12 @@ def _inverse(std: Tensor) -> Tensor:
 
 
 def _second_moment(rows: Tensor) -> Tensor:
-    """Return E (x, 1)(x, 1)ᵀ, on the CPU."""
-    inner = torch.zeros(rows.shape[1] + 1, rows.shape[1] + 1, dtype=torch.float64, device=rows.device)
+    """Return E (x, 1)(x, 1)ᵀ."""
+    inner = torch.zeros(rows.shape[1] + 1, rows.shape[1] + 1, dtype=torch.float64)
     for block in _blocks(rows, rows.shape[1]):
         block = F.pad(block, (0, 1), value=1.0)
         inner += block.T @ block
-    return inner.cpu() / len(rows)
+    return inner / len(rows)
 
 
 def _root(inner: Tensor) -> Tensor:
@@ -371,7 +371,7 @@ def _blocks(rows: Tensor, features: int) -> Iterator[Tensor]:
 
 def _outputs(first: nn.Linear, second: nn.Linear, activation: Activation, rows: Tensor) -> Tensor:
     """Return what the network gives, (n, out), float64."""
-    weights = [None if t is None else t.double() for t in (first.weight, first.bias, second.weight, second.bias)]
+    weights = [None if t is None else t.cpu().double() for t in (first.weight, first.bias, second.weight, second.bias)]
     return torch.cat(
         [
             F.linear(activation.f(F.linear(block, weights[0], weights[1])), weights[2], weights[3])  # type: ignore[arg-type]
@@ -402,8 +402,8 @@ def _refit(layer: GMLayer, bias: Tensor | None, rows: Tensor, target: Tensor, ri
             f"mlp_to_gm: {layer.covariance} has {unknowns} unknowns for each output, too many to solve for (at most "
             f"{MOST_FEATURES}); pass refit=False, fewer components, or another family"
         )
-    gram = torch.zeros(unknowns + 1, unknowns + 1, dtype=torch.float64, device=rows.device)
-    right = torch.zeros(unknowns + 1, target.shape[1], dtype=torch.float64, device=rows.device)
+    gram = torch.zeros(unknowns + 1, unknowns + 1, dtype=torch.float64)
+    right = torch.zeros(unknowns + 1, target.shape[1], dtype=torch.float64)
     wrong = target - _answers(layer, bias, rows)
     for block, wrong_block in zip(_blocks(rows, unknowns), _blocks(wrong, unknowns)):
         phi = torch.cat([features for features, _ in _linear_part(layer, block)], 1)

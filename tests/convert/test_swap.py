@@ -275,6 +275,7 @@ def test_what_is_no_block():
     assert convert.find_blocks(nn.Sequential(nn.Linear(6, 9), nn.PReLU(), nn.Linear(9, 6))) == []
     assert convert.find_blocks(nn.Sequential(nn.Linear(6, 9), nn.SiLU(), nn.Linear(9, 6))) == []
     assert convert.find_blocks(TimmMlp(norm=lambda: nn.LayerNorm(24))) == []
+    assert convert.find_blocks(Part(fc1=nn.Linear(6, 9), act=nn.GELU(), grn=nn.LayerNorm(9), fc2=nn.Linear(9, 6))) == []
 
     class Odd(nn.Linear):
         def forward(self, x):

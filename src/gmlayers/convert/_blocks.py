@@ -44,7 +44,7 @@ class Pattern:
 
 PATTERNS = (
     Pattern("linear1", "activation", "linear2", ("dropout",)),  # torch's transformer layers
-    Pattern("fc1", "act", "fc2", ("drop1", "norm")),  # timm
+    Pattern("fc1", "act", "fc2", ("drop1", "norm", "grn", "gate")),  # timm
     Pattern("fc1", "activation_fn", "fc2", ("activation_dropout",)),  # CLIP, OPT, BART, Whisper, Phi
     Pattern("fc1", "activation", "fc2"),  # DINOv2
     Pattern("c_fc", "act", "c_proj"),  # GPT-2

@@ -1,0 +1,244 @@
+"""Linear-activation-Linear blocks in a model: where they are, and what they read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from gmlayers.functional import ACTIVATIONS, Activation
+
+NEAR = 1e-3
+"""Largest difference of two activations that are taken for one: GELU and its tanh form differ by 5e-4."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The names of the parts of a block in the module that holds it, dotted if they lie deeper.
+
+    The module must compute ``second(between(activation(first(x))))`` and nothing else between ``first`` and ``second``.
+
+    Args:
+        first: an ``nn.Linear``, or a ``Conv1D`` as in GPT-2.
+        activation: a module or a function.
+        second: as ``first``.
+        between: what may stand after the activation: dropouts, as modules or as rates, and identities. They may be
+            missing.
+
+    Example:
+        >>> from gmlayers.convert import Pattern
+        >>> Pattern("up", "act", "down", between=("drop",))
+        Pattern(first='up', activation='act', second='down', between=('drop',))
+    """
+
+    first: str
+    activation: str
+    second: str
+    between: tuple[str, ...] = ()
+
+
+PATTERNS = (
+    Pattern("linear1", "activation", "linear2", ("dropout",)),  # torch's transformer layers
+    Pattern("fc1", "act", "fc2", ("drop1", "norm", "grn", "gate")),  # timm
+    Pattern("fc1", "activation_fn", "fc2", ("activation_dropout",)),  # CLIP, OPT, BART, Whisper, Phi
+    Pattern("fc1", "activation", "fc2"),  # DINOv2
+    Pattern("c_fc", "act", "c_proj"),  # GPT-2
+    Pattern("c_fc", "gelu", "c_proj"),  # nanoGPT
+    Pattern("dense_h_to_4h", "act", "dense_4h_to_h"),  # GPT-NeoX
+    Pattern("fc_in", "act", "fc_out"),  # GPT-J
+    Pattern("lin1", "activation", "lin2"),  # DistilBERT
+    Pattern("intermediate.dense", "intermediate.intermediate_act_fn", "output.dense"),  # BERT, ViT
+)
+"""Names that common libraries give to the parts; blocks in an ``nn.Sequential`` are found without names."""
+
+
+class Slot(NamedTuple):
+    """A place in a model, and what was found there."""
+
+    owner: nn.Module
+    name: str
+    part: object
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A Linear-activation-Linear block in a model."""
+
+    path: str
+    """Name of the first part in the model; what takes the place of the block will have it."""
+    first: nn.Linear
+    """For a ``Conv1D``, an ``nn.Linear`` with a copy of its weights."""
+    activation: Activation
+    """The entry of :data:`gmlayers.functional.ACTIVATIONS` with the same values, up to 1e-3."""
+    second: nn.Linear
+    dropout: float
+    """The largest rate of dropout between activation and second."""
+    slots: tuple[Slot, ...]
+    """Places of first, activation, second, and of dropouts with a rate above 0."""
+
+    def __repr__(self) -> str:
+        return (
+            f"Block({self.path!r}, {self.first.in_features}, {self.first.out_features}, {self.second.out_features}, "
+            f"activation={self.activation}, dropout={self.dropout:g})"
+        )
+
+
+def find_blocks(
+    model: nn.Module, *, patterns: Sequence[Pattern] = PATTERNS, activations: Iterable[Activation] = ()
+) -> list[Block]:
+    """Return the blocks of a model that a GM layer could take the place of.
+
+    They are runs of Linear, activation, dropouts (if any), Linear in an ``nn.Sequential``, and modules that hold parts
+    of the right kind under the names of a pattern. Two blocks never share a part. Activations are known by their
+    values, whatever they are called.
+
+    Args:
+        model: any module.
+        patterns: what to look for outside of ``nn.Sequential``; ``(*PATTERNS, Pattern(...))`` adds one.
+        activations: some of your own to be known besides those of the table.
+
+    Example:
+        >>> from torch import nn
+        >>> from gmlayers import convert
+        >>> layer = nn.TransformerEncoderLayer(8, 2, dim_feedforward=32, batch_first=True)
+        >>> convert.find_blocks(nn.Sequential(nn.Linear(4, 30), nn.GELU(), nn.Linear(30, 8), layer))
+        [Block('0', 4, 30, 8, activation=gelu, dropout=0), Block('3.linear1', 8, 32, 8, activation=relu, dropout=0.1)]
+    """
+    known = [*activations, *(activation for name, activation in ACTIVATIONS.items() if name != "identity")]
+    named = [((p.first, p.activation, p.second), p.between) for p in patterns]
+    found: list[Block] = []
+    used: set[tuple[int, str]] = set()
+    for path, module in model.named_modules():
+        plain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+        for names, between in _runs(module) if plain else named:
+            block = _block(path, module, names, between, known)
+            places = set() if block is None else {(id(slot.owner), slot.name) for slot in block.slots}
+            if block is not None and not places & used:
+                found.append(block)
+                used |= places
+    return found
+
+
+@torch.no_grad()
+def block_inputs(blocks: Sequence[Block], run: Callable[[], object]) -> dict[str, Tensor]:
+    """Return what blocks read while a model runs: the inputs that :func:`mlp_to_gm` asks for.
+
+    Args:
+        blocks: of :func:`find_blocks`.
+        run: calls the model on data, in evaluation mode if it has dropout.
+
+    Returns:
+        By path, one row for each vector read, (n, in_features).
+
+    Raises:
+        ValueError: if a block reads nothing, because it is not called.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from gmlayers import convert
+        >>> model = nn.Sequential(nn.Linear(4, 30), nn.GELU(), nn.Linear(30, 8))
+        >>> blocks = convert.find_blocks(model)
+        >>> convert.block_inputs(blocks, lambda: model(torch.randn(5, 7, 4)))["0"].shape
+        torch.Size([35, 4])
+    """
+    read: dict[str, list[Tensor]] = {block.path: [] for block in blocks}
+    handles: list[RemovableHandle] = []
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)  # torch's transformer layers may go past their parts otherwise
+        for block in blocks:
+            first, rows = block.slots[0].part, read[block.path]
+            assert isinstance(first, nn.Module)
+            handles.append(first.register_forward_pre_hook(_into(rows)))
+        run()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for handle in handles:
+            handle.remove()
+    for path, rows in read.items():
+        if not rows:
+            raise ValueError(f"block_inputs: {path!r} read nothing; does the call run the model that the block is in?")
+    return {path: torch.cat(rows) for path, rows in read.items()}
+
+
+def _into(rows: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    """Return a hook that keeps what a module is called with."""
+    return lambda _, args: rows.append(args[0].reshape(-1, args[0].shape[-1]))
+
+
+def _runs(module: nn.Module) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Yield names (first, activation, second) and names between, wherever a Linear layer follows another one."""
+    names = tuple(module._modules)
+    linear = [i for i, child in enumerate(module._modules.values()) if _as_linear(child) is not None]
+    for i, j in pairwise(linear):
+        if j - i >= 2:
+            yield (names[i], names[i + 1], names[j]), names[i + 2 : j]
+
+
+def _block(
+    path: str, module: nn.Module, names: Sequence[str], between: Sequence[str], known: Sequence[Activation]
+) -> Block | None:
+    """Return the block with parts of these names, or None if there is none or it is more than that."""
+    slots = [slot for name in names if (slot := _slot(module, name)) is not None]
+    dropouts = [slot for name in between if (slot := _slot(module, name)) is not None]
+    rates = [rate for slot in dropouts if (rate := _rate(slot.part)) is not None]
+    if len(slots) < len(names) or len(rates) < len(dropouts):
+        return None
+    first, f, second = slots
+    one, two, activation = _as_linear(first.part), _as_linear(second.part), _known(f.part, known)
+    if one is None or two is None or activation is None or one.out_features != two.in_features:
+        return None
+    slots += [slot for slot, rate in zip(dropouts, rates) if rate]
+    return Block(f"{path}.{names[0]}".lstrip("."), one, activation, two, max(rates, default=0.0), tuple(slots))
+
+
+def _slot(module: nn.Module, name: str) -> Slot | None:
+    *above, last = name.split(".")
+    for part in above:
+        module = getattr(module, part, None)  # type: ignore[assignment]
+    found = getattr(module, last, None)
+    return Slot(module, last, found) if isinstance(module, nn.Module) and found is not None else None
+
+
+def _as_linear(part: object) -> nn.Linear | None:
+    """Return an ``nn.Linear`` as it is, a ``Conv1D`` as an ``nn.Linear``, anything else as None."""
+    if isinstance(part, nn.Linear) and type(part).forward is nn.Linear.forward:
+        return part
+    if type(part).__name__ != "Conv1D" or not isinstance(part, nn.Module) or not hasattr(part, "nf"):
+        return None
+    weight, bias = part.get_parameter("weight").detach(), part.get_parameter("bias").detach()
+    linear = nn.Linear(weight.shape[0], weight.shape[1], device="meta")
+    linear.weight, linear.bias = nn.Parameter(weight.T.clone()), nn.Parameter(bias.clone())
+    return linear
+
+
+def _rate(part: object) -> float | None:
+    """Return the rate of a dropout, 0 for an identity, None for anything else."""
+    if isinstance(part, nn.Dropout):
+        return part.p
+    if isinstance(part, (int, float)):
+        return float(part)
+    return 0.0 if isinstance(part, nn.Identity) else None
+
+
+def _known(part: object, known: Sequence[Activation]) -> Activation | None:
+    """Return the activation that has the same values on a grid."""
+    if not callable(part) or isinstance(part, nn.Dropout):
+        return None
+    if isinstance(part, nn.Module) and next(part.parameters(), None) is not None:
+        return None
+    z = torch.linspace(-8, 8, 321)
+    try:
+        with torch.no_grad(), torch.random.fork_rng([]):
+            value = part(z)
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):  # it takes something else than a vector
+        return None
+    if not isinstance(value, Tensor) or value.shape != z.shape:
+        return None
+    return next((activation for activation in known if (activation.f(z) - value).abs().max() <= NEAR), None)

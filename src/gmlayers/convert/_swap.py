@@ -1,0 +1,166 @@
+"""GM layers in the place of Linear-activation-Linear blocks, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from gmlayers.convert._blocks import PATTERNS, Block, Slot, find_blocks
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class Swapped:
+    """What :func:`swap_layers` has done to a model."""
+
+    blocks: tuple[Block, ...]
+    """The blocks that were taken out."""
+    modules: tuple[nn.Module, ...]
+    """What stands in their places."""
+    _slots: list[Slot] = field(repr=False)
+
+    def undo(self) -> None:
+        """Put the blocks back, the very same modules; what stood in their places is left to you.
+
+        They are as they were taken out, in the mode that the model is in now. A change of device or dtype in between
+        has not reached them.
+
+        Raises:
+            RuntimeError: if it has been undone before.
+        """
+        if not self._slots:
+            raise RuntimeError("Swapped.undo: this swap has been undone already")
+        while self._slots:
+            owner, name, part = self._slots.pop()
+            setattr(owner, name, part.train(owner.training) if isinstance(part, nn.Module) else part)
+
+
+def swap_layers(
+    model: nn.Module,
+    convert: Callable[[Block], nn.Module],
+    *,
+    blocks: Sequence[Block] | None = None,
+    remove_dropout: bool = False,
+) -> Swapped:
+    """Replace Linear-activation-Linear blocks of a model, in place.
+
+    The new module goes where the first Linear was, and identities where the activation and the second Linear were, so
+    that whatever calls them in this order need not know. All new modules are made and tried before the first is put in:
+    after an error the model is as it was. Names of other parameters do not change.
+
+    ``nn.TransformerEncoderLayer`` has a fast path for evaluation that reads the weights of its Linear layers instead of
+    calling them. It is turned off in layers with a swapped block, and in ``nn.TransformerEncoder`` around them.
+
+    Args:
+        model: any module that has the blocks inside.
+        convert: makes the new module from ``block.first``, ``block.activation``, ``block.second``; for instance with
+            :func:`mlp_to_gm` or :meth:`gmlayers.GMLayer.matching`.
+        blocks: of :func:`find_blocks`, perhaps with patterns of your own or not all of them; by default all it finds.
+        remove_dropout: take out dropout between activation and second, too. There is no place for it in a GM layer.
+
+    Returns:
+        What was replaced by what, with a method ``undo``.
+
+    Raises:
+        ValueError: if there is no block, one has forward hooks, or dropout between activation and second, is not in
+            place any more or given twice, or the new module gives another number of features.
+        TypeError: if what is made is not a module.
+
+    Example:
+        >>> from torch import nn
+        >>> from gmlayers import convert
+        >>> model = nn.Sequential(nn.Linear(4, 30), nn.ReLU(), nn.Linear(30, 2))
+        >>> swapped = convert.swap_layers(
+        ...     model, lambda block: convert.mlp_to_gm(block.first, block.second, 5, activation=block.activation).module
+        ... )
+        >>> swapped.blocks
+        (Block('0', 4, 30, 2, activation=relu, dropout=0),)
+        >>> swapped.undo()
+        >>> model[0]
+        Linear(in_features=4, out_features=30, bias=True)
+    """
+    chosen = tuple(find_blocks(model) if blocks is None else blocks)
+    if not chosen:
+        named = ", ".join(f"{p.first} - {p.activation} - {p.second}" for p in PATTERNS)
+        raise ValueError(
+            f"swap_layers: found no block in {type(model).__name__}; looked for Linear, a known activation, Linear in "
+            f"nn.Sequential, and for {named}; give blocks=find_blocks(model, patterns=..., activations=...)"
+        )
+    _check(chosen, remove_dropout)
+    modules = tuple(_made(convert, block) for block in chosen)
+    edits: list[tuple[Slot, object]] = _without_fast_paths(model, chosen)
+    for block, module in zip(chosen, modules):
+        first, *rest = block.slots
+        edits += [(first, module), *((slot, _nothing(slot)) for slot in rest)]
+    swapped = Swapped(chosen, modules, [slot for slot, _ in edits])
+    for (owner, name, _), new in edits:
+        setattr(owner, name, new)
+    return swapped
+
+
+def _check(blocks: Sequence[Block], remove_dropout: bool) -> None:
+    seen = set[tuple[int, str]]()
+    for block in blocks:
+        for owner, name, part in block.slots:
+            if getattr(owner, name, None) is not part or (id(owner), name) in seen:
+                raise ValueError(
+                    f"swap_layers: {name!r} of block {block.path!r} is given twice or not in place any more; "
+                    f"call find_blocks again"
+                )
+            if isinstance(part, nn.Module) and (part._forward_hooks or part._forward_pre_hooks):
+                raise ValueError(
+                    f"swap_layers: {name!r} of block {block.path!r} has forward hooks, which would be lost; "
+                    f"remove them first"
+                )
+            seen.add((id(owner), name))
+        if block.dropout and not remove_dropout:
+            raise ValueError(
+                f"swap_layers: block {block.path!r} has dropout of {block.dropout:g} between activation and second "
+                f"Linear, for which a GM layer has no place; pass remove_dropout=True to take it out"
+            )
+
+
+def _made(convert: Callable[[Block], nn.Module], block: Block) -> nn.Module:
+    module = convert(block)
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"swap_layers: expected a module in place of {block.path!r}, got {type(module).__name__}")
+    with torch.no_grad():
+        shape = tuple(module(block.first.weight.new_zeros(1, block.first.in_features)).shape)
+    if shape != (1, block.second.out_features):
+        raise ValueError(
+            f"swap_layers: in place of {block.path!r} expected a module that gives {block.second.out_features} "
+            f"features, got outputs of shape {shape} for one input"
+        )
+    return module.train(block.slots[0].owner.training)
+
+
+def _nothing(slot: Slot) -> object:
+    """Return what does nothing in the place of a part: of a module, a rate of dropout, or a function."""
+    if isinstance(slot.part, nn.Module):
+        return nn.Identity().train(slot.owner.training)
+    return 0.0 if isinstance(slot.part, (int, float)) else _same
+
+
+def _same(x: T) -> T:
+    return x
+
+
+def _without_fast_paths(model: nn.Module, blocks: Sequence[Block]) -> list[tuple[Slot, object]]:
+    """Return what makes torch's transformer encoders call the parts that have been swapped."""
+    swapped = {slot.owner for block in blocks for slot in block.slots}
+    edits: list[tuple[Slot, object]] = []
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoderLayer):
+            name, off = "activation_relu_or_gelu", 0
+        elif isinstance(module, nn.TransformerEncoder):
+            name, off = "use_nested_tensor", False
+        else:
+            continue
+        if swapped.intersection(module.modules()):
+            edits.append((Slot(module, name, getattr(module, name)), off))
+    return edits

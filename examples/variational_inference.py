@@ -66,7 +66,9 @@ def main(path: str = "variational_inference.png") -> None:
     """Fit, draw, and say where."""
     paths = {components: fit(components) for components in (1, 3, 9)}
     for components, moments in paths.items():
-        print(f"K = {components:2}: divergence {moments[0].energy + LOG_Z:.4f} -> {moments[-1].energy + LOG_Z:.4f} nats")
+        print(
+            f"K = {components:2}: divergence {moments[0].energy + LOG_Z:.4f} -> {moments[-1].energy + LOG_Z:.4f} nats"
+        )
     draw(paths).savefig(path, dpi=150)
     print(f"figure: {path}")
 

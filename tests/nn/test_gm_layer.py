@@ -326,6 +326,33 @@ def test_float32_of_every_activation(activation, size):
 
 
 @families
+@pytest.mark.parametrize("gradients", [False, True])
+def test_float32_is_close_to_float64_at_condition_number_1e6(covariance, gradients):
+    """Of the covariance of β: stds from 1e-3 to 1, or factors a thousand times as large as the base."""
+    layer = shaken(GMLayer(64, 5, 6, covariance=covariance))
+    small, spread = 1e-3, torch.logspace(-3, 0, 64)
+    with torch.no_grad():
+        if covariance == Full():
+            Q = torch.linalg.qr(torch.randn(6, 64, 64)).Q
+            layer.scale_tril.copy_(torch.linalg.qr(spread[:, None] * Q).R.mT)
+        elif layer.std.ndim == 2:
+            layer.std.copy_(spread)
+        else:
+            layer.std.fill_(small / 8)
+    assert torch.linalg.cond(layer.double().root().root[0]) > 900 or covariance == LowRank(rank=0)
+    exact, layer = layer, copy.deepcopy(layer).float()
+    x = torch.rand(32, 64)
+    pairs = [(layer(x), exact(x.double()))]
+    if gradients:
+        grads = [
+            torch.autograd.grad(y.square().sum(), list(net.parameters())) for y, net in zip(pairs[0], (layer, exact))
+        ]
+        pairs = list(zip(*grads))
+    for found, expected in pairs:
+        assert (found - expected).norm() <= 1e-5 * expected.norm()
+
+
+@families
 def test_finite_where_plain_autograd_gives_nan(covariance, dtype):
     """An all-zero image in the batch, std = 0, and |mean|/std of 1e6: finite values and gradients."""
     for std in (0.0, 1e-6, 1.0):

@@ -1,7 +1,7 @@
 """Finite networks drawn from a layer that was trained on MNIST: their error, and what was predicted.
 
 For every width: the mean over draws of the squared error of the outputs, times the width, beside `sampling_variance`,
-and the share of wrong classes. Takes three minutes.
+and the share of wrong classes. Takes ten minutes.
 
     python examples/sampling.py [--covariance diagonal]
 """
@@ -55,7 +55,7 @@ def main() -> None:
     print(f"a factor of {predicted[0] / predicted[1]:.2f}")
     print(f"{'width':>8} {'draws':>6}   error² × width / predicted (± standard error)    wrong of {ROWS} images, %")
     for width in WIDTHS:
-        draws, cells = max(12, 200_000 // width), []
+        draws, cells = max(60, 200_000 // width), []
         for stratified in (False, True):
             squared, mistakes = [], []
             for _ in range(draws):

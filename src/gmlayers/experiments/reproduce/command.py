@@ -25,6 +25,8 @@ from gmlayers.experiments.reproduce import (
     fig5,
     fig6,
     fig7,
+    ladder,
+    ladder_rates,
     optimizers,
     practical,
     rates,
@@ -44,7 +46,22 @@ from gmlayers.experiments.run_folder import create, open_run
 
 EXPERIMENTS: dict[str, Experiment] = {
     module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (fig2, fig3, fig4, fig5, fig6, fig7, dynamics, tuning, practical, cifar, rates, optimizers)
+    for module in (
+        fig2,
+        fig3,
+        fig4,
+        fig5,
+        fig6,
+        fig7,
+        dynamics,
+        tuning,
+        practical,
+        cifar,
+        ladder_rates,
+        ladder,
+        rates,
+        optimizers,
+    )
 }
 
 TrainAll = Callable[[Sequence[workers.Trial], int], list[workers.Failed]]
@@ -85,8 +102,8 @@ def reproduce(
     gmlayers reproduce fig2 --profile full --jobs 2 --resume
 
     Args:
-        name: fig2 to fig7, dynamics, tuning, practical, cifar, rates, optimizers (`gmlayers list` says what they show),
-            or gm-paper for all.
+        name: fig2 to fig7, dynamics, tuning, practical, cifar, ladder-rates, ladder, rates, optimizers (`gmlayers list`
+            says what they show), or gm-paper for all.
         profile: smoke: seconds, on digits; quick: minutes; full: as in the paper, 5 trials of 200 epochs (hours).
         dataset: One data set instead of the profile's; as for `gmlayers train`, a name or a path.
         jobs: Trials at the same time, each on one core. Default: as many as there are cores.

@@ -7,6 +7,7 @@ from gmlayers import diagnostics as diagnostics
 from gmlayers import functional as functional
 from gmlayers import nn as nn
 from gmlayers import ops as ops
+from gmlayers import solve as solve
 from gmlayers.nn import GMNM as GMNM
 from gmlayers.nn import Diagonal as Diagonal
 from gmlayers.nn import Full as Full
@@ -29,6 +30,7 @@ __all__ = [
     "functional",
     "ops",
     "parameter_groups",
+    "solve",
 ]
 """``nn`` is left out, so that a star import does not hide ``torch.nn``."""
 

@@ -127,18 +127,24 @@ def test_rows_of_a_differential_operator():
 
 def test_bad_arguments():
     net, (x, y) = module(), data()
-    with pytest.raises(ValueError, match=r"fit: expected x \(n, 2\) and y \(n, 1\), got \(800, 1\) and \(800, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"fit: expected x \(n, 2\) and y \(n, 1\), n > 0, got \(800, 1\) and \(800, 1\)"
+    ):
         solve.fit(net, x[:, :1], y)
     with pytest.raises(ValueError, match=r"got \(800, 2\) and \(800,\)"):
         solve.fit(net, x, y[:, 0])
-    with pytest.raises(ValueError, match=r"fit: expected weight \(800,\), got \(5,\)"):
+    with pytest.raises(ValueError, match=r"fit: expected a weight \(800,\), .* got \(5,\)"):
         solve.fit(net, x, y, weight=torch.ones(5))
-    with pytest.raises(ValueError, match="there are no rows"):
+    with pytest.raises(ValueError, match=r"n > 0, got \(0, 2\) and \(0, 1\)"):
         solve.fit(net, x[:0], y[:0])
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="not negative and somewhere positive"):
+        solve.fit(net, x, y, weight=torch.zeros(800))
+    with pytest.raises(ValueError, match="fit: y has numbers that are not finite"):
         solve.fit(net, x, math.nan * y)
     with pytest.raises(ValueError, match=r"assign: expected a weight \(61, 1\), got \(60, 1\)"):
         solve.assign(net, torch.ones(60, 1))
     nn.utils.parametrize.register_parametrization(net, "weight", nn.Softplus())
-    with pytest.raises(RuntimeError, match="assign: remove the parametrization of weight first"):
+    with pytest.raises(RuntimeError, match="fit: remove the parametrizations of the module first"):
         solve.fit(net, x, y)
+    with pytest.raises(RuntimeError, match="assign: remove the parametrizations"):
+        solve.assign(net, torch.ones(61, 1))

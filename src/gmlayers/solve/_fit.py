@@ -51,7 +51,7 @@ def fit(
 
     Raises:
         ValueError: as :func:`least_squares`, and for shapes that are not those of the module.
-        RuntimeError: if weight or bias are parametrized; what is written here would be computed away.
+        RuntimeError: if the module is parametrized; what is written here would be computed away.
 
     Example:
         >>> import torch
@@ -64,17 +64,11 @@ def fit(
         >>> bool(result.relative < 1e-4)
         True
     """
-    if x.ndim != 2 or x.shape[1] != module.in_features or y.shape != (len(x), module.out_features):
-        raise ValueError(
-            f"fit: expected x (n, {module.in_features}) and y (n, {module.out_features}), got {tuple(x.shape)} and "
-            f"{tuple(y.shape)}"
-        )
-    if weight is not None and weight.shape != x.shape[:1]:
-        raise ValueError(f"fit: expected weight ({len(x)},), got {tuple(weight.shape)}")
+    check_data("fit", module, x, y, weight)
     wide = y.double()
     if float32_tolerance is None and module.mean.dtype != torch.float64:
         float32_tolerance = 1e-3 * float(wide.square().mean().sqrt())
-    level = wide.mean(0) if module.bias is not None and len(x) else 0.0
+    level = wide.mean(0) if module.bias is not None else 0.0
     result = least_squares(
         _blocks(module, x, wide - level, weight),
         rank_tolerance=rank_tolerance,
@@ -93,7 +87,7 @@ def assign(module: GMNM, weight: Tensor) -> None:
 
     Raises:
         ValueError: for another shape.
-        RuntimeError: if weight or bias are parametrized.
+        RuntimeError: if the module is parametrized.
 
     Example:
         >>> import torch
@@ -106,9 +100,7 @@ def assign(module: GMNM, weight: Tensor) -> None:
     sizes = [module.num_components, 1 if module.bias is not None else 0]
     if weight.shape != (sum(sizes), module.out_features):
         raise ValueError(f"assign: expected a weight {(sum(sizes), module.out_features)}, got {tuple(weight.shape)}")
-    for name in ("weight", "bias"):
-        if nn.utils.parametrize.is_parametrized(module, name):
-            raise RuntimeError(f"assign: remove the parametrization of {name} first, then register it anew")
+    refuse_parametrized("assign", module)
     bumps, bias = weight.split(sizes)
     module.weight.copy_(bumps)
     if module.bias is not None:
@@ -124,3 +116,26 @@ def _blocks(module: GMNM, x: Tensor, y: Tensor, weight: Tensor | None) -> Iterat
         if module.bias is not None:
             f = torch.cat([f, f.new_ones(len(f), 1)], 1)
         yield Rows(f, y[part], None if weight is None else weight[part])
+
+
+def check_data(function: str, module: GMNM, x: Tensor, y: Tensor, weight: Tensor | None) -> None:
+    """Raise if those are no data for a fit of the module."""
+    refuse_parametrized(function, module)
+    if x.ndim != 2 or x.shape[1] != module.in_features or y.shape != (len(x), module.out_features) or not len(x):
+        raise ValueError(
+            f"{function}: expected x (n, {module.in_features}) and y (n, {module.out_features}), n > 0, got "
+            f"{tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    if weight is not None and (weight.shape != x.shape[:1] or not bool((weight >= 0).all()) or not weight.any()):
+        raise ValueError(
+            f"{function}: expected a weight ({len(x)},), not negative and somewhere positive, got {tuple(weight.shape)}"
+        )
+    for name, value in {"x": x, "y": y, "weight": weight}.items():
+        if value is not None and not bool(value.isfinite().all()):
+            raise ValueError(f"{function}: {name} has numbers that are not finite; leave those rows out")
+
+
+def refuse_parametrized(function: str, module: GMNM) -> None:
+    """Raise if what is written into the module would be computed away."""
+    if nn.utils.parametrize.is_parametrized(module):
+        raise RuntimeError(f"{function}: remove the parametrizations of the module first, then register them anew")

@@ -231,8 +231,10 @@ class GMNM(nn.Module):
         """
         self._check(x)
         with autocast_off(x.device.type):
-            bias = None if self.bias is None else upcast(self.bias)
-            return gmnm.value_gradient_laplacian(*self._bump_arguments(x), upcast(self.weight), bias)
+            arguments, weight = self._bump_arguments(x), upcast(self.weight)
+            f, curved = ops.bumps_laplacian(*arguments)
+            value = f @ weight if self.bias is None else f @ weight + upcast(self.bias)
+            return gmnm.Derivatives(value, gmnm.gradient(*arguments, weight), curved @ weight)
 
     def gradient(self, x: Tensor) -> Tensor:
         """Return the first derivatives in x, (..., out, d)."""

@@ -131,7 +131,7 @@ INITS = [
     ({"form": "mahalanobis"}, 2, 40),
     ({"form": "mahalanobis"}, 20, 10),
     ({"form": "mahalanobis", "rank": 5}, 2, 10),
-    ({"form": "diagonal"}, 100, 30),
+    ({"form": "diagonal"}, 30, 20),
     ({"form": "ridge"}, 4, 20),
     ({"form": "mahalanobis"}, 1, 1),
 ]

@@ -30,6 +30,9 @@ def test_the_module_is_then_the_best_one(form, bias):
     columns = torch.autograd.grad(left.square().sum(), [net.weight, *([net.bias] if bias else [])])
     assert all(g.abs().max() <= 1e-8 * y.square().sum() for g in columns)
     assert result.weight.shape == (60 + bias, 2)
+    assert result.max_weight == result.weight.abs().max()
+    spread = y - y.mean(0) if bias else y
+    torch.testing.assert_close(result.relative, left.norm(dim=0) / spread.norm(dim=0), rtol=1e-6, atol=1e-12)
     assert torch.equal(net.weight, result.weight[:60])
 
 

@@ -82,11 +82,10 @@ def test_dependent_columns_to_rounding():
     assert result.condition > 1e14
 
 
-@pytest.mark.parametrize("size", [1, 3, 7, 50, 5000])
-@pytest.mark.parametrize("rows", [8, 300, 20_000])
+@pytest.mark.parametrize(
+    ("rows", "size"), [(8, 1), (300, 1), (300, 7), (300, 1000), (20_000, 50), (20_000, 4095), (20_000, 4097)]
+)
 def test_streaming_equals_at_once(rows, size):
-    if rows / size > 3000:
-        rows = 3000 * size
     A, y = problem(rows, 7, 2)
     A[:, 0] *= 1e-6
     once, streamed = solve.least_squares([(A, y)]), solve.least_squares(zip(A.split(size), y.split(size)))

@@ -47,7 +47,8 @@ def fit(
             modules of less than float64, and no warning for others.
 
     Returns:
-        As :func:`least_squares`; its ``weight`` is in float64 and has the bias as the last row.
+        As :func:`least_squares`; its ``weight`` is in float64 and has the bias as the last row, and with a bias
+        ``relative`` is in terms of the targets less their mean.
 
     Raises:
         ValueError: as :func:`least_squares`, and for shapes that are not those of the module.
@@ -75,10 +76,11 @@ def fit(
         regularisation=regularisation,
         float32_tolerance=float32_tolerance,
     )
+    solution = result.weight.clone()
     if module.bias is not None:
-        result.weight[-1] += level
-    assign(module, result.weight)
-    return result
+        solution[-1] += level
+    assign(module, solution)
+    return result._replace(weight=solution, max_weight=float(solution.abs().amax()))
 
 
 @torch.no_grad()

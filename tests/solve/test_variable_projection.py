@@ -232,6 +232,10 @@ def test_errors():
         solve.variable_projection(net, x, y, tolerance=-1)
     with pytest.raises(ValueError, match="variable_projection: iterations must be at least 1, got 0"):
         solve.variable_projection(net, x, y, iterations=0)
+    with torch.no_grad():
+        net.mean[0] = math.nan
+    with pytest.raises(ValueError, match="variable_projection: the bumps of the module are not finite"):
+        solve.variable_projection(net, x, y)
     nn.utils.parametrize.register_parametrization(net, "projection", nn.Softplus())
     with pytest.raises(RuntimeError, match="variable_projection: remove the parametrizations"):
         solve.variable_projection(net, x, y)

@@ -126,6 +126,8 @@ def variable_projection(
     iterations = positive("variable_projection: iterations", iterations)
     problem = _Problem.of(module, x, y, weight, regularisation, rank_tolerance)
     point = problem.at(torch.cat([p.double().flatten(1) for p in problem.parameters(module).values()], 1))
+    if point.cost == math.inf:
+        raise ValueError("variable_projection: the bumps of the module are not finite on these inputs; draw them anew")
     history, reason = [problem.residual(point)], "iterations"
     damping, scale = DAMPING, torch.zeros_like(point.shapes).flatten()
     for _ in range(iterations):

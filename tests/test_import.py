@@ -49,6 +49,7 @@ layer(torch.randn(5, 4)).sum().backward()
 gmlayers.convert.to_diagonal(gmlayers.GMLayer.paper(4, 2, 3))
 mixture = gmlayers.diagnostics.marginal(layer)
 gmlayers.diagnostics.displacement(mixture, mixture)
+gmlayers.GMNM.from_data(torch.randn(9, 2), 1, 4)(torch.zeros(5, 2)).sum().backward()
 print("fine")
 """
     result = run(code)

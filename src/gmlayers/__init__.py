@@ -8,6 +8,8 @@ from gmlayers import flows as flows
 from gmlayers import functional as functional
 from gmlayers import nn as nn
 from gmlayers import ops as ops
+from gmlayers import solve as solve
+from gmlayers.nn import GMNM as GMNM
 from gmlayers.nn import Diagonal as Diagonal
 from gmlayers.nn import Full as Full
 from gmlayers.nn import GMLayer as GMLayer
@@ -17,6 +19,7 @@ from gmlayers.nn import SharedFactor as SharedFactor
 from gmlayers.nn import parameter_groups as parameter_groups
 
 __all__ = [
+    "GMNM",
     "Diagonal",
     "Full",
     "GMLayer",
@@ -29,6 +32,7 @@ __all__ = [
     "functional",
     "ops",
     "parameter_groups",
+    "solve",
 ]
 """``nn`` is left out, so that a star import does not hide ``torch.nn``."""
 

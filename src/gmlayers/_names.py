@@ -31,3 +31,11 @@ def whole(name: str, value: object) -> int:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{name} must be a whole number, got {value!r}") from None
+
+
+def positive(name: str, value: object) -> int:
+    """Return a whole number of at least 1 as ``int``, or raise ``TypeError`` or ``ValueError``."""
+    size = whole(name, value)
+    if size < 1:
+        raise ValueError(f"{name} must be at least 1, got {size}")
+    return size

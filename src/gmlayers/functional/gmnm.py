@@ -173,7 +173,8 @@ def _bumps(v: Tensor) -> Tensor:
 
 
 def _gradient(v: Tensor, f: Tensor, projection: Tensor, weight: Tensor) -> Tensor:
-    return -torch.einsum("...kp,ko,kpd->...od", v * f[..., None], weight, projection)
+    onto = torch.einsum("ko,kpd->kpod", weight, projection)  # first, so that the batch meets one matrix product
+    return -((v * f[..., None]).flatten(-2) @ onto.flatten(2).flatten(0, 1)).unflatten(-1, onto.shape[2:])
 
 
 def _curved(v: Tensor, f: Tensor, projection: Tensor) -> Tensor:

@@ -9,5 +9,6 @@ from gmlayers.nn._covariance import Root as Root
 from gmlayers.nn._covariance import SharedFactor as SharedFactor
 from gmlayers.nn._folded import FoldedGMLayer as FoldedGMLayer
 from gmlayers.nn._gm_layer import GMLayer as GMLayer
+from gmlayers.nn._gmnm import GMNM as GMNM
 from gmlayers.nn._parameter_groups import ParameterGroup as ParameterGroup
 from gmlayers.nn._parameter_groups import parameter_groups as parameter_groups

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gmlayers import ops
-from gmlayers._names import look_up, whole
+from gmlayers._names import look_up, positive
 from gmlayers.functional import Activation, get_activation
 from gmlayers.nn._covariance import Covariance, Regression, Root, get_covariance
 from gmlayers.ops._dispatch import autocast_on
@@ -89,9 +89,9 @@ class GMLayer(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.in_features = _size("in_features", in_features)
-        self.out_features = _size("out_features", out_features)
-        self.num_components = _size("num_components", num_components)
+        self.in_features = positive("GMLayer: in_features", in_features)
+        self.out_features = positive("GMLayer: out_features", out_features)
+        self.num_components = positive("GMLayer: num_components", num_components)
         if init_scale is not None and not 0 <= init_scale < math.inf:
             raise ValueError(f"GMLayer: init_scale must be finite and not negative, got {init_scale}")
         self.covariance = get_covariance(covariance)
@@ -289,13 +289,6 @@ def check_input(module: str, x: Tensor, in_features: int, dtype: torch.dtype) ->
             f"{module}: expected {dtype}, the dtype of the parameters, got {x.dtype}; "
             f"convert one of them, for instance with layer.to({x.dtype})"
         )
-
-
-def _size(name: str, value: int) -> int:
-    size = whole(f"GMLayer: {name}", value)
-    if size < 1:
-        raise ValueError(f"GMLayer: {name} must be at least 1, got {size}")
-    return size
 
 
 def upcast(t: Tensor) -> Tensor:

@@ -70,6 +70,13 @@ def _plain_only(tensors: Tensors) -> bool:
     )
 
 
+def readable(tensor: Tensor) -> bool:
+    """Return whether Python may look at the numbers: there are some, and no device is waited for."""
+    if torch.compiler.is_compiling() or tensor.device.type != "cpu":
+        return False
+    return not (_plain_only((tensor,)) or _batched(tensor))
+
+
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Call, *tensors: Tensor | None) -> tuple[Tensor, ...]:  # noqa: ANN401

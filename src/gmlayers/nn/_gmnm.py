@@ -1,0 +1,338 @@
+"""The Gaussian mixture module."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gmlayers import ops
+from gmlayers._names import positive
+from gmlayers.functional import gmnm
+from gmlayers.nn._form import get_form
+from gmlayers.nn._gm_layer import autocast_off, check_input, upcast
+from gmlayers.nn._placement import by_residual, k_means, spacing
+from gmlayers.ops._fused import readable
+
+Bound = float | Sequence[float] | Tensor
+FormName = Literal["mahalanobis", "diagonal", "ridge"]
+
+INIT_SCALE = 0.1
+"""Root mean square of the output over the inputs at the start."""
+
+FEATURE_RMS = 5.0
+"""Beyond which standardised features are out of range: there the bumps start below 0.002."""
+
+MARGIN = 0.1
+"""By which the domain of data is wider than the data, on each side, in terms of their extent."""
+
+
+class GMNM(nn.Module):
+    r"""Gaussian bumps with learned centres and shapes, and free weights: a trainable nonlinearity.
+
+    The formula and its source stand at :mod:`gmlayers.functional.gmnm`:
+
+    .. math:: G(x) = b + \sum_k \pi_k \exp\bigl(-\tfrac12 \|A_k (x - \mu_k)\|^2\bigr)
+
+    Args:
+        in_features: size d of the last axis of the input.
+        out_features: size of the last axis of the output.
+        num_components: number m of bumps, at least 1.
+        form: what is free in A. ``"mahalanobis"``: all of it, ``projection`` (m, rank, d); ``"diagonal"``: one number
+            per feature, ``scale`` (m, d), for small d (it costs as much as rank d); ``"ridge"``: the projections are
+            summed before they are squared, which makes them one, ``projection`` (m, 1, d): the other reading of the
+            paper, a layer of neurons with a Gaussian activation.
+        rank: projections per bump, for ``"mahalanobis"``; min(d, 8) if not given.
+        domain: (low, high), numbers or one per feature: the box from which the inputs are. None: standardised features.
+        bias: add a bias to the output.
+        device: where the parameters live.
+        dtype: floating dtype of the parameters.
+
+    Shape:
+        - input: (..., in_features), any batch shape, empty ones too.
+        - output: (..., out_features).
+
+    The parameters are ``mean`` μ (m, d), ``projection`` or ``scale``, ``weight`` π (m, out) and ``bias`` b (out,).
+    Under autocast and for half-precision parameters the bumps are computed in float32, and so are the derivatives.
+
+    **Range of the inputs.** Far from its bumps G is its bias: there is no extrapolation, and between the domain and
+    that far there may be anything. Inputs are to be in the domain; without one, features should have mean 0 and
+    variance 1 (a norm before the module sees to that), and are out of range where their root mean square is over 5.
+    :meth:`outside` tells. On a CPU a call with an input out of range warns (which Python shows once), except in
+    ``torch.compile``, ``torch.func`` and tracing; on other devices, where it would have to wait for the numbers, ask
+    :meth:`outside`.
+
+    Raises:
+        ValueError: sizes below 1, an unknown form, a rank for a form without one, a domain that is no box, a wrong
+            feature size, a wrong dtype.
+        TypeError: a size that is not a whole number, an input that is not floating point.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import GMNM
+        >>> module = GMNM(2, 1, 50, domain=(-1, 1))
+        >>> module(torch.rand(64, 2)).shape
+        torch.Size([64, 1])
+    """
+
+    mean: Tensor
+    weight: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        num_components: int,
+        *,
+        form: FormName = "mahalanobis",
+        rank: int | None = None,
+        domain: tuple[Bound, Bound] | None = None,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_features = positive("GMNM: in_features", in_features)
+        self.out_features = positive("GMNM: out_features", out_features)
+        self.num_components = positive("GMNM: num_components", num_components)
+        self.form = get_form(form, rank, self.in_features)
+        self.domain = None if domain is None else _box(domain, self.in_features)
+        self._form_shapes = self.form.shapes(self.in_features, self.num_components)
+        shapes = {
+            "mean": (self.num_components, self.in_features),
+            **self._form_shapes,
+            "weight": (self.num_components, self.out_features),
+        }
+        for name, shape in shapes.items():
+            self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        self.bias = nn.Parameter(torch.empty(self.out_features, device=device, dtype=dtype)) if bias else None
+        self.reset_parameters()
+
+    @classmethod
+    @torch.no_grad()
+    def from_data(
+        cls,
+        x: Tensor,
+        out_features: int,
+        num_components: int,
+        *,
+        y: Tensor | None = None,
+        form: FormName = "mahalanobis",
+        rank: int | None = None,
+        domain: tuple[Bound, Bound] | None = None,
+        bias: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> GMNM:
+        r"""Return a module whose bumps start where the data are, in the dtype and on the device of the inputs.
+
+        Features are measured in their standard deviations. Centres are found by k-means; the width of a bump is the
+        mean distance s of its centre to the nearest two others, and A an orthonormal frame times
+        :math:`\sqrt{d/r}/s`, where r is the number of directions in which the form falls off. Targets draw three
+        quarters of the centres to where the bumps placed before leave a residual. The weights are drawn as in
+        :meth:`reset_parameters`, or found by :func:`gmlayers.solve.fit`.
+
+        Args:
+            x: inputs, (n, d), at least one row.
+            out_features: size of the output.
+            num_components: number of bumps.
+            y: targets, (n, anything), to place bumps by the residual; they need not be the outputs.
+            form: as for the class.
+            rank: as for the class.
+            domain: as for the class; by default the box of the data, a tenth wider on each side.
+            bias: as for the class.
+            generator: source of randomness; torch's global one by default.
+
+        Raises:
+            ValueError: inputs or targets of a wrong shape or with numbers that are not finite.
+
+        Example:
+            >>> import torch
+            >>> from gmlayers import GMNM
+            >>> x = torch.rand(200, 2)
+            >>> GMNM.from_data(x, 1, 20, y=x[:, :1].sin())
+            GMNM(2, 1, 20, form=Mahalanobis(rank=2), domain=..., bias=True)
+        """
+        _check_data(x, y)
+        wide = upcast(x)
+        low, high = wide.amin(0), wide.amax(0)
+        if domain is None:
+            extent = torch.where(high > low, high - low, 1.0)
+            domain = (low - MARGIN * extent).tolist(), (high + MARGIN * extent).tolist()
+        options = {"device": x.device, "dtype": x.dtype}
+        module = cls(
+            x.shape[1], out_features, num_components, form=form, rank=rank, domain=domain, bias=bias, **options
+        )
+        size = torch.where(high > low, wide.std(0, correction=0), 1.0)
+        unit = (wide - wide.mean(0)) / size
+        m = module.num_components
+        centres = k_means(unit, m, generator) if y is None else by_residual(unit, upcast(y), m, generator)
+        width = spacing(centres, unit).unsqueeze(1) * size
+        module.mean.copy_(centres * size + wide.mean(0))
+        directions = module.form.directions(module.in_features)
+        module.form.init(module.form_parameters(), math.sqrt(module.in_features / directions) / width, generator)
+        module._init_weight(x, generator)
+        return module
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        r"""Draw all parameters anew.
+
+        With a domain of half widths h, the means are uniform in it, and A is a random orthonormal frame times
+        diag(1/(s h)), so a bump with a full frame is isotropic in the coordinates of the domain. Its width s follows
+        from the number of bumps: about 4 of them answer at a point,
+
+        .. math:: m\,\bigl(1 + 2/(3s^2)\bigr)^{-r/2} = 4, \qquad r = \min(\mathrm{rank}, d),
+
+        and s is at most √r. (With fewer there are holes, which have no gradient; more blur.) For ``"ridge"`` s is 1/4.
+        Without a domain the means are drawn from N(0, 1), and A is a random orthonormal frame divided by √(2r), so that
+        :math:`\mathbb E q = 1` for features of variance 1.
+
+        The weights are drawn from N(0, σ²), where σ is such that the root mean square of the output is 0.1, over draws
+        of the weights and inputs uniform in the domain or from N(0, 1); the bias starts at 0. ``from_data`` has
+        another way to place the bumps; this one forgets it.
+
+        Args:
+            generator: source of randomness; torch's global one by default.
+
+        Raises:
+            RuntimeError: if a parameter is parametrized; what is drawn here would be computed away.
+        """
+        if nn.utils.parametrize.is_parametrized(self):
+            raise RuntimeError("GMNM.reset_parameters: remove the parametrizations first, then register them anew")
+        sample = torch.empty(256, self.in_features, device=self.mean.device, dtype=upcast(self.mean).dtype)
+        if self.domain is None:
+            self.mean.normal_(generator=generator)
+            sample.normal_(generator=generator)
+            unit = sample.new_full((1,), (2 * self.form.directions(self.in_features)) ** -0.5)
+        else:
+            low, high = sample.new_tensor(self.domain)
+            self.mean.copy_(low + (high - low) * upcast(self.mean).uniform_(generator=generator))
+            sample = low + (high - low) * sample.uniform_(generator=generator)
+            unit = 2 / (self.form.width(self.in_features, self.num_components) * (high - low))
+        self.form.init(self.form_parameters(), unit, generator)
+        self._init_weight(sample, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return G(x), (..., out_features), for x of shape (..., in_features)."""
+        self._check(x)
+        with autocast_off(x.device.type):
+            f = ops.bumps(*self._bump_arguments(x))
+        return F.linear(f.to(x.dtype), self.weight.mT, self.bias)
+
+    def value_gradient_laplacian(self, x: Tensor) -> gmnm.Derivatives:
+        """Return value (..., out), gradient (..., out, d) and Laplacian (..., out) in closed form.
+
+        Like the three below it is differentiable to any order, in x and in the parameters.
+        """
+        self._check(x)
+        with autocast_off(x.device.type):
+            arguments, weight = self._bump_arguments(x), upcast(self.weight)
+            f, curved = ops.bumps_laplacian(*arguments)
+            value = f @ weight if self.bias is None else f @ weight + upcast(self.bias)
+            return gmnm.Derivatives(value, gmnm.gradient(*arguments, weight), curved @ weight)
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """Return the first derivatives in x, (..., out, d)."""
+        self._check(x)
+        with autocast_off(x.device.type):
+            return gmnm.gradient(*self._bump_arguments(x), upcast(self.weight))
+
+    def laplacian(self, x: Tensor) -> Tensor:
+        """Return the sum of the unmixed second derivatives, (..., out)."""
+        self._check(x)
+        with autocast_off(x.device.type):
+            return ops.bumps_laplacian(*self._bump_arguments(x))[1] @ upcast(self.weight)
+
+    def hessian(self, x: Tensor) -> Tensor:
+        """Return all second derivatives in x, the mixed ones too, (..., out, d, d)."""
+        self._check(x)
+        with autocast_off(x.device.type):
+            return gmnm.hessian(*self._bump_arguments(x), upcast(self.weight))
+
+    def outside(self, x: Tensor) -> Tensor:
+        """Return which inputs are out of range, (...,) of bool: outside the domain, or too large for features.
+
+        Example:
+            >>> import torch
+            >>> from gmlayers import GMNM
+            >>> GMNM(1, 1, 5, domain=(0, 2)).outside(torch.tensor([[-0.1], [0.0], [2.0], [2.1]]))
+            tensor([ True, False, False,  True])
+        """
+        if self.domain is None:
+            return x.float().square().mean(-1) > FEATURE_RMS**2
+        low, high = x.new_tensor(self.domain)
+        return ((x < low) | (x > high)).any(-1)
+
+    def projection_matrix(self) -> Tensor:
+        """Return A as dense matrices, (m, p, d), whatever the form; differentiable in the parameters."""
+        return self.form.projection(self.form_parameters())
+
+    def form_parameters(self) -> dict[str, Tensor]:
+        """Return the parameters of the form by name, through ``getattr`` so that parametrizations apply."""
+        return {name: getattr(self, name) for name in self._form_shapes}
+
+    def extra_repr(self) -> str:
+        """Return sizes, form and domain; a domain that is no cube is not written out."""
+        return (
+            f"{self.in_features}, {self.out_features}, {self.num_components}, form={self.form}, "
+            f"domain={_shown(self.domain)}, bias={self.bias is not None}"
+        )
+
+    def _bump_arguments(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return upcast(x), upcast(self.mean), upcast(self.projection_matrix())
+
+    def _init_weight(self, sample: Tensor, generator: torch.Generator | None) -> None:
+        squares = [f.square().sum(-1) for f in (ops.bumps(*self._bump_arguments(x)) for x in sample.split(8192))]
+        self.weight.normal_(generator=generator).mul_(INIT_SCALE / torch.cat(squares).mean().sqrt())
+        if self.bias is not None:
+            self.bias.zero_()
+
+    def _check(self, x: Tensor) -> None:
+        check_input("GMNM", x, self.in_features, self.mean.dtype)
+        if readable(x) and bool(self.outside(x).any()):
+            where = "of a root mean square over 5" if self.domain is None else "outside the domain"
+            warnings.warn(
+                f"GMNM: an input is {where}: there is no extrapolation; `module.outside(x)` tells which, scale the "
+                f"inputs or give the module their domain=(low, high)",
+                stacklevel=2,
+            )
+
+
+def _box(domain: tuple[Bound, Bound], in_features: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the domain as bounds per feature."""
+    given = (torch.as_tensor(bound, dtype=torch.float64, device="cpu").flatten().tolist() for bound in domain)
+    low, high = (tuple(bound * in_features if len(bound) == 1 else bound) for bound in given)
+    if not (len(low) == len(high) == in_features and all(-math.inf < a < b < math.inf for a, b in zip(low, high))):
+        raise ValueError(
+            f"GMNM: domain must be (low, high) with low < high, both finite, numbers or {in_features} of them each, "
+            f"got {domain}"
+        )
+    return low, high
+
+
+def _shown(domain: tuple[tuple[float, ...], tuple[float, ...]] | None) -> str:
+    """Return the domain as numbers if it is a cube, else without them."""
+    if domain is None:
+        return "None"
+    (low, *lows), (high, *highs) = domain
+    cube = all(a == low for a in lows) and all(b == high for b in highs)
+    return f"({low:.6g}, {high:.6g})" if cube else "..."
+
+
+def _check_data(x: Tensor, y: Tensor | None) -> None:
+    if x.ndim != 2 or not len(x) or not x.is_floating_point():
+        raise ValueError(
+            f"GMNM.from_data: expected floating-point inputs (n, d), n > 0, got {tuple(x.shape)}, {x.dtype}"
+        )
+    if y is not None and (y.ndim != 2 or len(y) != len(x) or not y.is_floating_point()):
+        raise ValueError(
+            f"GMNM.from_data: expected floating-point targets ({len(x)}, out), got {tuple(y.shape)}, {y.dtype}"
+        )
+    for name, values in {"x": x, "y": y}.items():
+        if values is not None and not bool(values.isfinite().all()):
+            raise ValueError(f"GMNM.from_data: {name} has numbers that are not finite; leave those rows out")

@@ -1,0 +1,143 @@
+"""Fits of Gaussian mixture modules that use their linearity in the output weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gmlayers import ops
+from gmlayers.nn import GMNM
+from gmlayers.solve._least_squares import RANK_TOLERANCE, LeastSquares, Rows, least_squares
+
+BLOCK = 2**21
+"""Numbers of a block of rows."""
+
+
+@torch.no_grad()
+def fit(
+    module: GMNM,
+    x: Tensor,
+    y: Tensor,
+    *,
+    weight: Tensor | None = None,
+    rank_tolerance: float = RANK_TOLERANCE,
+    regularisation: float | Literal["gcv"] = 0.0,
+    float32_tolerance: float | None = None,
+) -> LeastSquares:
+    r"""Set the output weights, and the bias, to the best ones for data; the bumps stay as they are.
+
+    All is computed in float64, whatever the dtype of the module, in which the weights are then written. Where training
+    by gradients wants bumps that hardly overlap, a solve makes good use of wide ones, but they get large weights that
+    cancel: ``max_weight`` and ``float32_error`` of what is returned say what a module in float32 loses.
+
+    If there is a bias, targets are fitted as differences from their mean, so that regularisation does not pull that
+    towards 0.
+
+    Args:
+        module: whose ``mean`` and form are used; its ``weight`` and ``bias`` are written.
+        x: inputs, (n, in_features), of any floating dtype.
+        y: targets, (n, out_features).
+        weight: how much each row counts, (n,), not negative.
+        rank_tolerance: as for :func:`least_squares`.
+        regularisation: as for :func:`least_squares`.
+        float32_tolerance: as for :func:`least_squares`; by default 10⁻³ of the root mean square of the targets for
+            modules of less than float64, and no warning for others.
+
+    Returns:
+        As :func:`least_squares`; its ``weight`` is in float64 and has the bias as the last row, and with a bias
+        ``relative`` is in terms of the targets less their mean.
+
+    Raises:
+        ValueError: as :func:`least_squares`, and for shapes that are not those of the module.
+        RuntimeError: if the module is parametrized; what is written here would be computed away.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import GMNM, solve
+        >>> x = torch.rand(500, 2, dtype=torch.float64) * 2 - 1
+        >>> module = GMNM(2, 1, 100, domain=(-1, 1), dtype=torch.float64)
+        >>> with torch.no_grad():
+        ...     wider = module.projection.div_(5)
+        >>> result = solve.fit(module, x, x.prod(1, keepdim=True))
+        >>> bool(result.relative < 1e-4)
+        True
+    """
+    check_data("fit", module, x, y, weight)
+    wide = y.double()
+    if float32_tolerance is None and module.mean.dtype != torch.float64:
+        float32_tolerance = 1e-3 * float(wide.square().mean().sqrt())
+    level = wide.mean(0) if module.bias is not None else 0.0
+    result = least_squares(
+        _blocks(module, x, wide - level, weight),
+        rank_tolerance=rank_tolerance,
+        regularisation=regularisation,
+        float32_tolerance=float32_tolerance,
+    )
+    solution = result.weight.clone()
+    if module.bias is not None:
+        solution[-1] += level
+    assign(module, solution)
+    return result._replace(weight=solution, max_weight=float(solution.abs().amax()))
+
+
+@torch.no_grad()
+def assign(module: GMNM, weight: Tensor) -> None:
+    """Write output weights, (m, out), or with a bias (m + 1, out) and the bias last, into a module.
+
+    Raises:
+        ValueError: for another shape.
+        RuntimeError: if the module is parametrized.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import GMNM, solve
+        >>> module = GMNM(2, 1, 3)
+        >>> solve.assign(module, torch.ones(4, 1))
+        >>> module.bias.item()
+        1.0
+    """
+    sizes = [module.num_components, 1 if module.bias is not None else 0]
+    if weight.shape != (sum(sizes), module.out_features):
+        raise ValueError(f"assign: expected a weight {(sum(sizes), module.out_features)}, got {tuple(weight.shape)}")
+    refuse_parametrized("assign", module)
+    bumps, bias = weight.split(sizes)
+    module.weight.copy_(bumps)
+    if module.bias is not None:
+        module.bias.copy_(bias[0])
+
+
+def _blocks(module: GMNM, x: Tensor, y: Tensor, weight: Tensor | None) -> Iterator[Rows]:
+    mean, projection = module.mean.double(), module.projection_matrix().double()
+    size = max(1, BLOCK // (module.num_components * projection.shape[1]))
+    for start in range(0, len(x), size):
+        part = slice(start, start + size)
+        f = ops.bumps(x[part].double(), mean, projection)
+        if module.bias is not None:
+            f = torch.cat([f, f.new_ones(len(f), 1)], 1)
+        yield Rows(f, y[part], None if weight is None else weight[part])
+
+
+def check_data(function: str, module: GMNM, x: Tensor, y: Tensor, weight: Tensor | None) -> None:
+    """Raise if those are no data for a fit of the module."""
+    refuse_parametrized(function, module)
+    if x.ndim != 2 or x.shape[1] != module.in_features or y.shape != (len(x), module.out_features) or not len(x):
+        raise ValueError(
+            f"{function}: expected x (n, {module.in_features}) and y (n, {module.out_features}), n > 0, got "
+            f"{tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    if weight is not None and (weight.shape != x.shape[:1] or not bool((weight >= 0).all()) or not weight.any()):
+        raise ValueError(
+            f"{function}: expected a weight ({len(x)},), not negative and somewhere positive, got {tuple(weight.shape)}"
+        )
+    for name, value in {"x": x, "y": y, "weight": weight}.items():
+        if value is not None and not bool(value.isfinite().all()):
+            raise ValueError(f"{function}: {name} has numbers that are not finite; leave those rows out")
+
+
+def refuse_parametrized(function: str, module: GMNM) -> None:
+    """Raise if what is written into the module would be computed away."""
+    if nn.utils.parametrize.is_parametrized(module):
+        raise RuntimeError(f"{function}: remove the parametrizations of the module first, then register them anew")

@@ -1,0 +1,245 @@
+r"""Linear least squares for rows that come in blocks, to the limit of double precision.
+
+Of the rows nothing is kept but the triangle of a QR factorisation, to which every block is stacked and factored again
+(Golub, Plemmons and Sameh; "TSQR" in Demmel, Grigori, Hoemmen and Langou, 2012):
+
+.. math:: \begin{pmatrix} R & c \\ A_{\rm block} & y_{\rm block} \end{pmatrix}
+    = Q \begin{pmatrix} R' & c' \\ 0 & \rho' \end{pmatrix}.
+
+It is as accurate as one factorisation of all rows, and unlike the normal equations it does not square the condition.
+The small triangle, its columns scaled to norm 1, is then solved by its singular values.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+RANK_TOLERANCE = 1e-14
+"""Of singular values, relative to the largest; 45 rounding units."""
+
+STEPS_PER_DECADE = 64
+"""Of the regularisations among which cross-validation chooses."""
+
+
+class Rows(NamedTuple):
+    """A block of equations, matrix · weight = target; any floating dtype, computed in float64."""
+
+    matrix: Tensor
+    """(rows, columns)."""
+    target: Tensor
+    """(rows, out)."""
+    weight: Tensor | None = None
+    """How much the square of each residual counts, (rows,), not negative; None for 1."""
+
+
+class LeastSquares(NamedTuple):
+    """A solution of linear equations in the sense of least squares, and how good it is. All numbers are float64."""
+
+    weight: Tensor
+    """The solution, (columns, out)."""
+    residual: Tensor
+    """Weighted root mean square of what is left, (out,), of the weights as they are, with their rounding."""
+    relative: Tensor
+    """Norm of what is left over the norm of the target, (out,); 0 where both are 0."""
+    rows: int
+    """Number of equations that count: those of weight 0 do not."""
+    rank: int
+    """Number of singular values that were used, of the matrix with columns of norm 1."""
+    condition: float
+    """Largest over smallest singular value of that matrix, used or not; infinite if one is 0."""
+    max_weight: float
+    """Largest absolute weight."""
+    regularisation: float
+    """λ as given, or as chosen."""
+    float32_error: Tensor
+    r"""Root mean square of the change of matrix · weight when all is rounded to float32, (out,).
+
+    Estimated as :math:`2^{-24} (\sum_j \|a_j\|^2 w_j^2 / n)^{1/2}`: entries, weights and products are off by
+    independent relative errors of 2⁻²⁴/√3 each."""
+
+
+@torch.no_grad()
+def least_squares(
+    blocks: Iterable[Rows | tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]],
+    *,
+    rank_tolerance: float = RANK_TOLERANCE,
+    regularisation: float | Literal["gcv"] = 0.0,
+    float32_tolerance: float | None = None,
+) -> LeastSquares:
+    r"""Return the best weights for equations that come in blocks of rows.
+
+    .. math:: \min_w\; \sum_i \omega_i \|a_i^\top w - y_i\|^2 + \lambda^2 \sum_j \|a_j\|^2\, w_j^2
+
+    where the columns :math:`a_j` are those of the weighted rows, and :math:`\omega` are the weights of the rows. All is
+    measured in columns scaled to norm 1, so that in other units of a column, or of the target, the solution is the same
+    in those units, also where rank or λ decide. Where several weights are best, those of the smallest norm in the
+    scaled columns are taken.
+
+    The memory needed is a block and about twenty times columns² numbers, however many rows there are.
+
+    Args:
+        blocks: any iterable of :class:`Rows` or of tuples like it, read once: of one matrix ``[(A, y)]``, of a
+            generator of collocation rows of a PDE with those of its boundary. The blocks may be of any sizes.
+        rank_tolerance: singular values below this times the largest one are taken for 0. The default is somewhat above
+            the rounding of the factorisations: below it weights grow and the fit gains nothing.
+        regularisation: λ, in terms of columns of norm 1, or ``"gcv"``: that of the least generalised cross-validation
+            (Golub, Heath and Wahba, 1979), :math:`n\,\mathrm{RSS}(\lambda) / (n - \mathrm{tr} H(\lambda))^2`, among 0
+            and 64 per decade; one λ for all outputs.
+        float32_tolerance: warn if max \|w\| · 1.2e-7 is larger: what a sum of bumps, which are at most 1, may lose in
+            float32. None for no warning.
+
+    Returns:
+        The weights, on the device of the rows, with what is to be known about them.
+
+    Raises:
+        ValueError: no rows; blocks whose shapes do not fit; numbers that are not finite; weights or options that are
+            negative; an unknown regularisation.
+        TypeError: blocks that are not tuples, or not of floating-point numbers.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import solve
+        >>> t = torch.linspace(0, 1, 50, dtype=torch.float64)
+        >>> line = solve.least_squares([(torch.stack([t, torch.ones_like(t)], 1), 3 * t[:, None] + 1)])
+        >>> line.weight.flatten().round(decimals=6).tolist(), line.rank
+        ([3.0, 1.0], 2)
+    """
+    for name, value in {"rank_tolerance": rank_tolerance, "float32_tolerance": float32_tolerance}.items():
+        if value is not None and not value >= 0:
+            raise ValueError(f"least_squares: {name} must not be negative, got {value}")
+    if regularisation != "gcv" and (isinstance(regularisation, str) or not 0 <= regularisation < math.inf):
+        raise ValueError(
+            f"least_squares: regularisation must be 'gcv' or finite and not negative, got {regularisation}"
+        )
+    triangle = Triangle()
+    for i, block in enumerate(blocks):
+        triangle.add(_checked(block, i, triangle))
+    R, c, rest = triangle.parts()
+
+    norm = torch.linalg.vector_norm(R, dim=0)
+    scale = torch.where(norm > 0, norm, 1.0)
+    U, sigma, Vh = torch.linalg.svd(R / scale, full_matrices=False)
+    largest = float(sigma[0])
+    rank = int((sigma > rank_tolerance * largest).sum())
+    beta = U.mT @ c
+    lam = regularisation
+    if isinstance(lam, str):
+        lam = _cross_validated(sigma[:rank], beta[:rank], beta[rank:].square().sum() + rest.sum(), triangle.rows)
+    used = sigma[:rank, None]
+    weight = Vh[:rank].mT @ (used / (used.square() + lam**2) * beta[:rank]) / scale.unsqueeze(1)
+
+    squares = rest + (R @ weight - c).square().sum(0)
+    total = rest + c.square().sum(0)
+    smallest = float(sigma[-1]) if len(sigma) == R.shape[1] else 0.0
+    max_weight = float(weight.abs().amax())
+    lost = max_weight * torch.finfo(torch.float32).eps
+    if float32_tolerance is not None and lost > float32_tolerance:
+        warnings.warn(
+            f"least_squares: weights are as large as {max_weight:.2g}, so that float32 may be off by {lost:.2g}; "
+            f"stay in float64, or regularise, or take narrower bumps",
+            stacklevel=3,  # past the decorator of this function
+        )
+    return LeastSquares(
+        weight,
+        (squares / triangle.mass).sqrt(),
+        torch.where(total > 0, squares / torch.where(total > 0, total, 1.0), 0.0).sqrt(),
+        triangle.rows,
+        rank,
+        largest / smallest if smallest > 0 else math.inf,
+        max_weight,
+        float(lam),
+        2.0**-24 * ((norm.unsqueeze(1) * weight).square().sum(0) / triangle.mass).sqrt(),
+    )
+
+
+class Triangle:
+    """The triangle of [A | y] of all rows so far, and a buffer of rows that are not in it yet."""
+
+    def __init__(self) -> None:
+        self.columns = self.outputs = 0
+        self.rows = 0
+        self.mass = 0.0
+        self._buffer: list[Tensor] = []
+
+    def add(self, block: Rows) -> None:
+        """Take rows in; their shapes fit."""
+        matrix, target, weight = block
+        self.columns, self.outputs = matrix.shape[1], target.shape[1]
+        whole = torch.cat([matrix.double(), target.double()], 1)
+        if weight is None:
+            self.rows += len(whole)
+            self.mass += len(whole)
+        else:
+            self.rows += int((weight > 0).sum())
+            self.mass += float(weight.double().sum())
+            whole *= weight.double().sqrt().unsqueeze(1)
+        for piece in whole.split(self._capacity):
+            self._buffer.append(piece)
+            if sum(map(len, self._buffer)) > self._capacity:
+                self._factor()
+
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return R (k, columns), c = Qᵀy (k, out), k ≤ columns, and the squares of what no weights reach, (out,)."""
+        if self.rows == 0:
+            raise ValueError("least_squares: there are no rows, or all have weight 0")
+        self._factor()
+        (whole,) = self._buffer
+        R, y = whole.split([self.columns, self.outputs], 1)
+        k = min(self.columns, len(whole))
+        return R[:k], y[:k], y[k:].square().sum(0)
+
+    @property
+    def _capacity(self) -> int:
+        """Rows of the buffer: with four times the columns, restacking the triangle costs a quarter."""
+        return max(4 * (self.columns + self.outputs), 4096)
+
+    def _factor(self) -> None:
+        self._buffer = [torch.linalg.qr(torch.cat(self._buffer), mode="r")[1]]
+
+
+def _cross_validated(sigma: Tensor, beta: Tensor, rest: Tensor, rows: int) -> float:
+    """Return the λ of least generalised cross-validation, given the singular values, Uᵀy, and what is out of reach."""
+    if not len(sigma):
+        return 0.0
+    low, high = float(sigma[-1].log10()) - 1, float(sigma[0].log10()) + 1
+    steps = math.ceil((high - low) * STEPS_PER_DECADE) + 1
+    lam = torch.cat([sigma.new_zeros(1), torch.logspace(low, high, steps, dtype=sigma.dtype, device=sigma.device)])
+    kept = sigma.square() / (sigma.square() + lam.square().unsqueeze(1))  # the eigenvalues of the hat matrix
+    left = (1 - kept).square() @ beta.square().sum(1) + rest
+    freedom = rows - kept.sum(1)
+    score = torch.where(freedom > 1e-9 * rows, rows * left / freedom.square(), math.inf)
+    return float(lam[score.argmin()])
+
+
+def _checked(block: object, i: int, triangle: Triangle) -> Rows:
+    """Return the block as rows, or say what is wrong with block number i."""
+    if not isinstance(block, tuple) or not 2 <= len(block) <= 3:
+        raise TypeError(
+            f"least_squares: block {i} must be a tuple (matrix, target) or (matrix, target, weight), got "
+            f"{type(block).__name__}; give [(A, y)] for one matrix A"
+        )
+    rows = Rows(*block)
+    matrix, target, weight = rows
+    for name, value in rows._asdict().items():
+        if value is not None and not (isinstance(value, Tensor) and value.is_floating_point()):
+            raise TypeError(f"least_squares: the {name} of block {i} must be a tensor of floating-point numbers")
+    shapes = [tuple(t.shape) for t in (matrix, target) if t is not None]
+    if not (matrix.ndim == target.ndim == 2 and len(matrix) == len(target)) or not matrix.shape[1]:
+        raise ValueError(f"least_squares: block {i} must be a matrix (n, columns) with a target (n, out), got {shapes}")
+    if triangle.columns and (triangle.columns, triangle.outputs) != (matrix.shape[1], target.shape[1]):
+        raise ValueError(
+            f"least_squares: all blocks must have {triangle.columns} columns and {triangle.outputs} outputs as the "
+            f"first has, block {i} is {shapes}"
+        )
+    if weight is not None and (weight.shape != matrix.shape[:1] or bool((weight < 0).any())):
+        raise ValueError(f"least_squares: the weight of block {i} must be ({len(matrix)},) and not negative")
+    for name, value in rows._asdict().items():
+        if value is not None and not bool(value.isfinite().all()):
+            raise ValueError(f"least_squares: the {name} of block {i} has numbers that are not finite")
+    return rows

@@ -1,0 +1,331 @@
+r"""Variable projection: the shapes of bumps trained with their weights always at the best values.
+
+For columns Φ(θ), bumps of means and shapes θ, the best weights are :math:`w = \Phi^+ y`, and what they leave,
+:math:`r(\theta) = y - \Phi\Phi^+ y`, is a function of θ alone (Golub and Pereyra, 1973). With
+:math:`P^\perp = I - \Phi\Phi^+` its derivative is
+
+.. math:: \partial r = -P^\perp\,\partial\Phi\,w - (\Phi^+)^\top\,\partial\Phi^\top r,
+
+while the rank of Φ is constant. (Kaufman's approximation, 1975, leaves out the second term.) A bump has parameters of
+its own, so :math:`\partial\Phi` has one column that is not 0.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+
+from gmlayers._names import positive
+from gmlayers.functional import gmnm
+from gmlayers.nn import GMNM
+from gmlayers.solve._fit import assign, check_data
+from gmlayers.solve._least_squares import RANK_TOLERANCE, Rows, Triangle
+
+GRADIENT_TOLERANCE = 1e-10
+"""Cosine of the angle between the residual and every column of its derivative at which the gradient counts as 0."""
+
+ROUNDING = 8
+"""Units of rounding of the targets at which a residual counts as 0."""
+
+DAMPING = 1e-2
+"""At the start, relative to the columns of the derivative."""
+
+PROBE = 0.1
+"""Share of a step at which its curvature is measured."""
+
+BEND = 0.375
+"""Length of an acceleration, relative to its step, above which it is not taken."""
+
+Reason = Literal["exact", "gradient", "reduction", "step", "iterations"]
+
+
+class VariableProjection(NamedTuple):
+    """How a fit by :func:`variable_projection` went."""
+
+    reason: Reason
+    """Why it ended. ``"exact"``: nothing is left but rounding; ``"gradient"``: the gradient is 0; ``"reduction"``: the
+    last step gained less than the tolerance; ``"step"``: no step is small enough to gain anything, as happens at the
+    limit of double precision; ``"iterations"``: there were as many as allowed."""
+    history: Tensor
+    """Weighted root mean square of the residual, the outputs of a row summed, at the start and after every iteration.
+    It falls, unless λ pays for the difference."""
+    rank: int
+    """Number of singular values that were used for the weights."""
+    max_weight: float
+    """Largest absolute weight."""
+
+
+@torch.no_grad()
+def variable_projection(
+    module: GMNM,
+    x: Tensor,
+    y: Tensor,
+    *,
+    weight: Tensor | None = None,
+    iterations: int = 100,
+    tolerance: float = 1e-6,
+    regularisation: float = 1e-8,
+    rank_tolerance: float = RANK_TOLERANCE,
+) -> VariableProjection:
+    r"""Train the bumps of a module on data by Levenberg–Marquardt, the weights solved for at every step.
+
+    .. math:: \min_\theta\;\min_w\; \sum_i \omega_i \|y_i - w^\top \phi(x_i; \theta)\|^2
+        + \lambda^2 \sum_i \omega_i\, \|w\|^2
+
+    The derivative is exact, the formula of Golub and Pereyra. Weights and steps come from orthogonal factorisations, no
+    normal equations are formed, so it goes on to where double precision ends. All is computed in float64, whatever the
+    dtype of the module, in which the result is then written. Damping is that of Nielsen (1999), with the scaling of
+    Moré (1978); steps are bent along the curved valleys of such problems, by the geodesic acceleration of Transtrum and
+    Sethna (2012).
+
+    An iteration takes about :math:`2 n P^2` operations and memory for several times :math:`n P` numbers, where n is the
+    number of targets, rows times outputs, and P that of the parameters of ``mean`` and the form.
+
+    Args:
+        module: where it starts: its ``mean`` and form; its weights do not matter. All are written. Bumps that cover the
+            data are needed, as ``domain`` and :meth:`~gmlayers.GMNM.from_data` give: one that no point sees stays.
+        x: inputs, (n, in_features), of any floating dtype.
+        y: targets, (n, out_features).
+        weight: how much each row counts, ω, (n,), not negative.
+        iterations: at most; each is a step that gains something.
+        tolerance: it ends when a step reduces the sum of squares by less than this share.
+        regularisation: λ. Weights that cancel are held to about the size of what is left over λ; the bias is free. The
+            default costs nothing and keeps bumps from drifting apart to where only their difference counts.
+        rank_tolerance: singular values of the columns below this times the largest are taken for 0.
+
+    Returns:
+        Why it ended, and the residual after each iteration. (For condition and what float32 loses call
+        :func:`gmlayers.solve.fit`.)
+
+    Raises:
+        ValueError: shapes that are not those of the module, numbers that are not finite, options out of range.
+        RuntimeError: if a parameter is parametrized; what is written here would be computed away.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import GMNM, solve
+        >>> x = torch.linspace(-1, 1, 100, dtype=torch.float64)[:, None]
+        >>> module = GMNM(1, 1, 8, domain=(-1, 1), dtype=torch.float64)
+        >>> result = solve.variable_projection(module, x, torch.sin(6 * x))
+        >>> bool(result.history[-1] < 1e-4)
+        True
+    """
+    check_data("variable_projection", module, x, y, weight)
+    for name, value in {
+        "tolerance": tolerance,
+        "regularisation": regularisation,
+        "rank_tolerance": rank_tolerance,
+    }.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"variable_projection: {name} must be finite and not negative, got {value}")
+    iterations = positive("variable_projection: iterations", iterations)
+    problem = _Problem.of(module, x, y, weight, regularisation, rank_tolerance)
+    point = problem.at(torch.cat([p.double().flatten(1) for p in problem.parameters(module).values()], 1))
+    if point.cost == math.inf:
+        raise ValueError("variable_projection: the bumps of the module are not finite on these inputs; draw them anew")
+    history, reason = [problem.residual(point)], "iterations"
+    damping, scale = DAMPING, torch.zeros_like(point.shapes).flatten()
+    for _ in range(iterations):
+        if history[-1] <= problem.rounding:
+            reason = "exact"
+            break
+        model = _Model.at(problem, point, scale)
+        if model.stationary:
+            reason = "gradient"
+            break
+        scale = model.scale
+        trial, damping = model.descend(damping)
+        if trial is None:
+            reason = "step"
+            break
+        reduction, point = 1 - trial.cost / point.cost, trial
+        history.append(problem.residual(point))
+        if reduction < tolerance:
+            reason = "reduction"
+            break
+    problem.write(module, point)
+    return VariableProjection(
+        reason,
+        torch.tensor(history, dtype=torch.float64),
+        point.rank,
+        float(point.weight.abs().amax()),
+    )
+
+
+class _Point(NamedTuple):
+    """Shapes, the factors of their columns Φ = U diag(σ) Vᵀ, the best weights, and what they leave."""
+
+    shapes: Tensor
+    """Parameters of every bump, (m, parameters of one)."""
+    U: Tensor
+    sigma: Tensor
+    Vh: Tensor
+    weight: Tensor
+    left: Tensor
+    cost: float
+
+    @property
+    def rank(self) -> int:
+        return len(self.sigma)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Data, with the roots of their weights multiplied in, and rows that pull the weights to 0 below them."""
+
+    x: Tensor
+    root: Tensor
+    target: Tensor
+    pull: Tensor
+    rank_tolerance: float
+    module: GMNM
+    mass: float
+
+    @classmethod
+    def of(
+        cls, module: GMNM, x: Tensor, y: Tensor, weight: Tensor | None, regularisation: float, rank_tolerance: float
+    ) -> _Problem:
+        counts = y.new_ones(len(y), dtype=torch.float64) if weight is None else weight.double()
+        mass = float(counts.sum())
+        root = counts.sqrt().unsqueeze(1)
+        columns = module.num_components + (module.bias is not None)
+        rows = module.num_components if regularisation else 0
+        pull = regularisation * math.sqrt(mass) * torch.eye(rows, columns, dtype=torch.float64, device=x.device)
+        target = torch.cat([root * y.double(), root.new_zeros(rows, y.shape[1])])
+        return cls(x.double(), root, target, pull, rank_tolerance, module, mass)
+
+    @property
+    def rounding(self) -> float:
+        """Residual that is nothing but rounding of the target."""
+        return ROUNDING * torch.finfo(torch.float64).eps * float(self.target.norm()) / math.sqrt(self.mass)
+
+    def residual(self, point: _Point) -> float:
+        return float(point.left[: len(self.x)].norm()) / math.sqrt(self.mass)
+
+    @staticmethod
+    def parameters(module: GMNM) -> dict[str, Tensor]:
+        return {"mean": module.mean, **module.form_parameters()}
+
+    def split(self, shapes: Tensor) -> dict[str, Tensor]:
+        """Return the parameters by name, (m, ...), or of a single bump, (1, ...)."""
+        like = self.parameters(self.module)
+        parts = shapes.split([p[0].numel() for p in like.values()], -1)
+        return {name: part.view(-1, *p.shape[1:]) for part, (name, p) in zip(parts, like.items())}
+
+    def bumps(self, x: Tensor, shapes: Tensor) -> Tensor:
+        p = self.split(shapes)
+        return gmnm.bumps(x, p["mean"], self.module.form.projection(p))
+
+    def at(self, shapes: Tensor) -> _Point:
+        """Return the best weights for shapes; shapes that overflow are infinitely bad."""
+        columns = self.root * self.bumps(self.x, shapes)
+        if self.module.bias is not None:
+            columns = torch.cat([columns, self.root], 1)
+        columns = torch.cat([columns, self.pull])
+        if not bool(columns.isfinite().all()):
+            return _Point(shapes, columns, columns, columns, columns, columns, math.inf)
+        U, sigma, Vh = torch.linalg.svd(columns, full_matrices=False)
+        rank = int((sigma > self.rank_tolerance * sigma[0]).sum())
+        U, sigma, Vh = U[:, :rank], sigma[:rank], Vh[:rank]
+        weight = Vh.mT @ ((U.mT @ self.target) / sigma.unsqueeze(1))
+        left = self.target - columns @ weight
+        return _Point(shapes, U, sigma, Vh, weight, left, float(left.square().sum()))
+
+    def jacobian(self, point: _Point) -> Tensor:
+        """Return the derivative of what is left, (targets, parameters), by the formula of Golub and Pereyra."""
+        m, each = point.shapes.shape
+        n, out = len(self.x), self.target.shape[1]
+
+        def bump(shapes: Tensor, x: Tensor) -> Tensor:
+            return self.bumps(x, shapes)[0]
+
+        slopes = vmap(vmap(grad(bump), in_dims=(0, None)), in_dims=(None, 0))(point.shapes, self.x)
+        slopes = self.root * slopes.reshape(n, m * each)  # the one column of ∂Φ, for every parameter
+        across = -point.U @ (point.U[:n].mT @ slopes)
+        across[:n] += slopes
+        inverse = (point.U / point.sigma) @ point.Vh[:, :m]  # (Φ⁺)ᵀ
+        along = (slopes.mT @ point.left[:n]).view(m, each, out)
+        first = across.view(-1, 1, m, each) * point.weight[:m].mT.unsqueeze(-1)
+        second = inverse.view(-1, 1, m, 1) * along.permute(2, 0, 1)
+        return -(first + second).reshape(-1, m * each)
+
+    def write(self, module: GMNM, point: _Point) -> None:
+        for name, value in self.split(point.shapes).items():
+            getattr(module, name).copy_(value)
+        assign(module, point.weight)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The residual around a point as a linear function of the step, and the search for a step that it promises."""
+
+    problem: _Problem
+    point: _Point
+    jacobian: Tensor
+    R: Tensor
+    """Of the QR factorisation of the derivative."""
+    c: Tensor
+    """-Qᵀr."""
+    scale: Tensor
+    """Units of the parameters: the largest norms that their columns have had, (P,)."""
+
+    @classmethod
+    def at(cls, problem: _Problem, point: _Point, scale: Tensor) -> _Model:
+        jacobian = problem.jacobian(point)
+        R, c = _triangle((jacobian, -point.left.reshape(-1, 1)))
+        return cls(problem, point, jacobian, R, c, torch.maximum(scale, torch.linalg.vector_norm(R, dim=0)))
+
+    @property
+    def stationary(self) -> bool:
+        """Whether the residual is orthogonal to its derivative."""
+        size = torch.linalg.vector_norm(self.R, dim=0) * math.sqrt(self.point.cost)
+        return bool(((self.R.mT @ self.c)[:, 0].abs() <= GRADIENT_TOLERANCE * size).all())
+
+    def descend(self, damping: float) -> tuple[_Point | None, float]:
+        """Return a better point, None if no step gains anything, and the damping with which to go on."""
+        growth = 2.0
+        while damping < 1e20:
+            diagonal = torch.diag(math.sqrt(damping) * torch.where(self.scale > 0, self.scale, 1.0))
+            T, d = _triangle((self.R, self.c), (diagonal, torch.zeros_like(self.scale).unsqueeze(1)))
+            step = torch.linalg.solve_triangular(T, d, upper=True)
+            promised = float(self.c.square().sum() - (self.R @ step - self.c).square().sum())
+            trial = self._moved(step + self._bend(step, T))
+            gain = (self.point.cost - trial.cost) / promised if promised > 0 else -1.0
+            if gain > 0:
+                return trial, damping * max(1 / 3, 1 - (2 * gain - 1) ** 3)
+            damping, growth = damping * growth, 2 * growth
+        return None, damping
+
+    def _moved(self, step: Tensor) -> _Point:
+        return self.problem.at(self.point.shapes + step.view_as(self.point.shapes))
+
+    def _bend(self, step: Tensor, T: Tensor) -> Tensor:
+        r"""Return the geodesic acceleration of a step δ, by which it follows a curved valley.
+
+        The least-squares solution of :math:`J a = -\tfrac12\,\partial^2 r(\delta, \delta)` under the same damping. The
+        second derivative is a difference; it is a correction, so T, with :math:`T^\top T = J^\top J + D^2`, is accurate
+        enough. Where it is not small beside the step, neither is to be trusted, and there is none.
+        """
+        ahead = self._moved(PROBE * step)
+        if ahead.cost == math.inf:
+            return torch.zeros_like(step)
+        change = (ahead.left - self.point.left).reshape(-1, 1) / PROBE - self.jacobian @ step
+        force = -(self.jacobian.mT @ change) / PROBE
+        half = torch.linalg.solve_triangular(T.mT, force, upper=False)
+        bend = torch.linalg.solve_triangular(T, half, upper=True)
+        size = self.scale.unsqueeze(1)
+        small = (size * bend).norm() <= BEND * (size * step).norm()
+        return torch.where(small, bend, 0.0)
+
+
+def _triangle(*blocks: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return R and Qᵀy of the rows."""
+    triangle = Triangle()
+    for block in blocks:
+        triangle.add(Rows(*block))
+    return triangle.parts()[:2]

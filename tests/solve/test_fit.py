@@ -1,0 +1,153 @@
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from gmlayers import GMNM, ops, solve
+
+F64 = torch.float64
+
+
+def data(n=800, seed=0):
+    x = torch.rand(n, 2, dtype=F64, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return x, torch.exp(torch.sin(math.pi * x[:, :1]) + x[:, 1:].square())
+
+
+def module(m=60, out=1, dtype=F64, **options):
+    return GMNM(2, out, m, domain=(-1, 1), dtype=dtype, **options)
+
+
+@pytest.mark.parametrize("form", ["mahalanobis", "diagonal", "ridge"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_module_is_then_the_best_one(form, bias):
+    net, (x, y) = module(form=form, bias=bias, out=2), data()
+    y = torch.cat([y, 3 - y.square()], 1)
+    result = solve.fit(net, x, y)
+    left = net(x) - y
+    torch.testing.assert_close(result.residual, left.square().mean(0).sqrt(), rtol=1e-6, atol=1e-12)
+    columns = torch.autograd.grad(left.square().sum(), [net.weight, *([net.bias] if bias else [])])
+    assert all(g.abs().max() <= 1e-8 * y.square().sum() for g in columns)
+    assert result.weight.shape == (60 + bias, 2)
+    assert result.max_weight == result.weight.abs().max()
+    spread = y - y.mean(0) if bias else y
+    torch.testing.assert_close(result.relative, left.norm(dim=0) / spread.norm(dim=0), rtol=1e-6, atol=1e-12)
+    assert torch.equal(net.weight, result.weight[:60])
+
+
+def test_only_the_weights_change():
+    net, (x, y) = module(), data()
+    before = copy.deepcopy(net.state_dict())
+    solve.fit(net, x, y)
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]) == (name in ("mean", "projection")), name
+
+
+def test_many_blocks(monkeypatch):
+    net, (x, y) = module(), data()
+    once = solve.fit(net, x, y, weight=torch.rand(800))
+    monkeypatch.setattr("gmlayers.solve._fit.BLOCK", 1000)
+    torch.manual_seed(0)
+    module()  # the draws that the first took
+    streamed = solve.fit(net, x, y, weight=torch.rand(800))
+    torch.testing.assert_close(streamed.weight, once.weight, rtol=1e-6, atol=1e-8)
+
+
+def test_row_weights():
+    net, (x, y) = module(m=10), data()
+    here = (x[:, 0] < 0).double()
+    solve.fit(net, x, y, weight=here)
+    weighted = net.weight.clone()
+    solve.fit(net, x[here > 0], y[here > 0])
+    torch.testing.assert_close(weighted, net.weight, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("regularisation", [10.0, "gcv"])
+def test_regularisation_leaves_the_level_alone(regularisation):
+    (x, y), net, other = data(), module(), module()
+    other.load_state_dict(net.state_dict())
+    solve.fit(net, x, y, regularisation=regularisation)
+    solve.fit(other, x, y + 1e6, regularisation=regularisation)
+    torch.testing.assert_close(other(x) - 1e6, net(x), rtol=1e-6, atol=1e-6)
+
+
+def test_float32_modules_are_fitted_in_float64():
+    (x, y), net = data(), module(dtype=torch.float32)
+    wide = copy.deepcopy(net).double()
+    want = solve.fit(wide, x, y)
+    with pytest.warns(UserWarning, match="least_squares: weights are as large as"):
+        result = solve.fit(net, x.float(), y.float(), float32_tolerance=1e-12)
+    assert result.residual.item() == pytest.approx(want.residual.item(), rel=1e-2)
+    assert net.weight.dtype == torch.float32
+    torch.testing.assert_close(net.weight, result.weight[:60].float())
+
+
+def test_what_float32_loses_is_reported():
+    """Wide bumps: a good fit in float64 of which float32 keeps little."""
+    (x, y), net = data(), module(m=100)
+    with torch.no_grad():
+        net.projection.copy_(torch.eye(2, dtype=F64) / 0.5)
+    result = solve.fit(net, x, y)
+    assert result.residual < 1e-2
+    error = (copy.deepcopy(net).float()(x.float()).double() - net(x)).square().mean().sqrt()
+    assert result.float32_error / 5 < error < 5 * result.float32_error
+    assert result.float32_error > 10 * result.residual
+    with pytest.warns(UserWarning, match="stay in float64, or regularise, or take narrower bumps"):
+        solve.fit(net.float(), x, y)
+
+
+def test_rows_of_a_differential_operator():
+    """Δu = f on the square, u = sin πx sin πy² (KAN paper, section 3.4): 400 bumps, one solve."""
+
+    def u(x):
+        return torch.sin(math.pi * x[:, :1]) * torch.sin(math.pi * x[:, 1:].square())
+
+    def f(x):
+        s, square = torch.sin(math.pi * x[:, :1]), math.pi * x[:, 1:].square()
+        curved = math.pi * (1 + 4 * x[:, 1:].square())
+        return -math.pi * curved * s * square.sin() + 2 * math.pi * s * square.cos()
+
+    line, grid = torch.linspace(-1, 1, 100, dtype=F64), torch.linspace(-1.2, 1.2, 20, dtype=F64)
+    edge = torch.ones_like(line)
+    boundary = torch.cat([torch.stack(p, 1) for p in ((line, edge), (line, -edge), (edge, line), (-edge, line))])
+    inner = torch.rand(3000, 2, dtype=F64) * 2 - 1
+    net = GMNM(2, 1, 400, domain=(-1, 1), bias=False, dtype=F64)
+    with torch.no_grad():
+        net.mean.copy_(torch.cartesian_prod(grid, grid))
+        net.projection.copy_(torch.eye(2, dtype=F64) / 0.4)
+
+    def blocks():
+        for x in inner.split(1000):
+            yield ops.bumps_laplacian(x, net.mean, net.projection_matrix())[1], f(x)
+        yield solve.Rows(ops.bumps(boundary, net.mean, net.projection_matrix()), u(boundary), 1e3 * torch.ones(400))
+
+    solve.assign(net, solve.least_squares(blocks()).weight)
+    x = torch.rand(1000, 2, dtype=F64) * 2 - 1
+    assert (net(x) - u(x)).square().mean() < 1e-10
+    torch.testing.assert_close(net.laplacian(x), f(x), rtol=0, atol=1e-2)
+
+
+def test_bad_arguments():
+    net, (x, y) = module(), data()
+    with pytest.raises(
+        ValueError, match=r"fit: expected x \(n, 2\) and y \(n, 1\), n > 0, got \(800, 1\) and \(800, 1\)"
+    ):
+        solve.fit(net, x[:, :1], y)
+    with pytest.raises(ValueError, match=r"got \(800, 2\) and \(800,\)"):
+        solve.fit(net, x, y[:, 0])
+    with pytest.raises(ValueError, match=r"fit: expected a weight \(800,\), .* got \(5,\)"):
+        solve.fit(net, x, y, weight=torch.ones(5))
+    with pytest.raises(ValueError, match=r"n > 0, got \(0, 2\) and \(0, 1\)"):
+        solve.fit(net, x[:0], y[:0])
+    with pytest.raises(ValueError, match="not negative and somewhere positive"):
+        solve.fit(net, x, y, weight=torch.zeros(800))
+    with pytest.raises(ValueError, match="fit: y has numbers that are not finite"):
+        solve.fit(net, x, math.nan * y)
+    with pytest.raises(ValueError, match=r"assign: expected a weight \(61, 1\), got \(60, 1\)"):
+        solve.assign(net, torch.ones(60, 1))
+    nn.utils.parametrize.register_parametrization(net, "weight", nn.Softplus())
+    with pytest.raises(RuntimeError, match="fit: remove the parametrizations of the module first"):
+        solve.fit(net, x, y)
+    with pytest.raises(RuntimeError, match="assign: remove the parametrizations"):
+        solve.assign(net, torch.ones(61, 1))

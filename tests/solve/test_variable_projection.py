@@ -1,0 +1,241 @@
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from gmlayers import GMNM, solve
+from gmlayers.functional import gmnm
+from gmlayers.solve._variable_projection import _Problem
+
+F64 = torch.float64
+FORMS = ["mahalanobis", "diagonal", "ridge"]
+
+
+def data(n=300, seed=0, noise=0.0):
+    g = torch.Generator().manual_seed(seed)
+    x = torch.rand(n, 2, dtype=F64, generator=g) * 2 - 1
+    y = torch.exp(torch.sin(math.pi * x[:, :1]) + x[:, 1:].square())
+    return x, y + noise * torch.randn(n, 1, dtype=F64, generator=g)
+
+
+def module(m=8, out=1, **options):
+    return GMNM(2, out, m, domain=(-1, 1), dtype=F64, **options)
+
+
+def rms(net, x, y):
+    return (net(x) - y).square().sum(1).mean().sqrt().item()
+
+
+# --- the derivative ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("regularisation", [0.0, 0.1])
+def test_derivative_equals_autograd_through_the_projection(form, bias, regularisation):
+    """r(θ) = y - Φ Φ⁺ y, by a pseudo-inverse that torch differentiates, with weights and two outputs."""
+    net, (x, y) = module(5, 2, form=form, bias=bias), data(20)
+    y, weight = torch.cat([y, y.sin()], 1), torch.rand(20, dtype=F64)
+    problem = _Problem.of(net, x, y, weight, regularisation, 1e-14)
+    start = torch.cat([p.detach().flatten(1) for p in problem.parameters(net).values()], 1)
+
+    def left(shapes):
+        mean, rest = shapes[:, :2], shapes[:, 2:]
+        A = torch.diag_embed(rest) if form == "diagonal" else rest.view(5, -1, 2)
+        columns = gmnm.bumps(x, mean, A)
+        if bias:
+            columns = torch.cat([columns, torch.ones(20, 1, dtype=F64)], 1)
+        columns = weight.sqrt()[:, None] * columns
+        target = weight.sqrt()[:, None] * y
+        if regularisation:
+            pull = regularisation * weight.sum().sqrt() * torch.eye(5, columns.shape[1], dtype=F64)
+            columns, target = torch.cat([columns, pull]), torch.cat([target, torch.zeros(5, 2, dtype=F64)])
+        return target - columns @ (torch.linalg.pinv(columns) @ target)
+
+    point = problem.at(start)
+    torch.testing.assert_close(point.left, left(start), rtol=1e-9, atol=1e-10)
+    want = torch.autograd.functional.jacobian(left, start).reshape(point.left.numel(), -1)
+    torch.testing.assert_close(problem.jacobian(point), want, rtol=1e-7, atol=1e-8)
+
+
+# --- the fit -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_finds_the_module_that_made_the_data(form):
+    truth, x = module(3, form=form), data(200)[0]
+    with torch.no_grad():
+        truth.mean.copy_(torch.tensor([[-0.6, -0.5], [0.6, -0.4], [0.0, 0.6]]))
+        for p in truth.form_parameters().values():
+            p.mul_(1 if form == "ridge" else 4)
+        truth.weight.normal_()
+    y = truth(x).detach()
+    net = copy.deepcopy(truth)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    result = solve.variable_projection(net, x, y, regularisation=0.0, tolerance=0.0)
+    assert result.reason == "exact"
+    assert len(result.history) < 40
+    fresh = torch.rand(100, 2, dtype=F64) * 2 - 1
+    torch.testing.assert_close(net(fresh), truth(fresh), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_residual_falls_to_what_is_reported(form, bias):
+    net, (x, y) = module(form=form, bias=bias, out=2), data()
+    y = torch.cat([y, y.sin()], 1)
+    result = solve.variable_projection(net, x, y, iterations=15)
+    assert (result.history.diff() < 0).all()
+    assert result.history[-1] < result.history[0] / 2
+    assert rms(net, x, y) == pytest.approx(result.history[-1].item(), rel=1e-9)
+    weights = net.weight.clone()
+    solve.fit(net, x, y)
+    torch.testing.assert_close(net.weight, weights, rtol=1e-6, atol=1e-8)
+    assert weights.abs().max().item() <= result.max_weight
+
+
+def test_is_ten_times_below_adam():
+    """At 351 parameters; Adam has 40 times the steps. At equal time see ``benchmarks/fitting.py``."""
+    (x, y), net = data(1000), module(50)
+    adam = copy.deepcopy(net)
+    optimizer = torch.optim.Adam(adam.parameters(), lr=0.02)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 1600)
+    for _ in range(1600):
+        optimizer.zero_grad()
+        (adam(x) - y).square().mean().backward()
+        optimizer.step()
+        schedule.step()
+    solve.variable_projection(net, x, y, iterations=40)
+    fresh = data(1000, seed=1)
+    assert rms(net, *fresh) < rms(adam, *fresh) / 10
+
+
+def test_row_weights_are_repetitions():
+    (x, y), net = data(60, noise=0.1), module(4)
+    counts = torch.randint(0, 3, (60,))
+    other = copy.deepcopy(net)
+    one = solve.variable_projection(net, x, y, weight=counts.double(), iterations=5)
+    two = solve.variable_projection(other, x.repeat_interleave(counts, 0), y.repeat_interleave(counts, 0), iterations=5)
+    torch.testing.assert_close(one.history, two.history, rtol=1e-8, atol=0)
+
+
+@given(st.integers(0, 10**6), st.integers(-20, 20))
+@settings(max_examples=10)
+def test_other_units_of_the_targets(seed, power):
+    """Powers of 2 are exact, so all that is compared is compared alike."""
+    torch.manual_seed(seed)
+    (x, y), net = data(60, seed), module(4)
+    other = copy.deepcopy(net)
+    one = solve.variable_projection(net, x, y, iterations=5)
+    two = solve.variable_projection(other, x, y * 2.0**power, iterations=5)
+    torch.testing.assert_close(two.history, one.history * 2.0**power, rtol=1e-9, atol=0)
+    torch.testing.assert_close(other.mean, net.mean, rtol=1e-9, atol=1e-9)
+
+
+def test_regularisation_holds_the_weights():
+    (x, y), net = data(noise=0.01), module(20)
+    with torch.no_grad():
+        net.projection.div_(4)
+    free, held = copy.deepcopy(net), copy.deepcopy(net)
+    results = [
+        solve.variable_projection(n, x, y, iterations=10, regularisation=lam) for n, lam in ((free, 0.0), (held, 1e-2))
+    ]
+    assert results[1].max_weight < results[0].max_weight / 10
+    assert held.weight.abs().max() <= results[0].history[0] / 1e-2 + y.std() / 1e-2
+    assert results[1].history[-1] < 0.3 * y.std()
+
+
+def test_float32_modules_are_trained_in_float64():
+    (x, y), net = data(), module()
+    half = copy.deepcopy(net).float()
+    wide = copy.deepcopy(half).double()
+    results = [solve.variable_projection(n, x, y, iterations=10) for n in (half, wide)]
+    torch.testing.assert_close(results[0].history, results[1].history)
+    assert half.mean.dtype == torch.float32
+    torch.testing.assert_close(half.mean, wide.mean.float())
+
+
+# --- how it ends ---------------------------------------------------------------------------------------------
+
+
+def test_ends_by_iterations_and_goes_on_from_there():
+    (x, y), net = data(), module()
+    result = solve.variable_projection(net, x, y, iterations=1)
+    assert result.reason == "iterations"
+    assert result.history.shape == (2,)
+    assert solve.variable_projection(net, x, y, iterations=1).history[0] == pytest.approx(
+        result.history[-1].item(), rel=1e-9
+    )
+
+
+def test_ends_by_reduction():
+    (x, y), net = data(noise=0.3), module(3)
+    result = solve.variable_projection(net, x, y, tolerance=1e-2, iterations=200)
+    assert result.reason == "reduction"
+    assert 1 - (result.history[-1] / result.history[-2]) ** 2 < 1e-2
+
+
+def test_ends_at_a_stationary_point():
+    (x, y), net = data(noise=0.3), module(2)
+    result = solve.variable_projection(net, x, y, tolerance=0.0, iterations=1000)
+    assert result.reason in ("gradient", "step")
+    net.zero_grad()
+    left = net(x) - y
+    left.square().mean().backward()
+    for p in net.parameters():
+        assert p.grad is not None
+        assert p.grad.abs().max() <= 1e-6
+
+
+@pytest.mark.parametrize("level", [0.0, 3.0])
+def test_constants_are_exact(level):
+    net, (x, y) = module(), data()
+    result = solve.variable_projection(net, x, torch.full_like(y, level))
+    assert result.reason == "exact"
+    assert len(result.history) == 1
+    torch.testing.assert_close(net(x), torch.full_like(y, level), rtol=1e-12, atol=1e-13)
+
+
+def test_bumps_that_no_point_sees():
+    net, (x, y) = module(bias=False), data()
+    with torch.no_grad():
+        net.mean.add_(1e6)
+    result = solve.variable_projection(net, x, y, regularisation=0.0)
+    assert (result.reason, result.rank, result.max_weight) == ("gradient", 0, 0.0)
+    assert all(p.isfinite().all() for p in net.parameters())
+
+
+def test_more_bumps_than_points():
+    (x, y), net = data(5), module(20)
+    result = solve.variable_projection(net, x, y, regularisation=0.0)
+    assert rms(net, x, y) <= 1e-9
+    assert result.rank <= 5
+
+
+def test_errors():
+    net, (x, y) = module(), data()
+    with pytest.raises(ValueError, match=r"variable_projection: expected x \(n, 2\) and y \(n, 1\), n > 0, got"):
+        solve.variable_projection(net, x[:, :1], y)
+    with pytest.raises(ValueError, match=r"n > 0, got \(0, 2\)"):
+        solve.variable_projection(net, x[:0], y[:0])
+    with pytest.raises(ValueError, match="variable_projection: x has numbers that are not finite"):
+        solve.variable_projection(net, math.nan * x, y)
+    with pytest.raises(ValueError, match="variable_projection: expected a weight .* not negative"):
+        solve.variable_projection(net, x, y, weight=-torch.ones(300))
+    with pytest.raises(ValueError, match="variable_projection: tolerance must be finite and not negative, got -1"):
+        solve.variable_projection(net, x, y, tolerance=-1)
+    with pytest.raises(ValueError, match="variable_projection: iterations must be at least 1, got 0"):
+        solve.variable_projection(net, x, y, iterations=0)
+    with torch.no_grad():
+        net.mean[0] = math.nan
+    with pytest.raises(ValueError, match="variable_projection: the bumps of the module are not finite"):
+        solve.variable_projection(net, x, y)
+    nn.utils.parametrize.register_parametrization(net, "projection", nn.Softplus())
+    with pytest.raises(RuntimeError, match="variable_projection: remove the parametrizations"):
+        solve.variable_projection(net, x, y)

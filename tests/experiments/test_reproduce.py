@@ -46,7 +46,7 @@ def done(tmp_path_factory):
 
 
 SAYS = {  # a piece of what every experiment must find
-    "fig2": "more components, lower error: ",
+    "fig2": "more components, lower error, at each step: ",
     "fig3": "the GM layer is comparable (to within 10 % of its error): ",
     "fig4": "GM K = 5 watched (γ = 1/256): moved by ",
     "fig5": "freezing multiplies the mean error by ",
@@ -57,7 +57,7 @@ SAYS = {  # a piece of what every experiment must find
     "practical": "GM (size of FC-500) has 0.501 of the parameters of FC-1000 and takes ",
     "ladder-rates": "digits: best of 3 configurations of GM rank 16, coupled: GM rank 16, coupled, rate ",
     "ladder": "digits, epoch 2: GM rank 1, coupled ",
-    "rates": "digits: best of 4 configurations of Wasserstein SGD: Wasserstein SGD, rate ",
+    "rates": "digits: best of 5 configurations of Wasserstein SGD: Wasserstein SGD, rate ",
     "optimizers": "steps along the flow are better than in the paper's coordinates: ",
     "cifar": "the GM head is as good (to within 5 % of its error): ",
 }

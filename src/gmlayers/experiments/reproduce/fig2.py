@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gmlayers.experiments.reproduce import tables
-from gmlayers.experiments.reproduce.experiment import Experiment, profiles
+from gmlayers.experiments.reproduce.experiment import Experiment, Results, profiles
 from gmlayers.experiments.reproduce.nets import gm
+
+
+def judge(results: Results) -> Sequence[str]:
+    """Compare each K with the next, and the largest with the smallest, by Welch's test."""
+    each = tables.against((gm(10), gm(5)), (gm(20), gm(10)), claim="more components, lower error, at each step")
+    ends = tables.against((gm(20), gm(5)), claim="K = 20 has a lower error than K = 5")
+    return [*each(results), *ends(results)]
+
 
 EXPERIMENT = Experiment(
     name="fig2",
@@ -13,5 +23,5 @@ EXPERIMENT = Experiment(
     arms=(gm(5), gm(10), gm(20)),
     profiles=profiles(),
     draw=tables.error_curves,
-    judge=tables.against((gm(10), gm(5)), (gm(20), gm(10)), claim="more components, lower error"),
+    judge=judge,
 )

@@ -273,7 +273,7 @@ def test_what_is_no_block():
     assert convert.find_blocks(nn.Sequential(nn.Linear(6, 9), nn.Dropout(0.0), nn.Linear(9, 6))) == []
     assert convert.find_blocks(nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.LayerNorm(9), nn.Linear(9, 6))) == []
     assert convert.find_blocks(nn.Sequential(nn.Linear(6, 9), nn.PReLU(), nn.Linear(9, 6))) == []
-    assert convert.find_blocks(nn.Sequential(nn.Linear(6, 9), nn.SiLU(), nn.Linear(9, 6))) == []
+    assert convert.find_blocks(nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 6))) == []
     assert convert.find_blocks(TimmMlp(norm=lambda: nn.LayerNorm(24))) == []
     assert convert.find_blocks(Part(fc1=nn.Linear(6, 9), act=nn.GELU(), grn=nn.LayerNorm(9), fc2=nn.Linear(9, 6))) == []
 
@@ -309,7 +309,7 @@ def test_activations_are_known_by_their_values(module, name):
 
 
 def test_patterns_and_activations_of_ones_own():
-    """SiLU by quadrature would do; here a parabola, whose expectations are short."""
+    """Tanh by quadrature would do; here a parabola, whose expectations are short."""
     parabola = Activation(
         f=lambda z: (z - 1) ** 2, mean=lambda m, var: (m - 1) ** 2 + var, gate=lambda m, var: 2 * (m - 1)
     )

@@ -9,7 +9,7 @@ from scipy import integrate
 from gmlayers.functional import ACTIVATIONS, Activation, get_activation, quadrature
 
 ALL = pytest.mark.parametrize("name", sorted(ACTIVATIONS))
-SMOOTH = ["erf", "gelu", "sin", "cos", "square", "gaussian", "identity"]
+SMOOTH = ["erf", "gelu", "sin", "cos", "square", "gaussian", "identity", "softplus", "silu"]
 JUMPS = {"step"}
 MOMENTS = [(m, s**2) for m in (-2.5, -0.6, 0.0, 0.3, 3.0) for s in (0.05, 0.5, 1.3)]
 
@@ -33,7 +33,20 @@ def test_the_table_has_every_name_of_the_design():
         "relu_squared",
         "gaussian",
         "identity",
+        "softplus",
+        "silu",
     }
+
+
+@pytest.mark.parametrize(("name", "bound"), [("softplus", 7e-9), ("silu", 3e-8)])
+def test_the_bound_of_what_is_approximate(name, bound):
+    """Over all that matters: beyond 60 both tend to relu, faster than any bound."""
+    z = torch.cat([torch.linspace(-60, 60, 120_001), torch.tensor([-1e4, 1e4])]).double()
+    exact = getattr(torch.nn.functional, name)(z)
+    apart = (ACTIVATIONS[name].f(z) - exact).abs()
+    assert bound / 2 < apart.max() <= bound
+    large = torch.tensor([-1e30, 1e30])
+    assert ACTIVATIONS[name].f(large).tolist() == large.relu().tolist()
 
 
 @pytest.mark.parametrize("name", SMOOTH)

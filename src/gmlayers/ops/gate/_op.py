@@ -56,8 +56,11 @@ def _not_closed(a: Arguments) -> str | None:
     return None
 
 
+WITHOUT_KERNEL = ("silu", "softplus")
+
+
 def _not_triton(a: Arguments) -> str | None:
-    if a.activation not in ACTIVATIONS.values():
+    if a.activation not in ACTIVATIONS.values() or a.activation.name in WITHOUT_KERNEL:
         return f"it has no kernel for the activation {a.activation}"
     if a.dtype != torch.float32:
         return f"it computes in float32, not in {a.dtype}"

@@ -6,15 +6,25 @@ from pathlib import Path
 import pytest
 import torch
 
-PAGE = Path(__file__).parents[1] / "docs" / "tutorial.md"
+ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.skipif(not PAGE.exists(), reason="the documentation is no part of the source distribution")
-def test_the_tutorial_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def run(page, folder, monkeypatch):
+    monkeypatch.chdir(folder)
     torch.set_num_threads(1)
-    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
-    exec(compile(code, str(PAGE), "exec"), {})
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+    exec(compile(code, str(page), "exec"), {})
+
+
+def test_the_readme_runs(tmp_path, monkeypatch, capsys):
+    run(ROOT / "README.md", tmp_path, monkeypatch)
+    assert "<- chosen" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the documentation is no part of the source distribution")
+def test_the_tutorial_runs(tmp_path, monkeypatch, capsys):
+    run(ROOT / "docs" / "tutorial.md", tmp_path, monkeypatch)
     printed = capsys.readouterr().out
     assert printed.count("relative error") == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flow.png", "sampling.png"]

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from gmlayers import Diagonal, Full, GMLayer, LowRank, Regression, SharedFactor
-from gmlayers.diagnostics import Mixture, marginal, neurons
+from gmlayers.diagnostics import Mixture, log_determinants, marginal, neurons
 from gmlayers.nn import Covariance
 
 FAMILIES = [
@@ -118,3 +118,21 @@ def test_what_is_no_mixture_is_refused(wrong, message):
     Mixture(**GOOD)
     with pytest.raises(ValueError, match=message):
         Mixture(**(GOOD | wrong))
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=str)
+def test_log_determinants_are_those_of_dense_covariances(family, covariance):
+    mixture = marginal(shaken(GMLayer(6, 2, 3, covariance=family, dtype=torch.float64)))
+    torch.testing.assert_close(log_determinants(mixture), torch.linalg.slogdet(covariance(mixture))[1])
+
+
+def test_log_determinants_of_large_and_of_singular_covariances(mixture):
+    wide = mixture(2, 300, 2)
+    scaled = Mixture(wide.weight, wide.mean, 1e-8 * wide.var, 1e-4 * wide.factor)  # whose determinant underflows
+    torch.testing.assert_close(
+        log_determinants(scaled), log_determinants(wide) + 300 * torch.tensor(1e-8).double().log()
+    )
+    flat = Mixture(wide.weight, wide.mean, 0 * wide.var, wide.factor)
+    assert (log_determinants(flat) < -1e4).all()
+    assert log_determinants(neurons(torch.randn(3, 2))).tolist() == [-torch.inf] * 3
+    assert log_determinants(marginal(GMLayer(4, 2, 3))).dtype == torch.float32

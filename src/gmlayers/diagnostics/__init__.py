@@ -11,6 +11,7 @@ from gmlayers.diagnostics._distance import component_displacements as component_
 from gmlayers.diagnostics._distance import displacement as displacement
 from gmlayers.diagnostics._distance import transport as transport
 from gmlayers.diagnostics._mixture import Mixture as Mixture
+from gmlayers.diagnostics._mixture import log_determinants as log_determinants
 from gmlayers.diagnostics._mixture import marginal as marginal
 from gmlayers.diagnostics._mixture import neurons as neurons
 from gmlayers.diagnostics._models import KernelDrift as KernelDrift

@@ -120,3 +120,36 @@ def neurons(weight: Tensor) -> Mixture:
     mean = upcast(weight.detach()).clone()
     m = len(mean)
     return Mixture(mean.new_full((m,), 1 / m), mean, torch.zeros_like(mean), mean.new_empty(*mean.shape, 0))
+
+
+@torch.no_grad()
+def log_determinants(mixture: Mixture) -> Tensor:
+    r"""Return the logarithms of the determinants of the covariances, (K,): how much room each component takes.
+
+    .. math:: \log\det(D + FF^\top) = \log\det D + \log\det(I + F^\top D^{-1} F),
+
+    the matrix determinant lemma, with r × r matrices only; where a variance of the diagonal D is 0 it is instead twice
+    the sum of the logarithms of the singular values of the root :math:`(D^{1/2}, F)`. The differential entropy of a
+    component is half of it plus :math:`\tfrac d2 \log 2\pi e`.
+
+    Args:
+        mixture: the mixture.
+
+    Returns:
+        Numbers of any sign; -inf for singular covariances, or what rounding makes of it: far below -30 d.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import GMLayer
+        >>> from gmlayers.diagnostics import log_determinants, marginal
+        >>> log_determinants(marginal(GMLayer(784, 10, 120))).shape
+        torch.Size([120])
+    """
+    var, factor = mixture.var.double(), mixture.factor.double()
+    if bool((var > 0).all()):
+        inner = factor.mT @ (factor / var[..., None])
+        found = var.log().sum(1) + torch.linalg.slogdet(torch.eye(inner.shape[1]).to(inner) + inner)[1]
+    else:
+        root = torch.cat([torch.diag_embed(var.sqrt()), factor], -1)
+        found = 2 * torch.linalg.svdvals(root).log().sum(1)
+    return found.to(mixture.mean.dtype)

@@ -246,7 +246,11 @@ def panels(results: Results, draw: Any, ylabel: str) -> Figure:  # noqa: ANN401 
         axes.set_title(dataset)
         axes.grid(which="both", alpha=0.25)
     row[0].set_ylabel(ylabel)
-    if row[-1].get_legend_handles_labels()[0]:
+    handles, labels = row[-1].get_legend_handles_labels()
+    if len(labels) > 4:  # inside they would hide the curves
+        figure.set_figwidth(figure.get_figwidth() + 2)
+        figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize="small")
+    elif labels:
         row[-1].legend(frameon=False, fontsize="small")
     return figure
 

@@ -64,7 +64,7 @@ LEAST_FACTOR = 2.0
 LARGEST_MARGIN = 0.35
 """Part of an axis, on each side, that is margin."""
 
-PATIENCE = 3
+PATIENCE = 5
 """Sets in which the error is not halved after which a solve is at its limit."""
 
 EQUATION = "equation"
@@ -289,7 +289,8 @@ def _sets(problem: Problem, max_components: int) -> Iterator[_Trial]:
             trial = _searched(problem, trial, previous, rounds)
         elif not settled:  # what is best for few bumps need not be so for many
             settled = True
-            trial = min(trial, _try(problem, count, _Shape(), previous), key=lambda t: t.misfit)
+            rivals = (_try(problem, count, s, previous) for s in SETTLED if s != shape)
+            trial = min(trial, *rivals, key=lambda t: t.misfit)
         yield trial
         if count == max_components:
             return
@@ -320,6 +321,10 @@ class _Shape:
         more, less = min(self.margin * STEP, LARGEST_MARGIN), self.margin / STEP
         near = {(wider, self.margin), (narrower, self.margin), (self.factor, more), (self.factor, less)}
         return [_Shape(*pair) for pair in sorted(near - {(self.factor, self.margin)})]
+
+
+SETTLED = _Shape(), _Shape(margin=0.06)
+"""Of large sets: for solutions that go on smoothly beyond the domain, and for others."""
 
 
 class _Bumps(NamedTuple):

@@ -117,6 +117,7 @@ def test_a_side_with_the_unknown_moves_to_the_left():
         (lambda u: u + 1, TypeError, "the other side of =="),
         (lambda u: u - bend, TypeError, "the other side of =="),
         (lambda u: u * u, TypeError, "not linear"),
+        (lambda u: math.nan * u, ValueError, "must be finite"),
         (lambda u: u + solve.unknown(3), ValueError, "different coordinates"),
         (lambda u: solve.laplacian(bend * u), ValueError, "product rule"),
         (lambda u: solve.grad(solve.laplacian(u)), ValueError, "third"),

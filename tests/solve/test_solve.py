@@ -158,6 +158,33 @@ def test_heat_in_a_disc():
     assert error(found.u, exact, domain) < 1e-3
 
 
+def test_a_cross_has_four_corners_and_a_singularity_at_one():
+    vertices = [(1, 0), (2, 0), (2, 1), (3, 1), (3, 2), (2, 2), (2, 3), (1, 3), (1, 2), (0, 2), (0, 1), (1, 1)]
+    domain = solve.Polygon(vertices)
+
+    def exact(x):
+        z = x - 1
+        angle = torch.atan2(z[:, 1], z[:, 0])
+        angle = torch.where(angle < -3 * math.pi / 4, angle + 2 * math.pi, angle) + math.pi / 2
+        return z.square().sum(1) ** (1 / 3) * torch.sin(2 / 3 * angle)
+
+    u = solve.unknown(2)
+    problem = solve.Problem(domain, solve.laplacian(u) == 0, {"boundary": u == exact})
+    found = solve.solve(problem, max_components=1100)
+    assert error(found.u, exact, domain) < 2e-3
+    assert found.u.num_components <= 1100
+
+
+def test_without_conditions_it_is_an_approximation():
+    def exact(x):
+        return torch.cos(3 * x[:, 0]) * torch.exp(x[:, 1])
+
+    u = solve.unknown(2)
+    found = solve.solve(solve.Problem(SQUARE, u == exact))
+    assert found.converged
+    assert error(found.u, exact, SQUARE) < 1e-10
+
+
 def test_the_solution_scales_with_the_right_hand_side():
     u = solve.unknown(2)
     results = []
@@ -276,7 +303,8 @@ def test_functions_that_fail_are_named(equation, condition, match):
         (lambda u: solve.Problem(SQUARE, u == 0, {"top": u == 0}), ValueError, "no part 'top'; there are: boundary"),
         (lambda u: solve.Problem(solve.Ball((0,), 1), u == 0), ValueError, "has 2 coordinates, the domain 1"),
         (lambda u: solve.solve(poisson(boundary=u == 0), tol=0), ValueError, "tol must be positive"),
-        (lambda u: solve.solve(poisson(boundary=u == 0), max_components=0), ValueError, "at least 1"),
+        (lambda u: solve.solve(poisson(boundary=u == 0), max_components=99), ValueError, "at least 100"),
+        (lambda u: solve.solve(poisson(boundary=u == 0), max_components=1e3), TypeError, "whole number"),
         (lambda u: solve.solve(poisson(boundary=u == 0), max_seconds=0), ValueError, "max_seconds"),
     ],
 )

@@ -12,6 +12,7 @@ rows are closed forms. For :math:`f_k = \exp(-\tfrac12 \|v_k\|^2)` with :math:`v
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -71,6 +72,8 @@ class Expression:
     def __mul__(self, factor: Coefficient) -> Expression:
         if isinstance(factor, Expression):
             raise TypeError("Expression: a product of two terms with the unknown is not linear in it")
+        if not callable(factor) and not math.isfinite(factor):
+            raise ValueError(f"Expression: a coefficient must be finite, got {factor}")
         if callable(factor):
             terms = (Term(t.axes, t.number, (*t.functions, factor)) for t in self.terms)
         else:
@@ -110,7 +113,7 @@ class Expression:
         return Expression(self.space, self.time, terms)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Equation:
     """An expression that is to be equal to a number or to a function of the point."""
 

@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from gmlayers._names import positive
+from gmlayers._names import whole
 from gmlayers.nn import GMNM
 from gmlayers.solve._domain import ON_EDGE, Corner, Domain, Points, spread
 from gmlayers.solve._equation import Equation, Expression, rows, unknown, values
@@ -73,7 +73,7 @@ EQUATION = "equation"
 Reason = Literal["tolerance", "limit", "bumps", "time"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """A linear differential equation with its conditions.
 
@@ -205,7 +205,7 @@ def solve(
     Args:
         problem: equation, domain and conditions. Functions in it are called with points (n, d) in float64.
         tol: for the error, relative to the root mean square of u.
-        max_components: of the largest set. Time grows with the cube: 2000 take some seconds on one core.
+        max_components: of the largest set, at least 100. Time grows with the cube: 2000 take some seconds on one core.
         max_seconds: no set is begun that is expected to end later.
         float32_tolerance: warn if u in float32 would lose more. None for no warning.
         callback: called with every set that was solved for.
@@ -235,7 +235,9 @@ def solve(
         raise ValueError(f"solve: tol must be positive and finite, got {tol}")
     if not max_seconds > 0:
         raise ValueError(f"solve: max_seconds must be positive, got {max_seconds}")
-    max_components = positive("solve: max_components", max_components)
+    max_components = whole("solve: max_components", max_components)
+    if max_components < FIRST:
+        raise ValueError(f"solve: max_components must be at least {FIRST}, the first set, got {max_components}")
     history: list[Step] = []
     trials: list[_Trial] = []
     reason: Reason = "bumps"
@@ -281,7 +283,7 @@ def solve(
 
 def _sets(problem: Problem, max_components: int) -> Iterator[_Trial]:
     """Yield solutions by growing sets of bumps."""
-    count, shape, rounds, settled = min(FIRST, max_components), _Shape(), ROUNDS, False
+    count, shape, rounds, settled = FIRST, _Shape(), ROUNDS, False
     previous = None
     while True:
         trial = _try(problem, count, shape, previous)
@@ -357,7 +359,7 @@ def _bumps(domain: Domain, count: int, shape: _Shape) -> _Bumps:
     for corner in corners:  # a ring of r spacings has 3πr²/4 bumps, and is shrunk r · DEPTH times
         share = CORNER_SHARE * count / len(corners)
         radius = (share / (0.75 * math.pi * DEPTH)) ** (1 / 3)
-        ring = _Ring(corner, min(corner.radius, radius * spacing), 0)
+        ring = _Ring(corner, min(corner.radius / 2, radius * spacing), 0)  # half: those of two corners are apart
         outside, inside = ring.copies(mean)
         each = max(int(inside.sum()), 1)
         times = max(1, math.floor(share / each))

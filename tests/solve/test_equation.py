@@ -60,7 +60,7 @@ OPERATORS = {
     "normal": solve.normal_derivative,
     "heat": lambda u: solve.dt(u) - bend * solve.laplacian(u) + 3 * u,
     "advection": lambda u: solve.dot((bend, lambda x: torch.sin(x[:, 1:2])), solve.grad(u)),
-    "products": lambda u: 2 * (bend * (bend * u)) - -u * 0.5,
+    "products": lambda u: 2 * (bend * (bend * u)) - -u / 2,
 }
 
 

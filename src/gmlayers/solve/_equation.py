@@ -82,6 +82,9 @@ class Expression:
 
     __rmul__ = __mul__
 
+    def __truediv__(self, number: float) -> Expression:
+        return self * (1 / number)
+
     def __neg__(self) -> Expression:
         return -1.0 * self
 

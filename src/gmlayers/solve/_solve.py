@@ -6,7 +6,8 @@ basis to the limit of double precision is least squares with more rows than colu
 (Adcock and Huybrechs, *Frames and numerical approximation*, 2019).
 
 Near a re-entrant corner a solution is like a power of the distance r to it, so the bumps are graded: those of a ring,
-shrunk again and again by half, fill the corner, and so do the points, because the domain is a cone there.
+shrunk again and again by half, fill the corner, and so do the points, because the domain is a cone there (the
+geometric meshes of Babuška and Guo, *The h-p version of the finite element method*, 1986).
 """
 
 from __future__ import annotations

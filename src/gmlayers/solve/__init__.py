@@ -1,9 +1,33 @@
-"""Fits that use structure: output weights by linear least squares, shapes by variable projection."""
+"""Fits that use structure: output weights by linear least squares, shapes by variable projection, linear equations."""
 
+from gmlayers.solve import problems as problems
+from gmlayers.solve._domain import Ball as Ball
+from gmlayers.solve._domain import Box as Box
+from gmlayers.solve._domain import Difference as Difference
+from gmlayers.solve._domain import Domain as Domain
+from gmlayers.solve._domain import Implicit as Implicit
+from gmlayers.solve._domain import PointCloud as PointCloud
+from gmlayers.solve._domain import Points as Points
+from gmlayers.solve._domain import Polygon as Polygon
+from gmlayers.solve._domain import SpaceTime as SpaceTime
+from gmlayers.solve._domain import Union as Union
+from gmlayers.solve._domain import l_shape as l_shape
+from gmlayers.solve._equation import Equation as Equation
+from gmlayers.solve._equation import Expression as Expression
+from gmlayers.solve._equation import dot as dot
+from gmlayers.solve._equation import dt as dt
+from gmlayers.solve._equation import grad as grad
+from gmlayers.solve._equation import laplacian as laplacian
+from gmlayers.solve._equation import normal_derivative as normal_derivative
+from gmlayers.solve._equation import unknown as unknown
 from gmlayers.solve._fit import assign as assign
 from gmlayers.solve._fit import fit as fit
 from gmlayers.solve._least_squares import LeastSquares as LeastSquares
 from gmlayers.solve._least_squares import Rows as Rows
 from gmlayers.solve._least_squares import least_squares as least_squares
+from gmlayers.solve._solve import Problem as Problem
+from gmlayers.solve._solve import Solution as Solution
+from gmlayers.solve._solve import Step as Step
+from gmlayers.solve._solve import solve as solve
 from gmlayers.solve._variable_projection import VariableProjection as VariableProjection
 from gmlayers.solve._variable_projection import variable_projection as variable_projection

@@ -1,0 +1,508 @@
+"""Domains: where an equation holds, with points inside and on the boundary. All points are float64.
+
+Points are of low discrepancy and always the same, so that a solve can be repeated to the bit. A second sequence is held
+out: no solution is fitted to it, so that residuals there are honest.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+BOUNDARY = "boundary"
+"""Name of the part of a boundary on which all is prescribed that has no other name."""
+
+ON_EDGE = 1e-12
+"""By which a point may be outside, relative to the size of the domain, and still count as inside."""
+
+GOLDEN = 0.6180339887498949
+"""Its multiples modulo 1 are evenly spread, however many there are."""
+
+DRAWS = 64
+"""Blocks of points of a bounding box after which a domain is taken for empty."""
+
+
+class Points(NamedTuple):
+    """Points, and the outward normals there."""
+
+    x: Tensor
+    """(n, d)."""
+    normal: Tensor | None = None
+    """(n, d), of length 1; None inside a domain."""
+
+
+class Corner(NamedTuple):
+    """A re-entrant corner, at which solutions have singular derivatives."""
+
+    point: Tensor
+    """(d,)."""
+    radius: float
+    """Within which the domain is a cone: whatever is in it stays in it when it is shrunk towards the corner."""
+
+
+class Domain(ABC):
+    """A bounded domain.
+
+    Attributes:
+        low: lower corner of the bounding box, (d,).
+        high: upper corner of the bounding box, (d,).
+        parts: names of the parts of the boundary to which conditions may refer.
+        corners: where bumps are to be graded.
+    """
+
+    low: Tensor
+    high: Tensor
+    parts: tuple[str, ...] = (BOUNDARY,)
+    corners: tuple[Corner, ...] = ()
+
+    @abstractmethod
+    def distance(self, x: Tensor) -> Tensor:
+        """Return the signed distance to the boundary, (n,), negative inside; exact or, outside, a lower bound."""
+
+    @abstractmethod
+    def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
+        """Return about n points of a part of the boundary, with normals."""
+
+    def interior(self, n: int, *, held_out: bool = False) -> Tensor:
+        """Return n points inside, (n, d), evenly spread."""
+        found = torch.empty(0, self.dim, dtype=torch.float64)
+        sequence = _Sequence(self.dim, held_out)
+        for _ in range(DRAWS):
+            x = self.low + (self.high - self.low) * sequence.draw(max(2 * n, 64))
+            found = torch.cat([found, x[self.distance(x) < 0]])
+            if len(found) >= n:
+                return found[:n]
+        raise ValueError(f"{type(self).__name__}: next to nothing of the box {self.low}, {self.high} is in the domain")
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Return which points are in the domain or on its boundary, (n,) of bool."""
+        return self.distance(x.double()) <= ON_EDGE * float((self.high - self.low).max())
+
+    def reached(self, x: Tensor, margin: float) -> Tensor:
+        """Return which points of the bounding box widened by the margin are no further than that from the domain."""
+        return self.distance(x) <= margin
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates."""
+        return len(self.low)
+
+    @property
+    def units(self) -> Tensor:
+        """Lengths of the axes that count as equal, (d,)."""
+        return torch.ones_like(self.low)
+
+    def __or__(self, other: Domain) -> Union:
+        return Union(self, other)
+
+    def __sub__(self, other: Domain) -> Difference:
+        return Difference(self, other)
+
+    def _check_part(self, part: str) -> None:
+        if part not in self.parts:
+            raise ValueError(f"{type(self).__name__}: there is no part {part!r}; there are: {', '.join(self.parts)}")
+
+
+class Box(Domain):
+    """An interval, a rectangle, a box.
+
+    Its parts are ``"boundary"``, all of it, and its faces ``"low 0"``, ``"high 0"``, ``"low 1"``, …: where that
+    coordinate is least and greatest.
+
+    Args:
+        low: the lower bounds, one per coordinate.
+        high: the upper bounds.
+
+    Raises:
+        ValueError: bounds that are not finite, or not in order.
+
+    Example:
+        >>> from gmlayers import solve
+        >>> solve.Box((0, 0), (1, 2)).interior(100).shape
+        torch.Size([100, 2])
+    """
+
+    def __init__(self, low: Sequence[float], high: Sequence[float]) -> None:
+        self.low, self.high = _bounds("Box", low, high)
+        self.parts = (BOUNDARY, *(f"{side} {i}" for i in range(self.dim) for side in ("low", "high")))
+
+    def distance(self, x: Tensor) -> Tensor:
+        beyond = torch.maximum(self.low - x, x - self.high)
+        return torch.linalg.vector_norm(beyond.clamp(min=0), dim=-1) + beyond.amax(-1).clamp(max=0)
+
+    def reached(self, x: Tensor, margin: float) -> Tensor:  # noqa: ARG002
+        """Return True for all points: the bounding box is the domain."""
+        return torch.ones(len(x), dtype=torch.bool)
+
+    def interior(self, n: int, *, held_out: bool = False) -> Tensor:
+        return self.low + (self.high - self.low) * _Sequence(self.dim, held_out).draw(n)
+
+    def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
+        self._check_part(part)
+        faces = self.parts[1:] if part == BOUNDARY else (part,)
+        extent = self.high - self.low
+        areas = [float(extent.prod() / extent[int(face.split()[1])]) for face in faces]
+        found = []
+        for face, area in zip(faces, areas):
+            side, axis = face.split()
+            i = int(axis)
+            along = spread(max(2, math.ceil(n * area / sum(areas))), self.dim - 1, held_out)
+            unit = torch.cat([along[:, :i], along.new_full((len(along), 1), float(side == "high")), along[:, i:]], 1)
+            normal = torch.zeros_like(unit)
+            normal[:, i] = 1.0 if side == "high" else -1.0
+            found.append(Points(self.low + extent * unit, normal))
+        return _joined(found)
+
+
+class Ball(Domain):
+    """A disc, a ball.
+
+    Raises:
+        ValueError: a radius that is not positive.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import solve
+        >>> solve.Ball((0, 0), 1).inside(torch.tensor([[0.5, 0.5], [1.0, 1.0]]))
+        tensor([ True, False])
+    """
+
+    def __init__(self, centre: Sequence[float], radius: float) -> None:
+        self.centre = torch.as_tensor(centre, dtype=torch.float64).reshape(-1)
+        self.radius = float(radius)
+        self.low, self.high = _bounds("Ball", self.centre - self.radius, self.centre + self.radius)
+
+    def distance(self, x: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(x - self.centre, dim=-1) - self.radius
+
+    def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
+        self._check_part(part)
+        if self.dim == 1:
+            normal = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+        elif self.dim == 2:
+            angle = 2 * math.pi * spread(n + 1, 1, held_out)[:n]  # the first and the last are the same
+            normal = torch.cat([angle.cos(), angle.sin()], 1)
+        else:
+            normal = torch.special.ndtri(spread(n, self.dim, held_out).clamp(1e-9, 1 - 1e-9))
+            normal = normal / torch.linalg.vector_norm(normal, dim=1, keepdim=True)
+        return Points(self.centre + self.radius * normal, normal)
+
+
+class Polygon(Domain):
+    """A polygon in the plane, any simple one; it knows its re-entrant corners.
+
+    Args:
+        vertices: in order, (n, 2), either way round.
+
+    Raises:
+        ValueError: fewer than three vertices, or no area.
+
+    Example:
+        >>> from gmlayers import solve
+        >>> (corner,) = solve.l_shape().corners
+        >>> corner.point.tolist()
+        [0.0, 0.0]
+    """
+
+    def __init__(self, vertices: Sequence[Sequence[float]]) -> None:
+        start = torch.as_tensor(vertices, dtype=torch.float64)
+        if start.ndim != 2 or start.shape[1] != 2 or len(start) < 3:
+            raise ValueError(f"Polygon: expected at least three vertices (n, 2), got {tuple(start.shape)}")
+        if float(_cross(start, start.roll(-1, 0)).sum()) < 0:
+            start = start.flip(0)  # counter-clockwise, so that the outside is on the right
+        self.start, self.end = start, start.roll(-1, 0)
+        self.edge = self.end - self.start
+        self.length = torch.linalg.vector_norm(self.edge, dim=1)
+        self.normal = torch.stack([self.edge[:, 1], -self.edge[:, 0]], 1) / self.length.unsqueeze(1)
+        self.low, self.high = _bounds("Polygon", start.amin(0), start.amax(0))
+        self.corners = self._reentrant()
+
+    def distance(self, x: Tensor) -> Tensor:
+        offset = x.unsqueeze(1) - self.start
+        along = ((offset * self.edge).sum(-1) / self.length.square()).clamp(0, 1)
+        least = torch.linalg.vector_norm(offset - along.unsqueeze(-1) * self.edge, dim=-1).amin(1)
+        rises, falls = self.start[:, 1] <= x[:, 1:], self.end[:, 1] <= x[:, 1:]
+        left = _cross(self.edge, offset) > 0
+        winding = (rises & ~falls & left).sum(1) - (~rises & falls & ~left).sum(1)
+        return torch.where(winding > 0, -least, least)
+
+    def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
+        self._check_part(part)
+        found = []
+        for start, edge, length, normal in zip(self.start, self.edge, self.length, self.normal):
+            along = spread(max(2, math.ceil(n * float(length / self.length.sum()))), 1, held_out)
+            found.append(Points(start + along * edge, normal.expand(len(along), 2)))
+        return _joined(found)
+
+    def _reentrant(self) -> tuple[Corner, ...]:
+        """Return the corners at which the boundary turns to the outside."""
+        turn = _cross(self.edge.roll(1, 0), self.edge) / (self.length * self.length.roll(1, 0))
+        found = []
+        for i in (turn < -1e-9).nonzero().flatten().tolist():
+            point, others = self.start[i], [j for j in range(len(self.start)) if j not in (i, (i - 1) % len(turn))]
+            offset = point - self.start[others]
+            along = ((offset * self.edge[others]).sum(-1) / self.length[others].square()).clamp(0, 1)
+            gaps = torch.linalg.vector_norm(offset - along.unsqueeze(-1) * self.edge[others], dim=-1)
+            found.append(Corner(point, float(gaps.min())))
+        return tuple(found)
+
+
+def l_shape() -> Polygon:
+    """Return the square [-1, 1]² without its quarter x > 0 > y: the test of every method for corners."""
+    return Polygon([(-1, -1), (0, -1), (0, 0), (1, 0), (1, 1), (-1, 1)])
+
+
+class Implicit(Domain):
+    """Where a function is negative.
+
+    Args:
+        function: of points (n, d), with values (n,): the signed distance, or anything with its sign whose gradient at
+            the boundary is not 0; then also differentiable by autograd.
+        low: the lower corner of a box that contains the domain.
+        high: its upper corner.
+
+    Example:
+        >>> from gmlayers import solve
+        >>> ellipse = solve.Implicit(lambda x: (x[:, 0] / 2) ** 2 + x[:, 1] ** 2 - 1, (-2, -1), (2, 1))
+        >>> ellipse.boundary(100).x.shape
+        torch.Size([100, 2])
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor], low: Sequence[float], high: Sequence[float]) -> None:
+        self.function = function
+        self.low, self.high = _bounds("Implicit", low, high)
+
+    def distance(self, x: Tensor) -> Tensor:
+        """Return the value over the length of the gradient: the distance to first order."""
+        value, gradient = self._with_gradient(x)
+        return value / torch.linalg.vector_norm(gradient, dim=1).clamp(min=1e-300)
+
+    def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
+        self._check_part(part)
+        size = self.high - self.low
+        x = self.low - 0.05 * size + 1.1 * size * spread(16 * n, self.dim, held_out)
+        x = x[self.distance(x).abs().argsort()[: 4 * n]]
+        for _ in range(20):  # Newton's steps along the gradient
+            value, gradient = self._with_gradient(x)
+            x = x - (value / gradient.square().sum(1).clamp(min=1e-300)).unsqueeze(1) * gradient
+        value, gradient = self._with_gradient(x)
+        normal = gradient / torch.linalg.vector_norm(gradient, dim=1, keepdim=True).clamp(min=1e-300)
+        there = (self.distance(x).abs() < 1e-9 * float(size.max())) & x.isfinite().all(1)
+        kept = there.nonzero().flatten()
+        kept = kept[_evenly(x[kept], n)]
+        return Points(x[kept], normal[kept])
+
+    def _with_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            value = self.function(x).reshape(-1)
+            (gradient,) = torch.autograd.grad(value.sum(), x)
+        return value.detach(), gradient
+
+
+class _Pair(Domain):
+    """Two domains taken together."""
+
+    def __init__(self, a: Domain, b: Domain) -> None:
+        if a.dim != b.dim:
+            raise ValueError(f"{type(self).__name__}: the domains have {a.dim} and {b.dim} coordinates")
+        self.a, self.b = a, b
+
+    def _boundary(self, n: int, held_out: bool, keep_b: Callable[[Tensor], Tensor], sign: float) -> Points:
+        (a, of_a), (b, of_b) = (domain.boundary(n, held_out=held_out) for domain in (self.a, self.b))
+        in_a, in_b = self.b.distance(a) >= 0, keep_b(b)
+        x = torch.cat([a[in_a], b[in_b]])
+        if of_a is None or of_b is None:
+            return Points(x)
+        return Points(x, torch.cat([of_a[in_a], sign * of_b[in_b]]))
+
+
+class Union(_Pair):
+    """What is in one of two domains or in both; also written ``a | b``. Corners where the two meet are not known."""
+
+    def __init__(self, a: Domain, b: Domain) -> None:
+        super().__init__(a, b)
+        self.low, self.high = torch.minimum(a.low, b.low), torch.maximum(a.high, b.high)
+
+    def distance(self, x: Tensor) -> Tensor:
+        return torch.minimum(self.a.distance(x), self.b.distance(x))
+
+    def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
+        self._check_part(part)
+        return self._boundary(n, held_out, lambda x: self.a.distance(x) >= 0, 1.0)
+
+
+class Difference(_Pair):
+    """What is in the first domain and not in the second; also written ``a - b``."""
+
+    def __init__(self, a: Domain, b: Domain) -> None:
+        super().__init__(a, b)
+        self.low, self.high = a.low, a.high
+
+    def distance(self, x: Tensor) -> Tensor:
+        return torch.maximum(self.a.distance(x), -self.b.distance(x))
+
+    def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
+        self._check_part(part)
+        return self._boundary(n, held_out, lambda x: self.a.distance(x) <= 0, -1.0)
+
+
+class SpaceTime(Domain):
+    """A domain of space over an interval of time, which is the last coordinate.
+
+    Its parts are those of the domain of space at all times, ``"initial"`` and ``"final"``.
+
+    Raises:
+        ValueError: an interval that is empty or not finite.
+
+    Example:
+        >>> from gmlayers import solve
+        >>> solve.SpaceTime(solve.Box((0,), (1,)), 2.0).parts
+        ('boundary', 'low 0', 'high 0', 'initial', 'final')
+    """
+
+    def __init__(self, space: Domain, end: float, *, start: float = 0.0) -> None:
+        self.space, self.start, self.end = space, float(start), float(end)
+        self.low, self.high = _bounds("SpaceTime", [*space.low.tolist(), start], [*space.high.tolist(), end])
+        self.parts = (*space.parts, "initial", "final")
+
+    def distance(self, x: Tensor) -> Tensor:
+        time = torch.maximum(self.start - x[:, -1], x[:, -1] - self.end)
+        both = torch.stack([self.space.distance(x[:, :-1]), time], 1)
+        return torch.linalg.vector_norm(both.clamp(min=0), dim=1) + both.amax(1).clamp(max=0)
+
+    def reached(self, x: Tensor, margin: float) -> Tensor:
+        """Return which points are near the domain in space; lengths of time are others."""
+        return self.space.reached(x[:, :-1], margin)
+
+    @property
+    def units(self) -> Tensor:
+        """Lengths that count as equal: the interval of time as the mean extent of space."""
+        extent = (self.space.high - self.space.low).log().mean().exp()
+        return torch.cat([self.space.units, ((self.end - self.start) / extent).reshape(1)])
+
+    def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
+        self._check_part(part)
+        if part in ("initial", "final"):
+            x = self.space.interior(n, held_out=held_out)
+            around = max(2, round(n ** (1 - 1 / self.space.dim)))
+            rim = self.space.boundary(around, self.space.parts[0], held_out=held_out).x
+            x = torch.cat([x, rim])
+            sign, time = (-1.0, self.start) if part == "initial" else (1.0, self.end)
+            normal = torch.cat([torch.zeros_like(x), torch.full_like(x[:, :1], sign)], 1)
+            return Points(torch.cat([x, torch.full_like(x[:, :1], time)], 1), normal)
+        x, normal = self.space.boundary(n, part, held_out=held_out)
+        times = math.ceil(n / len(x))  # few points, as at the ends of an interval: each at many times
+        t = spread(times, 1, held_out).repeat_interleave(len(x), 0)
+        if times == 1:  # in an order that has nothing to do with that of the points
+            t = (torch.arange(len(x), dtype=torch.float64) * GOLDEN % 1).unsqueeze(1)
+        x = torch.cat([x.repeat(times, 1), self.start + (self.end - self.start) * t], 1)
+        return Points(x, None if normal is None else torch.cat([normal.repeat(times, 1), torch.zeros_like(t)], 1))
+
+
+class PointCloud(Domain):
+    """Points from somewhere else: from a mesh, or measured. Every fourth point is held out.
+
+    Args:
+        interior: points inside, (n, d).
+        boundary: points of the boundary, or of its parts by name, (n, d) or :class:`Points` with normals.
+
+    Raises:
+        ValueError: points of different sizes, or not finite; fewer than four of a kind.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import solve
+        >>> cloud = solve.PointCloud(torch.rand(200, 2), {"boundary": solve.Box((0, 0), (1, 1)).boundary(80)})
+        >>> cloud.interior(1000).shape
+        torch.Size([150, 2])
+    """
+
+    def __init__(self, interior: Tensor, boundary: Mapping[str, Tensor | Points]) -> None:
+        self.points = interior.double()
+        self.edge = {part: _as_points(given) for part, given in boundary.items()}
+        every = [self.points, *(p.x for p in self.edge.values())]
+        for x in every:
+            if x.ndim != 2 or x.shape[1:] != self.points.shape[1:] or len(x) < 4 or not bool(x.isfinite().all()):
+                raise ValueError(
+                    f"PointCloud: expected at least 4 finite points (n, d) of each kind, all of one size d, got "
+                    f"{[tuple(x.shape) for x in every]}"
+                )
+        self.all = torch.cat(every)
+        self.low, self.high = _bounds("PointCloud", self.all.amin(0), self.all.amax(0))
+        self.parts = tuple(self.edge)
+        self.spacing = float(torch.cdist(self.all[:1000], self.all).topk(2, largest=False)[0][:, 1].mean())
+
+    def distance(self, x: Tensor) -> Tensor:
+        """Return the distance to the nearest point less twice the mean distance between neighbours."""
+        return torch.cat([torch.cdist(part, self.all).amin(1) for part in x.split(1024)]) - 2 * self.spacing
+
+    def interior(self, n: int, *, held_out: bool = False) -> Tensor:  # noqa: ARG002
+        return self.points[_share(len(self.points), held_out)]
+
+    def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:  # noqa: ARG002
+        self._check_part(part)
+        x, normal = self.edge[part]
+        kept = _share(len(x), held_out)
+        return Points(x[kept], None if normal is None else normal[kept])
+
+
+class _Sequence:
+    """A sequence of low discrepancy in the unit cube."""
+
+    def __init__(self, dim: int, held_out: bool) -> None:
+        self.engine = torch.quasirandom.SobolEngine(dim, scramble=True, seed=int(held_out))
+
+    def draw(self, n: int) -> Tensor:
+        return self.engine.draw(n, dtype=torch.float64)
+
+
+def spread(n: int, dim: int, held_out: bool = False) -> Tensor:
+    """Return n points of the unit cube, (n, dim), evenly spread; a single one in 0 dimensions."""
+    if dim == 0:
+        return torch.zeros(1, 0, dtype=torch.float64)
+    if dim > 1:
+        return _Sequence(dim, held_out).draw(n)
+    if held_out:
+        return (torch.arange(n, dtype=torch.float64).unsqueeze(1) + 0.5) / n
+    return torch.linspace(0, 1, n, dtype=torch.float64).unsqueeze(1)
+
+
+def _bounds(name: str, low: Sequence[float] | Tensor, high: Sequence[float] | Tensor) -> tuple[Tensor, Tensor]:
+    a, b = (torch.as_tensor(v, dtype=torch.float64).reshape(-1) for v in (low, high))
+    if a.shape != b.shape or not len(a) or not bool((a < b).all() and a.isfinite().all() and b.isfinite().all()):
+        raise ValueError(f"{name}: expected finite bounds with low < high, got {a.tolist()} and {b.tolist()}")
+    return a, b
+
+
+def _as_points(given: Tensor | Points) -> Points:
+    x, normal = given if isinstance(given, Points) else Points(given)
+    return Points(x.double(), None if normal is None else normal.double())
+
+
+def _joined(found: Sequence[Points]) -> Points:
+    return Points(torch.cat([p.x for p in found]), torch.cat([p.normal for p in found if p.normal is not None]))
+
+
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+
+
+def _share(n: int, held_out: bool) -> Tensor:
+    """Return which of n points are held out, or which are not."""
+    return (torch.arange(n) % 4 == 3) == held_out
+
+
+def _evenly(x: Tensor, n: int) -> Tensor:
+    """Return the indices of n points, each as far as can be from those before it."""
+    chosen = [0]
+    gap = torch.full((len(x),), math.inf, dtype=x.dtype)
+    while len(chosen) < min(n, len(x)):
+        gap = torch.minimum(gap, (x - x[chosen[-1]]).square().sum(1))
+        chosen.append(int(gap.argmax()))
+    return torch.tensor(chosen)

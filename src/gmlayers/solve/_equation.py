@@ -1,0 +1,261 @@
+r"""Linear differential equations, written as they are in mathematics.
+
+An expression is a sum of derivatives of the unknown, up to the second, times coefficients,
+
+.. math:: Lu(x) = \sum_\alpha c_\alpha(x)\, \partial^\alpha u(x), \qquad |\alpha| \le 2,
+
+and for :math:`u = \sum_k w_k f_k` its value at a point is a row, :math:`(Lf_1, \dots, Lf_m)`, times the weights. The
+rows are closed forms. For :math:`f_k = \exp(-\tfrac12 \|v_k\|^2)` with :math:`v_{ki} = s_{ki}(x_i - \mu_{ki})`,
+
+.. math:: \partial_i f = -s_i v_i f, \qquad \partial_i\partial_j f = s_i s_j (v_i v_j - \delta_{ij}) f.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from gmlayers._names import positive
+from gmlayers.solve._domain import Points
+
+Function = Callable[[Tensor], Tensor]
+"""Of points (n, d), with values (n,) or (n, 1)."""
+
+Coefficient = float | Function
+
+
+@dataclass(frozen=True)
+class _Normal:
+    """An entry of the outward normal, as a coefficient."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class Term:
+    """A derivative of the unknown by the axes, sorted and none to two of them, times number and functions."""
+
+    axes: tuple[int, ...]
+    number: float
+    functions: tuple[Function | _Normal, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Expression:
+    """A linear differential expression in the unknown: what :func:`unknown` starts and arithmetic makes.
+
+    Sums, multiples by numbers and by functions of the point, and ``==`` with a right-hand side, which makes an
+    :class:`Equation`.
+    """
+
+    space: int
+    """Number of coordinates of space; they come first."""
+    time: bool
+    """Whether time is the last coordinate."""
+    terms: tuple[Term, ...]
+
+    def __add__(self, other: Expression) -> Expression:
+        if not isinstance(other, Expression):
+            raise TypeError(
+                f"Expression: only terms with the unknown can be added, got {other!r}; write what is given on the "
+                f"other side of =="
+            )
+        if (self.space, self.time) != (other.space, other.time):
+            raise ValueError("Expression: the terms have unknowns of different coordinates; use one unknown")
+        return Expression(self.space, self.time, self.terms + other.terms)
+
+    def __mul__(self, factor: Coefficient) -> Expression:
+        if isinstance(factor, Expression):
+            raise TypeError("Expression: a product of two terms with the unknown is not linear in it")
+        if not callable(factor) and not math.isfinite(factor):
+            raise ValueError(f"Expression: a coefficient must be finite, got {factor}")
+        if callable(factor):
+            terms = (Term(t.axes, t.number, (*t.functions, factor)) for t in self.terms)
+        else:
+            terms = (Term(t.axes, t.number * float(factor), t.functions) for t in self.terms)
+        return Expression(self.space, self.time, tuple(terms))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, number: float) -> Expression:
+        return self * (1 / number)
+
+    def __neg__(self) -> Expression:
+        return -1.0 * self
+
+    def __sub__(self, other: Expression) -> Expression:
+        return self + -1.0 * other if isinstance(other, Expression) else self + other
+
+    def __eq__(self, right: Expression | Coefficient) -> Equation:  # type: ignore[override]
+        if isinstance(right, Expression):
+            return Equation(self - right, 0.0)
+        return Equation(self, right if callable(right) else float(right))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates, time included."""
+        return self.space + self.time
+
+    def derivative(self, axis: int) -> Expression:
+        """Return the derivative by one coordinate; terms with functions as coefficients are refused."""
+        if any(t.functions for t in self.terms):
+            raise ValueError(
+                "Expression: a term whose coefficient is a function has no derivative here; apply the product rule "
+                "and give the derivative of the function as a coefficient"
+            )
+        if any(len(t.axes) == 2 for t in self.terms):
+            raise ValueError("Expression: derivatives go up to the second; this one would be the third")
+        terms = tuple(Term(tuple(sorted((*t.axes, axis))), t.number) for t in self.terms)
+        return Expression(self.space, self.time, terms)
+
+
+@dataclass(frozen=True, eq=False)
+class Equation:
+    """An expression that is to be equal to a number or to a function of the point."""
+
+    expression: Expression
+    right: Coefficient
+
+    def __bool__(self) -> bool:
+        raise TypeError("Equation: an equation between expressions is neither true nor false")
+
+
+def unknown(space: int, *, time: bool = False) -> Expression:
+    """Return the unknown function of so many coordinates of space, and of time, which is then the last coordinate.
+
+    Raises:
+        ValueError: no coordinates.
+        TypeError: a number that is not whole.
+
+    Example:
+        >>> from gmlayers import solve
+        >>> u = solve.unknown(1, time=True)
+        >>> heat = solve.dt(u) - 0.1 * solve.laplacian(u) == 0
+    """
+    return Expression(positive("unknown: space", space), time, (Term((), 1.0),))
+
+
+def grad(u: Expression) -> tuple[Expression, ...]:
+    """Return the first derivatives by the coordinates of space.
+
+    Example:
+        >>> from gmlayers import solve
+        >>> u_x, u_y = solve.grad(solve.unknown(2))
+    """
+    return tuple(u.derivative(i) for i in range(u.space))
+
+
+def laplacian(u: Expression) -> Expression:
+    r"""Return :math:`\Delta u`, the sum of the second derivatives by the coordinates of space.
+
+    Example:
+        >>> from gmlayers import solve
+        >>> poisson = solve.laplacian(solve.unknown(2)) == 1
+    """
+    first, *others = (u.derivative(i).derivative(i) for i in range(u.space))
+    return sum(others, first)
+
+
+def dt(u: Expression) -> Expression:
+    """Return the derivative by time.
+
+    Raises:
+        ValueError: an unknown without time.
+
+    Example:
+        >>> from gmlayers import solve
+        >>> u = solve.unknown(1, time=True)
+        >>> wave = solve.dt(solve.dt(u)) == solve.laplacian(u)
+    """
+    if not u.time:
+        raise ValueError("dt: the unknown does not depend on time; make it by unknown(..., time=True)")
+    return u.derivative(u.space)
+
+
+def normal_derivative(u: Expression) -> Expression:
+    r"""Return :math:`\partial_n u`, the derivative along the outward normal in space; for conditions on a boundary.
+
+    Example:
+        >>> from gmlayers import solve
+        >>> insulated = solve.normal_derivative(solve.unknown(2)) == 0
+    """
+    parts = []
+    for i, part in enumerate(grad(u)):
+        parts.extend(Term(t.axes, t.number, (_Normal(i),)) for t in part.terms)
+    return Expression(u.space, u.time, tuple(parts))
+
+
+def dot(factors: Sequence[Coefficient], terms: Sequence[Expression]) -> Expression:
+    """Return the sum of the products: a velocity times a gradient.
+
+    Raises:
+        ValueError: different numbers of factors and terms.
+
+    Example:
+        >>> from gmlayers import solve
+        >>> u = solve.unknown(2)
+        >>> advection = solve.dot((1.0, lambda x: x[:, 0]), solve.grad(u)) == 0
+    """
+    if len(factors) != len(terms) or not terms:
+        raise ValueError(f"dot: expected as many factors as terms, got {len(factors)} and {len(terms)}")
+    first, *others = (term * factor for factor, term in zip(factors, terms))
+    return sum(others, first)
+
+
+def rows(expression: Expression, points: Points, mean: Tensor, scale: Tensor, name: str) -> Tensor:
+    """Return what the expression makes of every bump at every point, (n, m); mean and scale are (m, d)."""
+    v = [(points.x[:, i : i + 1] - mean[:, i]).mul_(scale[:, i]) for i in range(expression.dim)]
+    total = torch.zeros_like(v[0])
+    ordered = sorted(expression.terms, key=lambda t: t.axes)
+    for axes, terms in groupby(ordered, key=lambda t: t.axes):
+        coefficient = sum(_coefficient(t, points, name) for t in terms)
+        if len(axes) == 0:
+            total += coefficient
+        elif len(axes) == 1:
+            (i,) = axes
+            total.addcmul_(coefficient * scale[:, i], v[i], value=-1)
+        else:
+            i, j = axes
+            outer = coefficient * (scale[:, i] * scale[:, j])
+            total.add_(torch.mul(v[i], v[j]).sub_(float(i == j)).mul_(outer))
+    square = torch.zeros_like(total)
+    for w in v:
+        square.addcmul_(w, w)
+    return total.mul_(square.mul_(-0.5).exp_())
+
+
+def values(given: Coefficient, points: Points, name: str) -> Tensor:
+    """Return a number or a function at points, (n, 1); name says in errors whose it is."""
+    n = len(points.x)
+    if not callable(given):
+        found = points.x.new_full((n, 1), given)
+    else:
+        found = given(points.x)
+        if not isinstance(found, Tensor) or found.shape not in ((n,), (n, 1)):
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise ValueError(f"solve: {name} must have values ({n},) or ({n}, 1) at {n} points, got {shape}")
+        found = found.detach().to(points.x).reshape(n, 1)
+    wrong = ~found.isfinite().flatten()
+    if bool(wrong.any()):
+        raise ValueError(f"solve: {name} is not finite, first at x = {points.x[wrong][0].tolist()}")
+    return found
+
+
+def _coefficient(term: Term, points: Points, name: str) -> Tensor:
+    """Return the coefficient at the points, (n, 1), or (1, 1) of a number."""
+    found = points.x.new_full((1, 1), term.number)
+    for function in term.functions:
+        if isinstance(function, _Normal):
+            if points.normal is None:
+                raise ValueError(f"solve: {name} needs normals, and its points have none")
+            found = found * points.normal[:, function.axis : function.axis + 1]
+        else:
+            found = found * values(function, points, f"a coefficient of {name}")
+    return found

@@ -1,0 +1,562 @@
+r"""Linear differential equations by least squares in Gaussian bumps.
+
+Of :math:`u = \sum_k w_k f_k` the equation and its conditions are asked for at more points than there are bumps. Bumps
+stand on a grid that goes beyond the domain, they overlap widely, and they are nearly dependent: what makes that a good
+basis to the limit of double precision is least squares with more rows than columns, and small singular values left out
+(Adcock and Huybrechs, *Frames and numerical approximation*, 2019).
+
+Near a re-entrant corner a solution is like a power of the distance r to it, so the bumps are graded: those of a ring,
+shrunk again and again by half, fill the corner, and so do the points, because the domain is a cone there (the
+geometric meshes of Babuška and Guo, *The h-p version of the finite element method*, 1986).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gmlayers._names import whole
+from gmlayers.nn import GMNM
+from gmlayers.solve._domain import ON_EDGE, Corner, Domain, Points, spread
+from gmlayers.solve._equation import Equation, Expression, rows, unknown, values
+from gmlayers.solve._fit import BLOCK
+from gmlayers.solve._least_squares import LeastSquares, Rows, least_squares
+
+FIRST = 100
+"""Bumps of the first set."""
+
+GROWTH = 1.6
+"""Of the number of bumps, from one set to the next."""
+
+SEARCHED = 420
+"""Bumps up to which the shape is searched for; what is best there is kept."""
+
+ROUNDS = 8
+"""Of that search, for the first set; there is one for others."""
+
+POINTS = 2.5
+"""Points inside, per bump."""
+
+CONDITION = 10.0
+"""How much residuals of conditions count, against those of the equation, in terms of the size of their rows."""
+
+HELD_OUT = 300
+"""Bumps for which points would be as many as those on which the error is estimated."""
+
+CORNER_SHARE = 0.6
+"""Of the bumps, around re-entrant corners."""
+
+DEPTH = 4.0
+"""How often a ring is shrunk towards a corner, in terms of its radius in spacings."""
+
+STEP = 1.25
+"""Of the factor and the margin in that search."""
+
+LEAST_FACTOR = 2.0
+"""Narrower bumps can be better for a small set, but then they are independent, and larger sets do not converge."""
+
+LARGEST_MARGIN = 0.35
+"""Part of an axis, on each side, that is margin."""
+
+PATIENCE = 5
+"""Sets in which the error is not halved after which a solve is at its limit."""
+
+EQUATION = "equation"
+"""Name of the residual of the equation; conditions are named by their part."""
+
+Reason = Literal["tolerance", "limit", "bumps", "time"]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A linear differential equation with its conditions.
+
+    Args:
+        domain: where it holds.
+        equation: between an expression in the unknown and a right-hand side.
+        conditions: by the part of the boundary, one or several.
+
+    Raises:
+        ValueError: an equation or condition without the unknown; another number of coordinates than the domain has; a
+            part that the domain does not have.
+        TypeError: what is no equation.
+
+    Example:
+        >>> from gmlayers import solve
+        >>> u = solve.unknown(2)
+        >>> plate = solve.Problem(solve.Ball((0, 0), 1), solve.laplacian(u) == -4, {"boundary": u == 0})
+        >>> bool((solve.solve(plate).u(plate.domain.interior(10)) > 0).all())
+        True
+    """
+
+    domain: Domain
+    equation: Equation
+    conditions: Mapping[str, Equation | Sequence[Equation]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown_parts = set(self.conditions) - set(self.domain.parts)
+        if unknown_parts:
+            raise ValueError(
+                f"Problem: the domain has no part {sorted(unknown_parts)[0]!r}; there are: "
+                f"{', '.join(self.domain.parts)}"
+            )
+        for name, _, equation in self.asked():
+            if not isinstance(equation, Equation):
+                raise TypeError(
+                    f"Problem: the {name} must be an equation between an expression in the unknown and a right-hand "
+                    f"side, like laplacian(u) == 0, got {type(equation).__name__}"
+                )
+            if equation.expression.dim != self.domain.dim:
+                raise ValueError(
+                    f"Problem: the unknown of the {name} has {equation.expression.dim} coordinates, the domain "
+                    f"{self.domain.dim}"
+                )
+            if _vanishes(equation.expression):
+                raise ValueError(f"Problem: the {name} does not have the unknown in it")
+
+    def asked(self) -> Iterator[tuple[str, str | None, Equation]]:
+        """Yield name, part of the boundary and equation of all that is asked for; the equation inside is first."""
+        yield EQUATION, None, self.equation
+        for part, given in self.conditions.items():
+            several = [given] if isinstance(given, Equation) or not isinstance(given, Sequence) else list(given)
+            for i, condition in enumerate(several):
+                yield f"{part}" if len(several) == 1 else f"{part} ({i + 1})", part, condition
+
+
+class Step(NamedTuple):
+    """One set of bumps that was solved for; what is not explained here is as in :class:`Solution`."""
+
+    num_components: int
+    factor: float
+    """Width of the bumps in terms of their spacing."""
+    margin: float
+    """Which part of the bumps along an axis is beyond the domain, on each side."""
+    error: float
+    change: float
+    misfits: dict[str, float]
+    residuals: dict[str, float]
+    seconds: float
+    """Since the start."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What :func:`solve` found, and how good it is.
+
+    Names of residuals are ``"equation"``, and of conditions those of their parts, with (1), (2) where there are
+    several. All are root mean squares on points that were held out.
+    """
+
+    u: GMNM
+    """The solution, in float64: ``u(x)``, ``u.gradient(x)``, ``u.laplacian(x)``, ``u.hessian(x)``. Its domain is the
+    bounding box; of points beyond it it warns, and :meth:`~gmlayers.GMNM.outside` tells which."""
+    reason: Reason
+    """Why it ended. ``"tolerance"``: the error is below it; ``"limit"``: larger sets did not make it smaller, as at the
+    limit of double precision, or where conditions contradict each other; ``"bumps"`` and ``"time"``: as much as
+    allowed. Unless it is the tolerance, the best set is returned."""
+    error: float
+    """What is compared with the tolerance: the largest of ``change`` and all ``misfits``."""
+    change: float
+    """Difference to the solution of the set before, relative to u: about the error of that one. Infinite for the first
+    set."""
+    misfits: dict[str, float]
+    """Residuals in units of u: relative to it, and to how much larger the rows are than those of u alone. This is what
+    they mean for u if they vary as fast as the bumps do."""
+    residuals: dict[str, float]
+    """Residuals in their own units."""
+    rank: int
+    """Number of singular values that were used, of the last least-squares problem."""
+    condition: float
+    """Largest over smallest of them, used or not; large by design."""
+    max_weight: float
+    """Largest absolute weight; those beyond the domain may be large and count for little."""
+    float32_error: float
+    """What u loses, relatively, if bumps and weights are rounded to float32."""
+    history: tuple[Step, ...]
+    """All sets, in order."""
+
+    @property
+    def converged(self) -> bool:
+        """Whether the error is below the tolerance."""
+        return self.reason == "tolerance"
+
+
+@torch.no_grad()
+def solve(
+    problem: Problem,
+    tol: float = 1e-10,
+    *,
+    max_components: int = 2000,
+    max_seconds: float = math.inf,
+    float32_tolerance: float | None = None,
+    callback: Callable[[Step], object] | None = None,
+) -> Solution:
+    """Solve a linear differential equation; centres, widths and numbers of bumps are found.
+
+    Sets of bumps grow until the estimated error is below the tolerance. For the small ones the best width and margin
+    are searched for. All is in float64 on the CPU, and the same in every run unless time runs out.
+
+    Args:
+        problem: equation, domain and conditions. Functions in it are called with points (n, d) in float64.
+        tol: for the error, relative to the root mean square of u.
+        max_components: of the largest set, at least 100. Time grows with the cube: 2000 take some seconds on one core.
+        max_seconds: no set is begun that is expected to end later.
+        float32_tolerance: warn if u in float32 would lose more. None for no warning.
+        callback: called with every set that was solved for.
+
+    Returns:
+        The best solution with what is known about it. Contradicting conditions are no error: the residuals tell.
+
+    Raises:
+        ValueError: options out of range; coefficients or right-hand sides that are of a wrong shape or not finite, by
+            name.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import solve
+        >>> u = solve.unknown(1)
+        >>> string = solve.Problem(
+        ...     solve.Box((0,), (1,)),
+        ...     solve.laplacian(u) + u == 0,
+        ...     {"low 0": u == 0, "high 0": u == 1},
+        ... )
+        >>> found = solve.solve(string)
+        >>> x = torch.tensor([[0.5]], dtype=torch.float64)
+        >>> bool((found.u(x) - torch.sin(x) / torch.sin(2 * x)).abs() < 1e-10)
+        True
+    """
+    if not 0 < tol < math.inf:
+        raise ValueError(f"solve: tol must be positive and finite, got {tol}")
+    if not max_seconds > 0:
+        raise ValueError(f"solve: max_seconds must be positive, got {max_seconds}")
+    max_components = whole("solve: max_components", max_components)
+    if max_components < FIRST:
+        raise ValueError(f"solve: max_components must be at least {FIRST}, the first set, got {max_components}")
+    history: list[Step] = []
+    trials: list[_Trial] = []
+    reason: Reason = "bumps"
+    start = before = time.perf_counter()
+    for trial in _sets(problem, max_components):
+        now = time.perf_counter()
+        trials.append(trial)
+        history.append(trial.step(now - start))
+        if callback is not None:
+            callback(history[-1])
+        errors = [t.error for t in trials]
+        if trial.error <= tol:
+            reason = "tolerance"
+            break
+        if len(errors) > PATIENCE and min(errors[-PATIENCE:]) > min(errors[:-PATIENCE]) / 2:
+            reason = "limit"
+            break
+        if trial.count < max_components and now - start + (now - before) * GROWTH**3 > max_seconds:
+            reason = "time"
+            break
+        before = now
+    best = min(trials, key=lambda t: (t.error, t.misfit))
+    if float32_tolerance is not None and best.float32_error > float32_tolerance:
+        warnings.warn(
+            f"solve: weights are as large as {best.found.max_weight:.2g}, so that u in float32 is off by "
+            f"{best.float32_error:.2g}; stay in float64",
+            stacklevel=3,  # past the decorator of this function
+        )
+    return Solution(
+        best.module(problem.domain),
+        reason,
+        best.error,
+        best.change,
+        best.misfits,
+        best.residuals,
+        best.found.rank,
+        best.found.condition,
+        best.found.max_weight,
+        best.float32_error,
+        tuple(history),
+    )
+
+
+def _sets(problem: Problem, max_components: int) -> Iterator[_Trial]:
+    """Yield solutions by growing sets of bumps."""
+    count, shape, rounds, settled = FIRST, _Shape(), ROUNDS, False
+    previous = None
+    while True:
+        trial = _try(problem, count, shape, previous)
+        if count <= SEARCHED:
+            trial = _searched(problem, trial, previous, rounds)
+        elif not settled:  # what is best for few bumps need not be so for many
+            settled = True
+            rivals = (_try(problem, count, s, previous) for s in SETTLED if s != shape)
+            trial = min(trial, *rivals, key=lambda t: t.misfit)
+        yield trial
+        if count == max_components:
+            return
+        previous, shape, rounds = trial, trial.shape, 1
+        count = min(math.ceil(count * GROWTH), max_components)
+
+
+def _searched(problem: Problem, trial: _Trial, previous: _Trial | None, rounds: int) -> _Trial:
+    """Return the best solution by sets of that many bumps, among shapes near by."""
+    for _ in range(rounds):
+        near = (_try(problem, trial.count, shape, previous) for shape in trial.shape.neighbours())
+        better = min(near, key=lambda t: t.misfit)
+        if better.misfit >= trial.misfit:
+            break
+        trial = better
+    return trial
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Of a set of bumps: their width in terms of their spacing, and which part of an axis is a margin, on each side."""
+
+    factor: float = LEAST_FACTOR
+    margin: float = 0.25
+
+    def neighbours(self) -> list[_Shape]:
+        wider, narrower = self.factor * STEP, max(self.factor / STEP, LEAST_FACTOR)
+        more, less = min(self.margin * STEP, LARGEST_MARGIN), self.margin / STEP
+        near = {(wider, self.margin), (narrower, self.margin), (self.factor, more), (self.factor, less)}
+        return [_Shape(*pair) for pair in sorted(near - {(self.factor, self.margin)})]
+
+
+SETTLED = _Shape(), _Shape(margin=0.06)
+"""Of large sets: for solutions that go on smoothly beyond the domain, and for others."""
+
+
+class _Bumps(NamedTuple):
+    """Centres (m, d), reciprocal widths (m, d), and rings around the corners."""
+
+    mean: Tensor
+    scale: Tensor
+    rings: tuple[_Ring, ...]
+
+
+class _Ring(NamedTuple):
+    """Between half the radius and the radius; it is shrunk so many times."""
+
+    corner: Corner
+    radius: float
+    times: int
+
+    def copies(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which points are not nearer than the ring, and which are in it."""
+        r = torch.linalg.vector_norm(x - self.corner.point, dim=1)
+        return r >= self.radius / 2, (r >= self.radius / 2) & (r < self.radius)
+
+
+def _bumps(domain: Domain, count: int, shape: _Shape) -> _Bumps:
+    """Return about that many bumps."""
+    corners = domain.corners
+    spacing, mean = _grid(domain, _coarse(domain, count), shape.margin)
+    scale = (1 / (shape.factor * spacing * domain.units)).expand_as(mean)
+    rings = []
+    for corner in corners:  # a ring of r spacings has 3πr²/4 bumps, and is shrunk r · DEPTH times
+        share = CORNER_SHARE * count / len(corners)
+        radius = (share / (0.75 * math.pi * DEPTH)) ** (1 / 3)
+        ring = _Ring(corner, min(corner.radius / 2, radius * spacing), 0)  # half: those of two corners are apart
+        outside, inside = ring.copies(mean)
+        each = max(int(inside.sum()), 1)
+        times = max(1, math.floor(share / each))
+        shrunk = [corner.point + (mean[inside] - corner.point) * 0.5**j for j in range(1, times + 1)]
+        sharper = [scale[inside] * 2.0**j for j in range(1, times + 1)]
+        mean, scale = torch.cat([mean[outside], *shrunk]), torch.cat([scale[outside], *sharper])
+        rings.append(ring._replace(times=times))
+    return _Bumps(mean, scale, tuple(rings))
+
+
+def _coarse(domain: Domain, count: int) -> int:
+    """Return how many of the bumps are not around corners."""
+    return math.ceil(count * (1 - CORNER_SHARE)) if domain.corners else count
+
+
+def _grid(domain: Domain, count: int, margin: float) -> tuple[float, Tensor]:
+    """Return the spacing and the points of a grid over the domain and a margin, about that many.
+
+    Beyond three dimensions, where grids are too coarse, points are of low discrepancy.
+    """
+    units, d = domain.units, domain.dim
+    extent = (domain.high - domain.low) / units
+    margin = margin * count ** (1 / d)
+    middle = (domain.low + domain.high) / 2
+
+    def points(spacing: float) -> Tensor:
+        if d > 3:
+            return middle + units * (extent + 2 * margin * spacing) * (spread(count, d) - 0.5)
+        sizes = [math.floor(e / spacing + 2 * margin) + 1 for e in extent.tolist()]
+        axes = [(torch.arange(n, dtype=torch.float64) - (n - 1) / 2) * spacing for n in sizes]
+        x = middle + units * torch.cartesian_prod(*axes).reshape(-1, d)
+        return x[domain.reached(x, margin * spacing)]
+
+    if d > 3:
+        spacing = float(extent.log().mean().exp()) / (count ** (1 / d) - 2 * margin)
+        return spacing, points(spacing)
+    fine = float(extent.log().mean().exp()) / max(count ** (1 / d), 1.0) / 8
+    coarse = 4096 * fine
+    for _ in range(24):
+        spacing = math.sqrt(fine * coarse)
+        if math.prod(float(e) / spacing + 2 * margin + 1 for e in extent) > 8 * count or len(points(spacing)) > count:
+            fine = spacing
+        else:
+            coarse = spacing
+    return coarse, points(coarse)
+
+
+class _Block(NamedTuple):
+    """Points at which one thing is asked for, with the volumes they stand for, in parts of similar rows."""
+
+    name: str
+    equation: Equation
+    parts: list[tuple[Points, float]]
+
+    @classmethod
+    def all_of(cls, problem: Problem, n: int, rings: Sequence[_Ring], *, held_out: bool) -> list[_Block]:
+        d = problem.domain.dim
+        found, n_boundary = [], math.ceil(min(16 * n ** ((d - 1) / d), 1.5 * n))
+        for name, part, equation in problem.asked():
+            if part is None:
+                points = Points(problem.domain.interior(math.ceil(POINTS * n), held_out=held_out))
+            else:
+                points = problem.domain.boundary(n_boundary, part, held_out=held_out)
+            found.append(cls(name, equation, _graded(points, rings, d if part is None else d - 1)))
+        return found
+
+
+def _graded(points: Points, rings: Sequence[_Ring], dim: int) -> list[tuple[Points, float]]:
+    """Return the points with the rings shrunk towards the corners, once more than the bumps are."""
+    parts = []
+    for ring in rings:
+        outside, inside = ring.copies(points.x)
+        if bool(inside.any()):
+            towards = points.x[inside] - ring.corner.point
+            normal = None if points.normal is None else points.normal[inside]
+            for j in range(1, ring.times + 2):
+                parts.append((Points(ring.corner.point + towards * 0.5**j, normal), 0.5 ** (j * dim)))
+        points = Points(points.x[outside], None if points.normal is None else points.normal[outside])
+    return [(points, 1.0), *parts]
+
+
+def _system(problem: Problem, bumps: _Bumps, n: int) -> Iterator[Rows]:
+    """Yield all equations, each part in terms of the size of its rows."""
+    for block in _Block.all_of(problem, n, bumps.rings, held_out=False):
+        importance = 1.0 if block.name == EQUATION else CONDITION
+        for points, _ in block.parts:
+            target = values(block.equation.right, points, f"the right-hand side of the {block.name}")
+            size = _row_size(block, points, bumps)
+            weight = torch.full((len(points.x),), (importance / size) ** 2, dtype=torch.float64)
+            step = max(1, BLOCK // len(bumps.mean))
+            for i in range(0, len(points.x), step):
+                part = slice(i, i + step)
+                yield Rows(_rows(block, _take(points, part), bumps), target[part], weight[part])
+
+
+def _rows(block: _Block, points: Points, bumps: _Bumps) -> Tensor:
+    return rows(block.equation.expression, points, bumps.mean, bumps.scale, f"the {block.name}")
+
+
+def _row_size(block: _Block, points: Points, bumps: _Bumps) -> float:
+    """Return the root mean square of the norms of the rows, from some of them; 1 if they are 0."""
+    some = _take(points, slice(None, None, max(1, len(points.x) // 128)))
+    return float(_rows(block, some, bumps).square().sum(1).mean().sqrt()) or 1.0
+
+
+def _take(points: Points, part: slice) -> Points:
+    return Points(points.x[part], None if points.normal is None else points.normal[part])
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A set of bumps, with the best weights."""
+
+    count: int
+    shape: _Shape
+    bumps: _Bumps
+    found: LeastSquares
+    change: float
+    float32_error: float
+    misfits: dict[str, float]
+    residuals: dict[str, float]
+
+    @property
+    def misfit(self) -> float:
+        return max(self.misfits.values())
+
+    @property
+    def error(self) -> float:
+        return max(self.change, self.misfit)
+
+    def step(self, seconds: float) -> Step:
+        m, shape = len(self.bumps.mean), self.shape
+        return Step(m, shape.factor, shape.margin, self.error, self.change, self.misfits, self.residuals, seconds)
+
+    def module(self, domain: Domain) -> GMNM:
+        """Return the solution; its domain is wider by rounding, so that points on the edge are in it."""
+        m, d = self.bumps.mean.shape
+        edge = ON_EDGE * float((domain.high - domain.low).max())
+        box = (domain.low - edge).tolist(), (domain.high + edge).tolist()
+        with torch.random.fork_rng(devices=[]):  # the parameters that are drawn are written over
+            module = GMNM(d, 1, m, form="diagonal", domain=box, bias=False, dtype=torch.float64)
+        module.load_state_dict({"mean": self.bumps.mean, "scale": self.bumps.scale, "weight": self.found.weight})
+        return module
+
+
+def _try(problem: Problem, count: int, shape: _Shape, previous: _Trial | None) -> _Trial:
+    """Solve for a set of bumps, and see how good it is on points held out."""
+    bumps = _bumps(problem.domain, count, shape)
+    found = least_squares(_system(problem, bumps, _coarse(problem.domain, count)))
+    blocks = _Block.all_of(problem, HELD_OUT, bumps.rings, held_out=True)
+    itself = unknown(problem.domain.dim) == 0
+
+    u, lost, change = _Mean(), _Mean(), _Mean()
+    inside = blocks[0]._replace(equation=itself)
+    for points, volume in inside.parts:
+        f = _rows(inside, points, bumps)
+        value = f @ found.weight
+        u.add(value, volume)
+        lost.add(torch.linalg.vector_norm(f * found.weight.mT, dim=1), volume)
+        if previous is not None:
+            change.add(value - _rows(inside, points, previous.bumps) @ previous.found.weight, volume)
+    size = u.root or 1.0
+
+    misfits, residuals = {}, {}
+    for block in blocks:
+        left, scaled = _Mean(), _Mean()
+        for points, volume in block.parts:
+            target = values(block.equation.right, points, f"the right-hand side of the {block.name}")
+            residual = _rows(block, points, bumps) @ found.weight - target
+            left.add(residual, volume)
+            of_u = _row_size(block._replace(equation=itself), points, bumps)
+            scaled.add(residual * (of_u / _row_size(block, points, bumps)), volume)
+        residuals[block.name], misfits[block.name] = left.root, scaled.root / size
+    changed = math.inf if previous is None else change.root / size
+    return _Trial(count, shape, bumps, found, changed, 2.0**-24 * lost.root / size, misfits, residuals)
+
+
+class _Mean:
+    """A mean square of numbers that stand for different volumes."""
+
+    def __init__(self) -> None:
+        self.total = self.volume = 0.0
+
+    def add(self, numbers: Tensor, volume: float) -> None:
+        self.total += volume * float(numbers.square().sum())
+        self.volume += volume * len(numbers)
+
+    @property
+    def root(self) -> float:
+        return math.sqrt(self.total / self.volume)
+
+
+def _vanishes(expression: Expression) -> bool:
+    """Return whether the terms cancel, as far as their coefficients are numbers."""
+    numbers: dict[tuple[object, ...], float] = {}
+    for term in expression.terms:
+        key = (term.axes, term.functions)
+        numbers[key] = numbers.get(key, 0.0) + term.number
+    return not any(numbers.values())

@@ -1,0 +1,167 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gmlayers import solve
+
+F64 = torch.float64
+
+
+def ellipse(x):
+    return (x[:, 0] / 2) ** 2 + x[:, 1] ** 2 - 1
+
+
+DOMAINS = {
+    "interval": (lambda: solve.Box((-1,), (2,)), 3.0, None),
+    "box": (lambda: solve.Box((0, -1), (1, 2)), 3.0, 8.0),
+    "box in 3": (lambda: solve.Box((0, 0, 0), (1, 2, 3)), 6.0, 22.0),
+    "disc": (lambda: solve.Ball((1, 2), 0.5), math.pi / 4, math.pi),
+    "ball": (lambda: solve.Ball((0, 0, 0), 1), 4 * math.pi / 3, 4 * math.pi),
+    "segment": (lambda: solve.Ball((0,), 2), 4.0, None),
+    "L": (solve.l_shape, 3.0, 8.0),
+    "triangle": (lambda: solve.Polygon([(0, 0), (0, 1), (1, 0)]), 0.5, 2 + math.sqrt(2)),
+    "ellipse": (lambda: solve.Implicit(ellipse, (-2, -1), (2, 1)), 2 * math.pi, 9.688448220547675),
+    "union": (lambda: solve.Box((0, 0), (2, 1)) | solve.Box((1, 0.53), (3.1, 2)), 2 + 2.1 * 1.47 - 0.47, None),
+    "hole": (lambda: solve.Box((-1, -1), (1, 1)) - solve.Ball((0, 0), 0.5), 4 - math.pi / 4, None),
+    "tube": (lambda: solve.SpaceTime(solve.Ball((0, 0), 1), 2.0), 2 * math.pi, None),
+}
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+@pytest.mark.parametrize("name", DOMAINS)
+def test_points_are_where_they_should_be(name, held_out):
+    domain = DOMAINS[name][0]()
+    x = domain.interior(300, held_out=held_out)
+    assert x.shape == (300, domain.dim)
+    assert x.dtype == F64
+    assert (domain.distance(x) < 0).all()
+    for part in domain.parts:
+        edge = domain.boundary(100, part, held_out=held_out)
+        assert edge.normal is not None
+        if part != "initial" and part != "final":  # these have points on their rim, too
+            torch.testing.assert_close(domain.distance(edge.x), torch.zeros(len(edge.x), dtype=F64), rtol=0, atol=1e-9)
+        assert domain.inside(edge.x).all()
+        torch.testing.assert_close(edge.normal.norm(dim=1), torch.ones(len(edge.x), dtype=F64))
+        assert (domain.low - 1e-9 <= edge.x).all()
+        assert (edge.x <= domain.high + 1e-9).all()
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_normals_point_outwards(name):
+    domain = DOMAINS[name][0]()
+    x, normal = domain.boundary(100, held_out=True)  # none of these is on a corner, where one side is beside the domain
+    if name == "tube":
+        inner = (x[:, -1] > 0.1) & (x[:, -1] < 1.9)
+        x, normal = x[inner], normal[inner]
+    assert (domain.distance(x + 1e-4 * normal) > 0).all()
+    assert (domain.distance(x - 1e-4 * normal) < 0).all()
+
+
+@pytest.mark.parametrize("name", [n for n, (_, volume, _) in DOMAINS.items() if volume])
+def test_the_signed_distance_has_the_volume(name):
+    """By Monte Carlo, with five standard errors."""
+    make, volume, _ = DOMAINS[name]
+    domain = make()
+    box = float((domain.high - domain.low).prod())
+    n = 20000
+    x = domain.low + (domain.high - domain.low) * torch.rand(n, domain.dim, dtype=F64)
+    share = (domain.distance(x) < 0).double().mean().item()
+    assert abs(share - volume / box) <= 5 * math.sqrt(volume / box * max(1 - volume / box, 0) / n) + 1e-12
+
+
+@pytest.mark.parametrize("name", ["interval", "box", "box in 3", "disc", "ball", "L", "triangle", "ellipse", "hole"])
+def test_the_divergence_theorem(name):
+    """The mean of x·n over the boundary is d · volume / area: points and normals are right, and spread evenly."""
+    make, volume, area = DOMAINS[name]
+    domain = make()
+    x, normal = domain.boundary(4000)
+    if area is None:
+        area = 2.0 if domain.dim == 1 else 8 + math.pi
+    if name == "hole":  # its two boundaries have as many points each, so one by one
+        outer = normal.abs().amax(1) == 1
+        outer &= x.abs().amax(1) == 1
+        flux = 8 * (x * normal)[outer].sum(1).mean() + math.pi * (x * normal)[~outer].sum(1).mean()
+    else:
+        flux = area * (x * normal).sum(1).mean()
+    want = domain.dim * volume
+    assert abs(flux - want) < 0.02 * want
+
+
+@given(x=st.floats(-2, 2), y=st.floats(-2, 2))
+@settings(max_examples=50)
+def test_the_distance_of_a_polygon_equals_that_of_the_box_with_its_vertices(x, y):
+    box, polygon = solve.Box((-1, -0.5), (1, 0.5)), solve.Polygon([(-1, -0.5), (-1, 0.5), (1, 0.5), (1, -0.5)])
+    point = torch.tensor([[x, y]], dtype=F64)
+    torch.testing.assert_close(polygon.distance(point), box.distance(point), rtol=0, atol=1e-14)
+
+
+def test_the_two_ways_round_a_polygon_are_one():
+    vertices = [(-1, -1), (0, -1), (0, 0), (1, 0), (1, 1), (-1, 1)]
+    x = torch.rand(200, 2, dtype=F64) * 3 - 1.5
+    there, back = solve.Polygon(vertices), solve.Polygon(vertices[::-1])
+    torch.testing.assert_close(there.distance(x), back.distance(x))
+    assert len(there.corners) == len(back.corners) == 1
+
+
+def test_reentrant_corners_and_how_far_the_domain_is_a_cone_there():
+    (corner,) = solve.l_shape().corners
+    assert corner.point.tolist() == [0, 0]
+    assert corner.radius == 1
+    assert solve.Polygon([(0, 0), (1, 0), (0, 1)]).corners == ()
+    cross = [(1, 0), (2, 0), (2, 1), (3, 1), (3, 2), (2, 2), (2, 3), (1, 3), (1, 2), (0, 2), (0, 1), (1, 1)]
+    assert sorted(c.point.tolist() for c in solve.Polygon(cross).corners) == [[1, 1], [1, 2], [2, 1], [2, 2]]
+    assert {c.radius for c in solve.Polygon(cross).corners} == {1.0}
+
+
+def test_faces_of_a_box_and_ends_of_time():
+    domain = solve.SpaceTime(solve.Box((0, 0), (1, 2)), 5.0, start=3.0)
+    assert (domain.boundary(50, "initial").x[:, 2] == 3).all()
+    assert (domain.boundary(50, "final").x[:, 2] == 5).all()
+    assert (domain.boundary(50, "high 1").x[:, 1] == 2).all()
+    around = domain.boundary(200)
+    assert around.x[:, 2].min() < 3.1
+    assert around.x[:, 2].max() > 4.9
+    assert (around.normal[:, 2] == 0).all()
+
+
+def test_points_are_the_same_every_time_and_take_nothing_from_the_global_generator():
+    state = torch.get_rng_state()
+    domain = solve.Box((0, 0), (1, 1))
+    assert torch.equal(domain.interior(50), domain.interior(50))
+    assert not torch.equal(domain.interior(50), domain.interior(50, held_out=True))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_cloud_holds_a_quarter_out():
+    x = torch.rand(100, 2)
+    cloud = solve.PointCloud(x, {"left": x[:8], "right": x[8:20]})
+    fitted, held = cloud.interior(0), cloud.interior(0, held_out=True)
+    assert (len(fitted), len(held)) == (75, 25)
+    assert not (fitted[:, None] == held[None]).all(-1).any()
+    assert cloud.boundary(0, "left").x.shape == (6, 2)
+    assert cloud.inside(x).all()
+    assert not cloud.inside(torch.tensor([[3.0, 3.0]])).any()
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: solve.Box((0, 0), (1, 0)), "low < high"),
+        (lambda: solve.Box((0,), (1, 2)), "low < high"),
+        (lambda: solve.Box((0,), (math.inf,)), "finite"),
+        (lambda: solve.Ball((0, 0), -1), "low < high"),
+        (lambda: solve.Polygon([(0, 0), (1, 1)]), "three vertices"),
+        (lambda: solve.Box((0, 0), (1, 1)).boundary(5, "top"), "no part 'top'.*low 0"),
+        (lambda: solve.Ball((0,), 1) | solve.Ball((0, 0), 1), "1 and 2 coordinates"),
+        (lambda: solve.SpaceTime(solve.Box((0,), (1,)), 0.0), "low < high"),
+        (lambda: solve.PointCloud(torch.rand(10, 2), {"boundary": torch.rand(5, 3)}), "one size d"),
+        (lambda: solve.PointCloud(torch.rand(10, 2) / 0, {}), "finite"),
+        (lambda: solve.Implicit(lambda x: x[:, 0] ** 2 + 1, (-1, -1), (1, 1)).interior(5), "next to nothing"),
+    ],
+)
+def test_domains_that_are_none(make, match):
+    with pytest.raises(ValueError, match=match):
+        make()

@@ -1,0 +1,313 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gmlayers import solve
+from gmlayers.solve import problems
+
+F64 = torch.float64
+SQUARE = solve.Box((-1, -1), (1, 1))
+
+ACCURACY = {  # relative in the root mean square: of sets of at most 700 bumps, and what is estimated there
+    "poisson-a": (1e-11, 1e-8),
+    "poisson-b": (1e-7, 1e-6),
+    "poisson-l": (2e-3, 1e-2),
+    "poisson-3d": (1e-4, 1e-2),
+    "poisson-10d": (2e-3, 2e-3),
+    "helmholtz": (1e-6, 1e-3),
+    "advection-diffusion": (1e-9, 1e-7),
+    "heat": (1e-11, 1e-9),
+    "wave": (1e-11, 1e-9),
+}
+
+
+def error(u, exact, domain):
+    x = domain.interior(2000, held_out=True)
+    return ((u(x)[:, 0] - exact(x)).norm() / exact(x).norm()).item()
+
+
+def poisson(**conditions):
+    u = solve.unknown(2)
+    return solve.Problem(SQUARE, solve.laplacian(u) == 1, conditions)
+
+
+@pytest.mark.parametrize("name", problems.KNOWN)
+def test_known_solutions_are_found_and_the_estimate_is_not_below_the_error(name):
+    problem, exact = problems.KNOWN[name]()
+    found = solve.solve(problem, tol=1e-9, max_components=700)
+    true = error(found.u, exact, problem.domain)
+    most, estimated = ACCURACY[name]
+    assert true < most
+    assert true <= found.error < estimated
+    assert found.error == max(found.change, *found.misfits.values())
+    assert found.converged == (found.error <= 1e-9) == (found.reason == "tolerance")
+    assert list(found.residuals) == [what for what, _, _ in problem.asked()]
+    assert found.u.num_components <= 700
+    assert found.u.mean.dtype == F64
+
+
+def test_the_residuals_are_those_of_the_module():
+    problem, _ = problems.poisson_b()
+    found = solve.solve(problem, max_components=150)
+    x, edge = problem.domain.interior(5000), problem.domain.boundary(4000).x
+    inside = found.u.laplacian(x)[:, 0] - problem.equation.right(x)
+    assert inside.square().mean().sqrt().item() == pytest.approx(found.residuals["equation"], rel=0.2)
+    assert found.u(edge).square().mean().sqrt().item() == pytest.approx(found.residuals["boundary"], rel=0.2)
+    assert found.max_weight == found.u.weight.abs().max()
+
+
+@given(
+    powers=st.lists(st.integers(0, 3), min_size=2, max_size=2),
+    waves=st.lists(st.floats(0.5, 4), min_size=2, max_size=2),
+    shift=st.floats(-1, 1),
+)
+@settings(max_examples=4)
+def test_a_polynomial_times_a_sine_is_found(powers, waves, shift):
+    """u = x^a y^b sin(px + qy + c), the right-hand side by autograd."""
+
+    def exact(x):
+        return x[:, 0] ** powers[0] * x[:, 1] ** powers[1] * torch.sin(x @ x.new_tensor(waves) + shift)
+
+    def right(x):
+        with torch.enable_grad():
+            x = x.requires_grad_()
+            (g,) = torch.autograd.grad(exact(x).sum(), x, create_graph=True)
+            second = [torch.autograd.grad(g[:, i].sum(), x, retain_graph=True)[0][:, i] for i in range(2)]
+        return sum(second) + x[:, 1] * g[:, 0] + 2 * exact(x)
+
+    u = solve.unknown(2)
+    equation = solve.laplacian(u) + (lambda x: x[:, 1]) * solve.grad(u)[0] + 2 * u == right
+    found = solve.solve(solve.Problem(SQUARE, equation, {"boundary": u == exact}), tol=1e-8)
+    assert found.converged
+    assert error(found.u, exact, SQUARE) < 1e-8
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        solve.Ball((0.2, 0), 1),
+        solve.Polygon([(0, 0), (2, 0), (1, 1.5)]),
+        solve.Box((-1, -1), (1, 1)) - solve.Ball((0, 0), 0.4),
+        solve.Box((0, 0), (1, 1)) | solve.Ball((1, 0.5), 0.5),
+        solve.Implicit(lambda x: (x[:, 0] / 2) ** 2 + x[:, 1] ** 2 - 1, (-2, -1), (2, 1)),
+        solve.PointCloud(solve.Ball((0, 0), 1).interior(3000), {"boundary": solve.Ball((0, 0), 1).boundary(600)}),
+    ],
+    ids=lambda d: type(d).__name__,
+)
+def test_all_domains(domain):
+    """A harmonic function from its values on the boundary."""
+
+    def exact(x):
+        return torch.exp(x[:, 0]) * torch.cos(x[:, 1])
+
+    u = solve.unknown(2)
+    found = solve.solve(solve.Problem(domain, solve.laplacian(u) == 0, {"boundary": u == exact}), tol=1e-7)
+    assert found.converged
+    assert error(found.u, exact, domain) < 1e-7
+
+
+def test_mixed_conditions():
+    """u = sin x e^y with its normal derivative on three sides and its values on one."""
+
+    def exact(x):
+        return torch.sin(x[:, 0]) * torch.exp(x[:, 1])
+
+    def slope(x):
+        return torch.cos(x[:, 0]) * torch.exp(x[:, 1])
+
+    u = solve.unknown(2)
+    conditions = {
+        "low 0": u == exact,
+        "high 0": solve.normal_derivative(u) == slope,
+        "low 1": -solve.normal_derivative(u) == exact,
+        "high 1": solve.normal_derivative(u) + u == (lambda x: 2 * exact(x)),
+    }
+    found = solve.solve(solve.Problem(SQUARE, solve.laplacian(u) == 0, conditions), tol=1e-8)
+    assert found.converged
+    assert error(found.u, exact, SQUARE) < 1e-8
+
+
+def test_other_lengths_of_space_and_time():
+    """Heat in a rod of length 1000 over a time of a millionth: nothing depends on units."""
+
+    def exact(x):
+        return torch.exp(-(math.pi**2) * x[:, 1] * 1e6 / 10) * torch.sin(math.pi * x[:, 0] / 1000)
+
+    u = solve.unknown(1, time=True)
+    domain = solve.SpaceTime(solve.Box((0,), (1000,)), 2e-6)
+    equation = solve.dt(u) == 1e11 * solve.laplacian(u)
+    found = solve.solve(solve.Problem(domain, equation, {"initial": u == exact, "boundary": u == 0}), tol=1e-8)
+    assert found.converged
+    assert error(found.u, exact, domain) < 1e-8
+
+
+def test_heat_in_a_disc():
+    """u = J₀(kr) e^{-k² t}: space-time of a domain that is no box."""
+    k = 2.404825557695773
+
+    def exact(x):
+        return torch.special.bessel_j0(k * x[:, :2].norm(dim=1)) * torch.exp(-(k**2) * x[:, 2])
+
+    u = solve.unknown(2, time=True)
+    domain = solve.SpaceTime(solve.Ball((0, 0), 1), 0.2)
+    problem = solve.Problem(domain, solve.dt(u) == solve.laplacian(u), {"initial": u == exact, "boundary": u == 0})
+    found = solve.solve(problem, max_components=700)
+    assert error(found.u, exact, domain) < 1e-3
+
+
+def test_a_cross_has_four_corners_and_a_singularity_at_one():
+    vertices = [(1, 0), (2, 0), (2, 1), (3, 1), (3, 2), (2, 2), (2, 3), (1, 3), (1, 2), (0, 2), (0, 1), (1, 1)]
+    domain = solve.Polygon(vertices)
+
+    def exact(x):
+        z = x - 1
+        angle = torch.atan2(z[:, 1], z[:, 0])
+        angle = torch.where(angle < -3 * math.pi / 4, angle + 2 * math.pi, angle) + math.pi / 2
+        return z.square().sum(1) ** (1 / 3) * torch.sin(2 / 3 * angle)
+
+    u = solve.unknown(2)
+    problem = solve.Problem(domain, solve.laplacian(u) == 0, {"boundary": u == exact})
+    found = solve.solve(problem, max_components=1100)
+    assert error(found.u, exact, domain) < 2e-3
+    assert found.u.num_components <= 1100
+
+
+def test_without_conditions_it_is_an_approximation():
+    def exact(x):
+        return torch.cos(3 * x[:, 0]) * torch.exp(x[:, 1])
+
+    u = solve.unknown(2)
+    found = solve.solve(solve.Problem(SQUARE, u == exact))
+    assert found.converged
+    assert error(found.u, exact, SQUARE) < 1e-10
+
+
+def test_the_solution_scales_with_the_right_hand_side():
+    u = solve.unknown(2)
+    results = []
+    for size in (1.0, 2.0**-300, 2.0**300):
+        problem = solve.Problem(SQUARE, solve.laplacian(u) == size, {"boundary": u == 0})
+        found = solve.solve(problem, max_components=150)
+        results.append((found.u(torch.zeros(1, 2, dtype=F64)).item() / size, found.error))
+    assert results[0] == results[1] == results[2]
+
+
+def test_nothing_gives_nothing():
+    u = solve.unknown(2)
+    found = solve.solve(solve.Problem(SQUARE, solve.laplacian(u) == 0, {"boundary": u == 0}))
+    assert found.converged
+    assert (found.u.weight == 0).all()
+
+
+# --- how it goes ---------------------------------------------------------------------------------------------
+
+
+def test_every_set_is_reported_and_the_numbers_grow():
+    problem, seen = problems.poisson_a().problem, []
+    found = solve.solve(problem, tol=1e-7, callback=seen.append)
+    assert tuple(seen) == found.history
+    numbers = [step.num_components for step in seen]
+    assert numbers == sorted(set(numbers))
+    assert found.history[-1].error == found.error <= 1e-7 < found.history[-2].error
+    assert found.history[0].change == math.inf
+
+
+def test_a_solve_can_be_repeated_to_the_bit_and_takes_nothing_from_the_global_generator():
+    problem = problems.poisson_a().problem
+    state = torch.get_rng_state()
+    first, second = (solve.solve(problem, max_components=150) for _ in range(2))
+    assert torch.equal(first.u.weight, second.u.weight)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(("options", "reason"), [({"max_components": 120}, "bumps"), ({"max_seconds": 1e-9}, "time")])
+def test_a_budget_that_is_too_small_gives_the_best_so_far(options, reason):
+    found = solve.solve(problems.helmholtz().problem, **options)
+    assert found.reason == reason
+    assert not found.converged
+    assert found.error > 1e-10
+    assert found.u(torch.zeros(3, 2, dtype=F64)).isfinite().all()
+
+
+def test_contradicting_conditions_end_at_the_limit_and_the_residuals_tell():
+    u = solve.unknown(2)
+    found = solve.solve(poisson(boundary=[u == 0, u == 1]))
+    assert found.reason == "limit"
+    assert found.residuals["boundary (1)"] == pytest.approx(0.5, rel=0.02)
+    assert found.residuals["boundary (2)"] == pytest.approx(0.5, rel=0.02)
+    assert found.error > 0.1
+
+
+def test_a_tolerance_below_rounding_ends_at_the_limit():
+    u = solve.unknown(1)
+    string = solve.Problem(solve.Box((0,), (1,)), solve.laplacian(u) + u == 0, {"low 0": u == 0, "high 0": u == 1})
+    found = solve.solve(string, tol=1e-18)
+    assert found.reason == "limit"
+    assert found.error < 1e-12
+
+
+def test_what_float32_loses():
+    problem, exact = problems.poisson_a()
+    found = solve.solve(problem, max_components=300)
+    lost = error(found.u.float().double(), exact, problem.domain)
+    assert found.float32_error / 5 < lost < found.float32_error * 5
+    with pytest.warns(UserWarning, match="u in float32 is off by"):
+        solve.solve(problem, max_components=100, float32_tolerance=1e-12)
+
+
+def test_points_outside_of_the_box_are_flagged():
+    u = solve.solve(problems.poisson_a().problem, max_components=100).u
+    x = torch.tensor([[0.0, 0.0], [1.0, 1.0], [1.5, 0.0]], dtype=F64)
+    assert u.outside(x).tolist() == [False, False, True]
+    with pytest.warns(UserWarning, match="outside the domain"):
+        u(x)
+
+
+# --- what is wrong -------------------------------------------------------------------------------------------
+
+
+def not_a_number(x):
+    return torch.where(x[:, 0] > 0.5, math.nan, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("equation", "condition", "match"),
+    [
+        (
+            lambda u: solve.laplacian(u) == not_a_number,
+            lambda u: u == 0,
+            "right-hand side of the equation is not finite",
+        ),
+        (lambda u: not_a_number * u == 0, lambda u: u == 0, "coefficient of the equation is not finite, first at x"),
+        (lambda u: u == 0, lambda u: u == not_a_number, "right-hand side of the boundary is not finite"),
+        (lambda u: u == (lambda x: x), lambda u: u == 0, "right-hand side of the equation must have values"),
+        (lambda u: solve.normal_derivative(u) == 0, lambda u: u == 0, "the equation needs normals"),
+    ],
+)
+def test_functions_that_fail_are_named(equation, condition, match):
+    u = solve.unknown(2)
+    with pytest.raises(ValueError, match=match):
+        solve.solve(solve.Problem(SQUARE, equation(u), {"boundary": condition(u)}))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "match"),
+    [
+        (lambda u: solve.Problem(SQUARE, u - u == 1), ValueError, "equation does not have the unknown"),
+        (lambda u: solve.Problem(SQUARE, 0 * u == 1), ValueError, "equation does not have the unknown"),
+        (lambda u: solve.Problem(SQUARE, u == 1, {"boundary": u == u}), ValueError, "boundary does not have"),
+        (lambda u: solve.Problem(SQUARE, solve.laplacian(u)), TypeError, "like laplacian"),
+        (lambda u: solve.Problem(SQUARE, u == 0, {"top": u == 0}), ValueError, "no part 'top'; there are: boundary"),
+        (lambda u: solve.Problem(solve.Ball((0,), 1), u == 0), ValueError, "has 2 coordinates, the domain 1"),
+        (lambda u: solve.solve(poisson(boundary=u == 0), tol=0), ValueError, "tol must be positive"),
+        (lambda u: solve.solve(poisson(boundary=u == 0), max_components=99), ValueError, "at least 100"),
+        (lambda u: solve.solve(poisson(boundary=u == 0), max_components=1e3), TypeError, "whole number"),
+        (lambda u: solve.solve(poisson(boundary=u == 0), max_seconds=0), ValueError, "max_seconds"),
+    ],
+)
+def test_problems_that_are_none(make, error, match):
+    with pytest.raises(error, match=match):
+        make(solve.unknown(2))

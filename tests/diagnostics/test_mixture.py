@@ -133,6 +133,6 @@ def test_log_determinants_of_large_and_of_singular_covariances(mixture):
         log_determinants(scaled), log_determinants(wide) + 300 * torch.tensor(1e-8).double().log()
     )
     flat = Mixture(wide.weight, wide.mean, 0 * wide.var, wide.factor)
-    assert (log_determinants(flat) < -1e4).all()
+    assert log_determinants(flat).tolist() == [-torch.inf] * 2
     assert log_determinants(neurons(torch.randn(3, 2))).tolist() == [-torch.inf] * 3
     assert log_determinants(marginal(GMLayer(4, 2, 3))).dtype == torch.float32

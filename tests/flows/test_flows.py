@@ -305,6 +305,13 @@ def test_forward_backward_moves_weights_by_the_whole_functional(kind):
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_nodes_take_the_dtype_of_the_mixture():
+    m = Roots(torch.zeros(1, 2), torch.eye(2)[None])
+    found = Divergence(lambda x: 0.5 * x.square().sum(-1), hermite_nodes(2, 3))(m)
+    assert found.dtype == torch.float32
+    assert float(found) == pytest.approx(-math.log(2 * math.pi), abs=1e-6)
+
+
 def test_float32():
     m = Roots(randn(2, 2).float(), randn(2, 2, 2).float())
     end = last(Quadratic(torch.eye(2), torch.zeros(2)), m, step=0.1, steps=10).mixture
@@ -368,6 +375,7 @@ def bad_step(functional, m, step, reaction):
             lambda: flows.gradient(lambda m: (m.mean - m.mean.detach()).norm().sqrt(), mixture()),
             "in the mean is not finite",
         ),
+        (lambda: flows.gradient(lambda m: torch.tensor(1.0), mixture()), "does not depend on the mixture, or has det"),
         (lambda: forward_backward(Regularised(lambda m: m.mean.sum(), 1.0), mixture(q=1), 0.1), "must be square"),
         (lambda: list(flow(quartic, mixture(), step=0.0, steps=1)), "step must be positive"),
         (lambda: list(flow(quartic, mixture(), step=1.0, steps=-1)), "steps must be at least 0"),

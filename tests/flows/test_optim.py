@@ -1,6 +1,7 @@
 """Optimizers against the flows that they follow."""
 
 import copy
+import functools
 import math
 
 import pytest
@@ -117,7 +118,8 @@ def test_a_component_split_in_two_changes_nothing(family, learn_weights, make):
 
 
 @pytest.mark.parametrize("family", ["low_rank", "full", SharedFactor(3)], ids=str)
-def test_a_rotation_of_the_inputs_rotates_the_path(family):
+@pytest.mark.parametrize("make", [WassersteinAdam, functools.partial(WassersteinSGD, momentum=0.9)])
+def test_a_rotation_of_the_inputs_rotates_the_path(family, make):
     one, (x, y) = layer(family), data()
     turn = torch.linalg.qr(torch.randn(IN, IN, dtype=torch.float64)).Q
     other = copy.deepcopy(one)
@@ -131,9 +133,8 @@ def test_a_rotation_of_the_inputs_rotates_the_path(family):
         else:
             other.factor.copy_(one.factor @ turn)
     torch.testing.assert_close(other(x @ turn), one(x))
-    steps = 1 if family == "full" else 5  # later its own moments do not know of the turn of the root
-    train(one, WassersteinAdam(layer_groups(one, 0.01)), x, y, steps)
-    train(other, WassersteinAdam(layer_groups(other, 0.01)), x @ turn, y, steps)
+    for model, inputs in ((one, x), (other, x @ turn)):
+        train(model, make(layer_groups(model, 0.01)), inputs, y, 5)
     torch.testing.assert_close(other(x @ turn), one(x), rtol=1e-6, atol=1e-8)
 
 
@@ -205,6 +206,31 @@ def test_frozen_parameters_rest_and_what_is_left_moves_as_it_is():
     assert torch.equal(made.mean, before)
 
 
+@pytest.mark.parametrize("make", [WassersteinSGD, WassersteinAdam])
+def test_a_singular_root_stays_finite(make):
+    paper, (x, y) = layer("regression"), data()
+    with torch.no_grad():
+        paper.std[:, 1] = 0
+    made = convert.to_full(paper)
+    train(made, make(layer_groups(made, 0.02)), x, y, 3)
+    assert all(p.isfinite().all() for p in made.parameters())
+
+
+def test_gradients_are_divided_by_frozen_weights_and_those_of_the_dead_are_nothing():
+    made, (x, y) = layer("diagonal", learn_weights=True), data()
+    with torch.no_grad():
+        made.weight_logits.copy_(torch.tensor([0.0, 2.0, -2000.0]))
+    made.weight_logits.requires_grad_(False)
+    optimizer = WassersteinSGD(layer_groups(made, 0.1))
+    F.mse_loss(made(x), y).backward()
+    before, gradient, weight = made.mean.detach().clone(), made.mean.grad, made.weight_logits.softmax(0)
+    optimizer.step()
+    torch.testing.assert_close(made.mean[:2], before[:2] - 0.1 * gradient[:2] / weight[:2, None])
+    assert torch.equal(made.mean[2], before[2])
+    assert made.weight_logits.tolist() == [0.0, 2.0, -2000.0]
+    assert all(id(p) != id(made.weight_logits) for g in parameter_groups(made) for p in g["params"])
+
+
 def test_layers_without_a_gradient_rest_and_closures_are_called():
     model = nn.ModuleList([layer("full"), layer("diagonal")])
     optimizer, x = WassersteinSGD(layer_groups(model)), data()[0]
@@ -230,6 +256,7 @@ def test_layers_without_a_gradient_rest_and_closures_are_called():
         (lambda m: WassersteinAdam(layer_groups(m), betas=(0.9, 1.0)), "betas must be two numbers"),
         (lambda m: WassersteinAdam(layer_groups(m), eps=0.0), "eps must be positive"),
         (lambda m: WassersteinSGD(m.parameters()), r"expected the groups of layer_groups\(model\), got Parameter"),
+        (lambda m: WassersteinSGD(parameter_groups(m)), r"expected the groups of layer_groups\(model\), got dict"),
         (lambda m: WassersteinAdam([{"params": [m.mean]}]), r"expected the groups of layer_groups\(model\), got dict"),
     ],
 )

@@ -89,6 +89,20 @@ def test_the_gradient_is_that_of_the_optimum():
     assert same.grad.abs().max() == 0
 
 
+def test_the_gradient_in_the_weights_is_that_of_the_optimum():
+    one, other, step = mixture(3), mixture(2, seed=5), 1e-6
+    weight = one.weight.clone().requires_grad_()
+    mixture_distance(Roots(one.mean, one.root, weight), other).distance.backward()
+    for k in range(2):
+        shift = torch.zeros(3).double()
+        shift[k], shift[2] = step, -step
+        two = [
+            float(mixture_distance(Roots(one.mean, one.root, one.weight + sign * shift), other).distance)
+            for sign in (1, -1)
+        ]
+        assert float(weight.grad[k] - weight.grad[2]) == pytest.approx((two[0] - two[1]) / (2 * step), rel=1e-5)
+
+
 def test_float32():
     one, other = Roots.particles(torch.rand(4, 2)), Roots.particles(torch.rand(3, 2))
     distance, plan = mixture_distance(one, other)

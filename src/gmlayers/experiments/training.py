@@ -47,7 +47,8 @@ def _along_the_flow(kind: Callable[..., torch.optim.Optimizer]) -> MakeOptimizer
         if recipe.std_lr != recipe.lr or recipe.weight_decay:
             raise ValueError(
                 f"{recipe.optimizer} follows a flow: stds have the rate of the rest and nothing decays, got lr "
-                f"{recipe.lr:g}, std_lr {recipe.std_lr:g}, weight_decay {recipe.weight_decay:g}"
+                f"{recipe.lr:g}, std_lr {recipe.std_lr:g}, weight_decay {recipe.weight_decay:g}; give --std-lr "
+                f"{recipe.lr:g} --weight-decay 0"
             )
         return kind(flow.layer_groups(model, recipe.lr))
 

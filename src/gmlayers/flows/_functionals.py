@@ -205,7 +205,8 @@ class Divergence:
 
     def __call__(self, mixture: Mixture) -> Tensor:
         """Return F."""
-        root, nodes = mixture.root, self.nodes
+        root = mixture.root
+        nodes = Nodes(*(t.to(root) for t in self.nodes))
         if nodes.points.shape[1] != root.shape[2]:
             raise ValueError(
                 f"Divergence: the nodes have {nodes.points.shape[1]} dimensions and the roots {root.shape[2]} columns; "

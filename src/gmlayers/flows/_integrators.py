@@ -66,6 +66,8 @@ def gradient(functional: Functional, mixture: Mixture) -> tuple[Tensor, Gradient
         value = functional(mixture.like(*leaves))
         if value.shape != ():
             raise ValueError(f"gradient: a functional must return a scalar, got shape {tuple(value.shape)}")
+        if not value.requires_grad:
+            raise ValueError("gradient: the functional does not depend on the mixture, or has detached it")
         found = Gradient(*torch.autograd.grad(value, leaves, materialize_grads=True))
     for name, t in {"the functional": value.detach(), **found._asdict()}.items():
         if not bool(t.isfinite().all()):

@@ -103,7 +103,10 @@ class Mixture(ABC):
                 raise ValueError(f"{kind}: {found}[{int(wrong.nonzero()[0])}] is not finite")
         total, least = float(self.weight.detach().sum()), float(self.weight.detach().min())
         if not (abs(total - 1) <= 1e-4 and least > 0):
-            raise ValueError(f"{kind}: weights must be positive and sum to 1, got minimum {least:g} and sum {total:g}")
+            raise ValueError(
+                f"{kind}: weights must be positive and sum to 1, got minimum {least:g} and sum {total:g}; a component "
+                f"whose weight is 0 is to be left out"
+            )
 
 
 class Roots(Mixture):

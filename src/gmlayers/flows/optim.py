@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from gmlayers.nn import Full, GMLayer, Regression
 
-__all__ = ["Group", "WassersteinAdam", "WassersteinSGD", "layer_groups", "parameter_groups"]
+__all__ = ["Group", "PlainGroup", "WassersteinAdam", "WassersteinSGD", "layer_groups", "parameter_groups"]
 
 Named = dict[str, Tensor]
 
@@ -42,7 +42,14 @@ class Group(TypedDict):
     """A key of ``COORDINATES``."""
 
 
-def parameter_groups(model: nn.Module, lr: float = 0.1) -> list[Group]:
+class PlainGroup(TypedDict):
+    """One entry of what torch's own optimizers take."""
+
+    params: list[nn.Parameter]
+    lr: float
+
+
+def parameter_groups(model: nn.Module, lr: float = 0.1) -> list[PlainGroup]:
     """Return a group for every GM layer of a model, its rate times its number of components, and one for the rest.
 
     With SGD, layers of different K then run at equal Wasserstein time if their ``scaling`` is ``"mean"``: as many steps
@@ -63,17 +70,16 @@ def parameter_groups(model: nn.Module, lr: float = 0.1) -> list[Group]:
         >>> [group["lr"] for group in optimizer.param_groups]
         [0.1]
     """
-    groups = layer_groups(model, lr)
-    split = []
-    for group in groups:
-        own = [(n, p) for n, p in zip(group["names"], group["params"]) if n not in group["shared"]]
-        rest = [p for n, p in zip(group["names"], group["params"]) if n in group["shared"]]
+    groups = list[PlainGroup]()
+    for group in layer_groups(model, lr):
+        trained = [(n, p) for n, p in zip(group["names"], group["params"]) if p.requires_grad]
+        own = [p for n, p in trained if n not in group["shared"]]
+        rest = [p for n, p in trained if n in group["shared"]] if group["names"] else group["params"]
         if own:
-            K = len(own[0][1])
-            split.append(group | {"params": [p for _, p in own], "names": [n for n, _ in own], "lr": K * lr})
-        if rest or not group["names"]:
-            split.append(_rest(rest or group["params"], lr))
-    return split
+            groups.append(PlainGroup(params=own, lr=len(own[0]) * lr))
+        if rest:
+            groups.append(PlainGroup(params=rest, lr=lr))
+    return groups
 
 
 def layer_groups(model: nn.Module, lr: float = 0.1) -> list[Group]:
@@ -94,6 +100,8 @@ def layer_groups(model: nn.Module, lr: float = 0.1) -> list[Group]:
         named = {n: p for n, p in layer.named_parameters() if p.requires_grad and id(p) not in seen}
         seen |= {id(p) for p in named.values()}
         if named:
+            if layer.weight_logits is not None:  # gradients are divided by the weights, learned or frozen
+                named["weight_logits"] = layer.weight_logits
             one, two = (layer.covariance.shapes(layer.in_features, layer.out_features, K) for K in (1, 2))
             groups.append(
                 Group(
@@ -117,8 +125,8 @@ class Coordinates(NamedTuple):
 
     tangent: Callable[[Named, Named], Named]
     """From parameters and their gradients to the gradient in coordinates in which steps are straight."""
-    moved: Callable[[Named, Named], Named]
-    """From parameters and a step in those coordinates to the parameters after it."""
+    moved: Callable[[Named, Named], tuple[Named, Tensor | None]]
+    """From parameters and a step in those coordinates to the parameters after it, and what has turned (B, A)."""
 
 
 class _Wasserstein(torch.optim.Optimizer):
@@ -155,8 +163,12 @@ class _Wasserstein(torch.optim.Optimizer):
             n: -group["lr"] * self._direction(group, named[n], t, tuple(range(n not in group["shared"], t.ndim)))
             for n, t in tangent.items()
         }
-        for name, value in coordinates.moved(named, steps).items():
+        moved, turn = coordinates.moved(named, steps)
+        for name, value in moved.items():
             named[name].copy_(value)
+        for name in () if turn is None else ("scale_tril", "coupling"):
+            state = self.state[named[name]]
+            state |= {key: state[key] @ turn for key in ("velocity", "mean") if key in state}
 
 
 class WassersteinSGD(_Wasserstein):
@@ -164,7 +176,6 @@ class WassersteinSGD(_Wasserstein):
 
     Args:
         groups: of :func:`layer_groups`.
-        lr: the rate of groups that have none.
         momentum: from 0 to below 1.
 
     Raises:
@@ -180,10 +191,10 @@ class WassersteinSGD(_Wasserstein):
         >>> optimizer.step()
     """
 
-    def __init__(self, groups: Sequence[Group], lr: float = 0.1, *, momentum: float = 0.0) -> None:
+    def __init__(self, groups: Sequence[Group], *, momentum: float = 0.0) -> None:
         if not 0 <= momentum < 1:
             raise ValueError(f"WassersteinSGD: momentum must lie in [0, 1), got {momentum}")
-        super().__init__(_checked("WassersteinSGD", groups), {"lr": lr, "momentum": momentum})
+        super().__init__(_checked("WassersteinSGD", groups), {"momentum": momentum})
 
     def _direction(self, group: Mapping[str, Any], p: Tensor, tangent: Tensor, axes: tuple[int, ...]) -> Tensor:  # noqa: ARG002
         if not group["momentum"]:
@@ -202,7 +213,6 @@ class WassersteinAdam(_Wasserstein):
 
     Args:
         groups: of :func:`layer_groups`.
-        lr: the rate of groups that have none.
         betas: of the two running means, from 0 to below 1.
         eps: ε, positive.
 
@@ -222,7 +232,6 @@ class WassersteinAdam(_Wasserstein):
     def __init__(
         self,
         groups: Sequence[Group],
-        lr: float = 0.01,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -231,7 +240,7 @@ class WassersteinAdam(_Wasserstein):
             raise ValueError(f"WassersteinAdam: betas must be two numbers in [0, 1), got {betas}")
         if not eps > 0:
             raise ValueError(f"WassersteinAdam: eps must be positive, got {eps}")
-        super().__init__(_checked("WassersteinAdam", groups), {"lr": lr, "betas": tuple(betas), "eps": eps})
+        super().__init__(_checked("WassersteinAdam", groups), {"betas": tuple(betas), "eps": eps})
 
     def _direction(self, group: Mapping[str, Any], p: Tensor, tangent: Tensor, axes: tuple[int, ...]) -> Tensor:
         state, (beta1, beta2) = self.state[p], group["betas"]
@@ -255,7 +264,8 @@ def _by_weight(values: Named, tangent: Named, shared: Sequence[str]) -> Named:
         elif logits is None:
             found[name] = len(t) * t
         else:
-            found[name] = t / logits.softmax(0).view(-1, *[1] * (t.ndim - 1))
+            weight = logits.softmax(0).view(-1, *[1] * (t.ndim - 1))
+            found[name] = torch.where(weight > 0, t / torch.where(weight > 0, weight, 1.0), 0.0)
     return found
 
 
@@ -265,6 +275,10 @@ def _straight(values: Named, gradient: Named) -> Named:  # noqa: ARG001
 
 def _plus(values: Named, step: Named) -> Named:
     return {name: values[name] + by for name, by in step.items()}
+
+
+def _straight_moved(values: Named, step: Named) -> tuple[Named, None]:
+    return _plus(values, step), None
 
 
 def _regression_tangent(values: Named, gradient: Named) -> Named:
@@ -285,7 +299,7 @@ def _regression_tangent(values: Named, gradient: Named) -> Named:
     }
 
 
-def _regression_moved(values: Named, step: Named) -> Named:
+def _regression_moved(values: Named, step: Named) -> tuple[Named, None]:
     joint = Regression.joint(values)
     moved = _plus(values, step)
     std = moved["std"][:, None]
@@ -293,7 +307,7 @@ def _regression_moved(values: Named, step: Named) -> Named:
     slope = torch.where(std == 0, 0.0, coupling / torch.where(std == 0, 1.0, std))
     output_mean = joint["output_mean"] + step["intercept"]
     intercept = output_mean - torch.einsum("koi,ki->ko", slope, moved["mean"])
-    return moved | {"slope": slope, "intercept": intercept}
+    return moved | {"slope": slope, "intercept": intercept}, None
 
 
 def _triangular_tangent(values: Named, gradient: Named) -> Named:
@@ -301,30 +315,37 @@ def _triangular_tangent(values: Named, gradient: Named) -> Named:
 
     The loss depends on :math:`AA^\top` and :math:`BA^\top` alone. With its derivatives S, symmetric, and T in these,
     :math:`\partial_B = TA` and :math:`\partial_A = 2SA + T^\top B`. What is known of the latter is its lower triangle,
-    and so that of :math:`A^\top 2SA`, which is symmetric and A lower triangular: this gives all of it.
+    and so that of :math:`A^\top 2SA`, which is symmetric and A lower triangular: this gives all of it. What a singular
+    A does not see is taken for 0.
     """
     A, B = values["scale_tril"].tril(), values["coupling"]
-    T = torch.linalg.solve_triangular(A, gradient["coupling"], upper=False, left=False)
+    T = gradient["coupling"] @ (inverse := _inverse(A))
     known = (A.mT @ (gradient["scale_tril"].tril() - (T.mT @ B).tril())).tril()
     congruent = known + known.tril(-1).mT
-    of_root = torch.linalg.solve_triangular(A.mT, congruent, upper=True) + T.mT @ B
-    return gradient | {"scale_tril": of_root}
+    return gradient | {"scale_tril": inverse.mT @ congruent + T.mT @ B}
 
 
-def _triangular_moved(values: Named, step: Named) -> Named:
-    """Move (B, A) and turn it so that A is triangular again: the law does not see it.
+def _inverse(A: Tensor) -> Tensor:
+    """Return the inverses of triangular matrices, pseudo-inverses if one is singular."""
+    size = A.diagonal(dim1=-2, dim2=-1).abs()
+    if bool((size.amin(-1) <= torch.finfo(A.dtype).eps * size.amax(-1)).any()):
+        return torch.linalg.pinv(A)
+    eye = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
+    return torch.linalg.solve_triangular(A, eye.expand_as(A), upper=False)
 
-    Signs are kept, so that a short step turns little and running means of gradients stay what they were.
-    """
+
+def _triangular_moved(values: Named, step: Named) -> tuple[Named, Tensor]:
+    """Move (B, A) and turn it so that A is triangular again: the law does not see it. Signs are kept."""
     before = values["scale_tril"].tril()
     moved = _plus(values | {"scale_tril": before}, step)
     Q, R = torch.linalg.qr(moved["scale_tril"].mT)
     sign = torch.where(R.diagonal(dim1=-2, dim2=-1) * before.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(R)
-    return moved | {"scale_tril": R.mT * sign[:, None], "coupling": moved["coupling"] @ Q * sign[:, None]}
+    turn = Q * sign[:, None]
+    return moved | {"scale_tril": R.mT * sign[:, None], "coupling": moved["coupling"] @ turn}, turn
 
 
 COORDINATES: dict[str, Coordinates] = {
-    "euclidean": Coordinates(_straight, _plus),
+    "euclidean": Coordinates(_straight, _straight_moved),
     "regression": Coordinates(_regression_tangent, _regression_moved),
     "triangular": Coordinates(_triangular_tangent, _triangular_moved),
 }

@@ -44,6 +44,11 @@ def optimal_plan(weight1: Tensor, weight2: Tensor, cost: Tensor) -> Tensor:
         >>> optimal_plan(torch.tensor([0.5, 0.5]), torch.tensor([1.0]), torch.tensor([[1.0], [2.0]])).tolist()
         [[0.5], [0.5]]
     """
+    return _solved(weight1, weight2, cost)[0]
+
+
+def _solved(weight1: Tensor, weight2: Tensor, cost: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the plan and the potentials of its marginals: the derivatives of the least cost in the weights."""
     if weight1.ndim != 1 or weight2.ndim != 1 or cost.shape != (len(weight1), len(weight2)) or not cost.numel():
         shapes = f"{tuple(weight1.shape)}, {tuple(weight2.shape)} and {tuple(cost.shape)}"
         raise ValueError(f"optimal_plan: weights and cost must be (K,), (L,) and (K, L), got {shapes}")
@@ -69,7 +74,8 @@ def optimal_plan(weight1: Tensor, weight2: Tensor, cost: Tensor) -> Tensor:
     )
     if log["warning"] is not None:
         raise RuntimeError(f"optimal_plan: {log['warning']}")
-    return sums[0] * torch.as_tensor(plan, dtype=cost.dtype, device=cost.device)
+    found, u, v = (torch.as_tensor(t, dtype=cost.dtype, device=cost.device) for t in (plan, log["u"], log["v"]))
+    return sums[0] * found, u, v
 
 
 def mixture_distance(one: Mixture, other: Mixture) -> Transport:
@@ -79,9 +85,9 @@ def mixture_distance(one: Mixture, other: Mixture) -> Transport:
 
     (Delon and Desolneux, *A Wasserstein-type distance in the space of Gaussian mixture models*, SIAM J. Imaging Sci.
     2020, Proposition 4). It is at least the :math:`W_2` of the mixtures, and equal to it for particles. The distances
-    are those of :func:`gmlayers.functional.bures.distance_squared`, and the result is differentiable in both mixtures,
-    with the plan held fixed, as at an optimum it may be;
-    where the distance is 0 its gradient is taken to be 0.
+    are those of :func:`gmlayers.functional.bures.distance_squared`, and the result is differentiable once in both
+    mixtures: with the plan held fixed, as at an optimum it may be, and in the weights by the potentials of the dual
+    program, up to a constant, which weights of fixed sum do not see. Where the distance is 0 its gradient is 0.
 
     Args:
         one: a mixture.
@@ -103,7 +109,8 @@ def mixture_distance(one: Mixture, other: Mixture) -> Transport:
         dims = f"{one.mean.shape[1]} and {other.mean.shape[1]}"
         raise ValueError(f"mixture_distance: the mixtures must have as many dimensions each, got {dims}")
     cost = bures.distance_squared(one.mean[:, None], one.cov[:, None], other.mean, other.cov)
-    plan = optimal_plan(one.weight, other.weight, cost)
-    squared = (plan * cost).sum()
+    plan, u, v = _solved(one.weight, other.weight, cost)
+    through_weights = (one.weight - one.weight.detach()) @ u + (other.weight - other.weight.detach()) @ v  # it is 0
+    squared = (plan * cost).sum() + through_weights
     apart = squared > 0
     return Transport(torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0), plan)

@@ -1,7 +1,7 @@
 """The ladder of covariance families at one number of parameters: which structure earns what it costs?
 
 All have the size of FC-240: the more a component costs, the fewer there are. Trained as in `practical`, for as many
-epochs, each at the rate that `ladder-rates` chose on held-out training rows, of as many that were tried.
+epochs; the rates are to be those of `ladder-rates`, chosen on held-out training rows.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ FAMILIES: dict[str, Arm] = {
 }
 
 CHOSEN = dict.fromkeys(FAMILIES, 5e-3) | {FC: 2e-3}
-"""By `ladder-rates`."""
+"""Not chosen yet: `ladder-rates` has not been run to its end."""
 
 STEPS = (
     ("GM diagonal", "GM isotropic"),
@@ -116,6 +116,6 @@ EXPERIMENT = Experiment(
     judge=judge,
     note=(
         "Coupled: ω is coupled to the noise of the base as well as to that of the factors, at `in · out` numbers a "
-        "component. Rates were chosen among three for each family, by one seed."
+        "component. The rates are not chosen yet."
     ),
 )

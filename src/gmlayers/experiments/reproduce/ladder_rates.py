@@ -1,4 +1,4 @@
-"""The rates of `ladder`: three for each family, judged on held-out training rows."""
+"""The rates of `ladder`: four for each family, judged on held-out training rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gmlayers.experiments.reproduce.experiment import Experiment, Profile, Resul
 from gmlayers.experiments.reproduce.ladder import FAMILIES, FC, at
 from gmlayers.experiments.reproduce.tuning import EPOCHS, best, draw
 
-RATES = {name: (1e-3, 2e-3, 4e-3) if name == FC else (2.5e-3, 5e-3, 1e-2) for name in FAMILIES}
+RATES = {name: (1e-3, 2e-3, 4e-3, 8e-3) if name == FC else (2.5e-3, 5e-3, 1e-2, 2e-2) for name in FAMILIES}
 GROUPS = {name: tuple(at(arm, lr, f"{name}, rate {lr:g}") for lr in RATES[name]) for name, arm in FAMILIES.items()}
 
 

@@ -265,6 +265,15 @@ def test_bad_input(make, message):
         make(layer("diagonal"))
 
 
+def test_layers_that_have_no_flow():
+    with pytest.raises(ValueError, match="must be in float32 or float64, got torch.bfloat16"):
+        layer_groups(layer("full").bfloat16())
+    made = layer("diagonal")
+    nn.utils.parametrize.register_parametrization(made, "std", nn.Softplus())
+    with pytest.raises(ValueError, match="a GM layer is parametrized"):
+        layer_groups(made)
+
+
 def test_rates_can_be_scheduled():
     made, (x, y) = layer("diagonal"), data()
     optimizer = WassersteinAdam(layer_groups(made, 0.01))

@@ -116,6 +116,12 @@ def test_a_side_with_the_unknown_moves_to_the_left():
     [
         (lambda u: u + 1, TypeError, "the other side of =="),
         (lambda u: u - bend, TypeError, "the other side of =="),
+        (lambda u: 1 + u, TypeError, "the other side of =="),
+        (lambda u: 1 - u, TypeError, "the other side of =="),
+        (lambda u: u / bend, TypeError, "multiply by a function 1/c"),
+        (lambda u: u / u, TypeError, "divided by numbers only"),
+        (lambda u: u / 0, ValueError, "a divisor must be finite and not 0, got 0"),
+        (lambda u: u / math.inf, ValueError, "a divisor must be finite"),
         (lambda u: u * u, TypeError, "not linear"),
         (lambda u: math.nan * u, ValueError, "must be finite"),
         (lambda u: u + solve.unknown(3), ValueError, "different coordinates"),
@@ -173,3 +179,8 @@ def test_the_solution_on_the_l_is_zero_on_the_sides_of_its_corner_and_continuous
     angle = torch.linspace(0, 1.5 * math.pi, 1001, dtype=F64)
     circle = exact(torch.stack([angle.cos(), angle.sin()], 1))
     assert circle.diff().abs().max() < 0.005
+
+
+def test_derivatives_can_be_summed():
+    u_x, u_y = solve.grad(solve.unknown(2))
+    assert sum([u_x, u_y]).terms == (u_x + u_y).terms

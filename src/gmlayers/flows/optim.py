@@ -97,6 +97,10 @@ def layer_groups(model: nn.Module, lr: float = 0.1) -> list[Group]:
     for layer in model.modules():
         if not isinstance(layer, GMLayer):
             continue
+        if nn.utils.parametrize.is_parametrized(layer):
+            raise ValueError(
+                "layer_groups: a GM layer is parametrized, and the flow moves its own parameters; undo that"
+            )
         named = {n: p for n, p in layer.named_parameters() if p.requires_grad and id(p) not in seen}
         seen |= {id(p) for p in named.values()}
         if named:
@@ -356,6 +360,8 @@ def _coordinates(layer: GMLayer, named: Mapping[str, Tensor]) -> str:
     if isinstance(layer.covariance, Regression) and {"mean", "std", "slope", "intercept"} <= named.keys():
         return "regression"
     if isinstance(layer.covariance, Full) and {"scale_tril", "coupling"} <= named.keys():
+        if layer.mean.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"layer_groups: a full layer must be in float32 or float64, got {layer.mean.dtype}")
         return "triangular"
     return "euclidean"
 

@@ -69,6 +69,12 @@ class Expression:
             raise ValueError("Expression: the terms have unknowns of different coordinates; use one unknown")
         return Expression(self.space, self.time, self.terms + other.terms)
 
+    def __radd__(self, other: float) -> Expression:
+        return self if other == 0 else self + other  # type: ignore[operator]  (the 0 is where `sum` starts)
+
+    def __rsub__(self, other: float) -> Expression:
+        return -self + other  # type: ignore[operator]
+
     def __mul__(self, factor: Coefficient) -> Expression:
         if isinstance(factor, Expression):
             raise TypeError("Expression: a product of two terms with the unknown is not linear in it")
@@ -83,6 +89,12 @@ class Expression:
     __rmul__ = __mul__
 
     def __truediv__(self, number: float) -> Expression:
+        if not isinstance(number, (int, float)):
+            raise TypeError(
+                f"Expression: it can be divided by numbers only, got {number!r}; multiply by a function 1/c"
+            )
+        if not (math.isfinite(number) and number):
+            raise ValueError(f"Expression: a divisor must be finite and not 0, got {number}")
         return self * (1 / number)
 
     def __neg__(self) -> Expression:

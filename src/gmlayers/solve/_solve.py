@@ -207,6 +207,7 @@ def solve(
         problem: equation, domain and conditions. Functions in it are called with points (n, d) in float64.
         tol: for the error, relative to the root mean square of u.
         max_components: of the largest set, at least 100. Time grows with the cube: 2000 take some seconds on one core.
+            The error is estimated from two sets; if there is room for one only, it is infinite.
         max_seconds: no set is begun that is expected to end later.
         float32_tolerance: warn if u in float32 would lose more. None for no warning.
         callback: called with every set that was solved for.

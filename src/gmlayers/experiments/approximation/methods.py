@@ -415,10 +415,10 @@ POISSON: Mapping[str, tuple[Method, ...]] = {
     "splats": (*_rates(Splatted()), Splatted(adam=0.1)),
     "physics-informed Gaussians": tuple(PhysicsInformedGaussians(features) for features in (4, 2, 8)),
     "Chebyshev": (Polynomials(),),
-    "KAN [2,10,1]": (KolmogorovArnold(10, grid=20, uniform=True),),
-    "PINN 4 x 100": (
-        FullyConnected(depth=4, width=100, rate=1e-3, adam=0.5),
-        FullyConnected(depth=4, width=100, rate=1e-3, adam=1.0),
+    "KAN [2,10,1]": tuple(KolmogorovArnold(10, grid=grid, uniform=True) for grid in (20, 5)),
+    "PINN 4 x 100": tuple(
+        FullyConnected(depth=4, width=100, rate=rate, adam=adam)
+        for rate, adam in ((1e-3, 0.2), (1e-3, 1.0), (1e-2, 0.2))
     ),
 }
 """Methods for equations; the last two are of their authors' size whatever the budget."""

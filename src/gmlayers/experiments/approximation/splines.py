@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from gmlayers.experiments.approximation.losses import Loss
 from gmlayers.experiments.approximation.tasks import Clock
 from gmlayers.experiments.approximation.training import quasi_newton
+from gmlayers.solve import least_squares
 
 ORDER = 3
 """Of the splines: cubic, as in all examples of pykan."""
@@ -109,18 +110,26 @@ class KAN(nn.Module):
 
     @torch.no_grad()
     def follow(self, x: Tensor) -> None:
-        """Move the grids to where the points, and what the layers make of them, are."""
-        self.model.update_grid_from_samples(x)
+        """Move the grids to where the points, and what the layers make of them, are; the function stays, nearly."""
+        for layer in self.model.act_fun:
+            curves = _curves(layer, x)
+            layer.update_grid_from_samples(x)
+            _hold(layer, x, curves)
+            x = layer(x)[0]
 
     @torch.no_grad()
     def refine(self, grid: int, x: Tensor) -> None:
         """Become the same function, nearly, on a finer grid; the points are those at which it is to be the same."""
+        coarse = self.model.act_fun
         self.model.get_act(x)  # what refine goes by, and what any call overwrites
         self.model.save_act = True
         with _doubles(), _own_randomness():
             self.model = self.model.refine(grid)
         self.model.save_act = self.model.auto_save = False
         self.grid = grid
+        for old, new in zip(coarse, self.model.act_fun):
+            _hold(new, x, _curves(old, x))
+            x = old(x)[0]
 
     def train_on(self, loss: Loss, x: Tensor, grids: list[int], clock: Clock) -> Iterator[None]:
         """Train on one grid after another, with equal times, and yield after every step."""
@@ -154,6 +163,21 @@ class KAN(nn.Module):
             tolerance_change=1e-32,
             tolerance_ys=1e-32,
         )
+
+
+def _curves(layer: nn.Module, x: Tensor) -> Tensor:
+    """Return the splines of all edges of a layer at its inputs, (n, in, out)."""
+    return pykan().spline.coef2curve(x, layer.grid, layer.coef, layer.k)
+
+
+def _hold(layer: nn.Module, x: Tensor, curves: Tensor) -> None:
+    """Have a layer go through the curves at its inputs, by least squares.
+
+    pykan does so too, by a routine that gives up, with all coefficients 0, where an interval is without points.
+    """
+    basis = pykan().spline.B_batch(x, layer.grid, layer.k)
+    for i in range(x.shape[1]):
+        layer.get_parameter("coef")[i] = least_squares([(basis[:, i], curves[:, i])]).weight.T
 
 
 @contextmanager

@@ -24,9 +24,8 @@ def paced(steps: Iterable[T], clock: Clock) -> Iterator[T]:
     """Yield the first step, some that are evenly spread in time, and the last; no step is begun after the end.
 
     Example:
-        >>> seconds = iter(range(1000))
-        >>> list(paced(range(1000), Clock(200.0, now=lambda: next(seconds))))[:3]
-        [0, 3, 6]
+        >>> list(paced(range(3), Clock(60.0)))  # they take no time
+        [0, 2]
     """
     last, due = None, 0.0
     for step in steps:

@@ -131,8 +131,9 @@ def test_the_seed_decides_on_everything(label, regression, ticking):
     torch.manual_seed(1)
     first = final(0)
     torch.manual_seed(2)
-    assert torch.equal(first, final(0))
-    assert torch.equal(first, final(1)) == (label == "Chebyshev")
+    rounding = 1e-6 if label == "KAN" else 0  # of pykan's least squares, which depends on where arrays lie in memory
+    torch.testing.assert_close(first, final(0), rtol=rounding, atol=rounding)
+    assert torch.allclose(first, final(1), rtol=1e-3, atol=1e-3) == (label == "Chebyshev")
 
 
 def test_the_streams_of_random_numbers_are_left_alone(regression, ticking):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gmlayers import GMNM
-from gmlayers.experiments.approximation.nets import Splats
+from gmlayers.experiments.approximation.nets import MLP, PIG, Splats
 from gmlayers.experiments.approximation.tasks import Collocation, Regression
 from gmlayers.solve import Expression, Points
 from gmlayers.solve._equation import apply, values
@@ -50,9 +50,9 @@ def _(task: Collocation) -> Loss:
 def operate(expression: Expression, net: nn.Module, points: Points) -> Tensor:
     """Return what a differential expression makes of a net at points, (n, 1), differentiable in its parameters.
 
-    Bumps have their Laplacian in closed form. All else is by nested automatic differentiation.
+    Most nets have a way to their Laplacian of their own. All else is by nested automatic differentiation.
     """
-    if isinstance(net, (GMNM, Splats)) and _is_laplacian(expression):
+    if isinstance(net, (GMNM, Splats, PIG, MLP)) and _is_laplacian(expression):
         return net.laplacian(points.x)
     if not any(term.axes for term in expression.terms):
         return apply(expression, points, lambda _: net(points.x), "the loss")

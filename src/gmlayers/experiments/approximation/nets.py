@@ -96,6 +96,27 @@ class MLP(nn.Sequential):
         """Return how many numbers such a net stores."""
         return (inputs + 1) * width + (depth - 1) * (width + 1) * width + width + 1
 
+    def laplacian(self, x: Tensor) -> Tensor:
+        """Return the Laplacian (n, 1) at points (n, d)."""
+        return self.carry(x, torch.eye(x.shape[1], dtype=x.dtype).expand(len(x), -1, -1), torch.zeros_like(x))
+
+    def carry(self, h: Tensor, slope: Tensor, curved: Tensor) -> Tensor:
+        r"""Return the Laplacian of the net after a map with these values, gradients (n, d, in) and Laplacians (n, in).
+
+        All three go through the layers, :math:`\Delta\,\sigma(h) = \sigma''(h) \|\nabla h\|^2 + \sigma'(h)\,\Delta h`:
+        Li et al., *A computational framework for neural network-based variational Monte Carlo with Forward Laplacian*
+        (2024).
+        """
+        for layer in self:
+            if isinstance(layer, nn.Linear):
+                h, slope, curved = layer(h), slope @ layer.weight.T, curved @ layer.weight.T
+            else:
+                h = layer(h)
+                first, second = (1 - h * h, -2 * h * (1 - h * h)) if isinstance(layer, nn.Tanh) else ((h > 0) * 1.0, 0)
+                curved = second * slope.square().sum(1) + first * curved
+                slope = first.unsqueeze(1) * slope
+        return curved
+
 
 class Splats(nn.Module):
     r"""Gaussian splats: bumps with a scale and a rotation each.
@@ -177,7 +198,18 @@ class PIG(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the values (n, 1) at points (n, d)."""
-        return self.net(ops.bumps(x, self.mean, torch.diag_embed((-self.log_scale).exp())) @ self.feature)
+        return self.net(ops.bumps(x, self.mean, self.projection()) @ self.feature)
+
+    def projection(self) -> Tensor:
+        """Return diag(1/σ) of every bump, (m, d, d)."""
+        return torch.diag_embed((-self.log_scale).exp())
+
+    def laplacian(self, x: Tensor) -> Tensor:
+        """Return the Laplacian (n, 1) at points (n, d)."""
+        A = self.projection()
+        f, curved = ops.bumps_laplacian(x, self.mean, A)
+        slope = gmnm.gradient(x, self.mean, A, self.feature).mT
+        return self.net.carry(f @ self.feature, slope, curved @ self.feature)
 
 
 class RBF(nn.Module):

@@ -136,11 +136,12 @@ def test_the_seed_decides_on_everything(label, regression, ticking):
     assert torch.allclose(first, final(1), rtol=1e-3, atol=1e-3) == (label == "Chebyshev")
 
 
-def test_the_streams_of_random_numbers_are_left_alone(regression, ticking):
+@pytest.mark.parametrize("label", named(REGRESSION))
+def test_the_streams_of_random_numbers_are_left_alone(label, regression, ticking):
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    list(FullyConnected().fit(regression, Budget(100, ticking(0.1), 0)))
+    list(REGRESSION[label][0].fit(regression, Budget(100, ticking(0.1), 0)))
     assert torch.equal(torch.rand(1), expected)
 
 

@@ -173,7 +173,8 @@ class VariableProjection(Fitted):
                 f"VariableProjection: it fits values, got a {type(task).__name__}; for those there is Solve"
             )
         bumps = largest(lambda m: gmnm_count(dimension(task), m, self.form), parameters)
-        module = GMNM.from_data(task.x, 1, bumps, y=task.y, form=self.form, generator=generator)
+        with _drawing(generator):
+            module = GMNM.from_data(task.x, 1, bumps, y=task.y, form=self.form, generator=generator)
         with torch.no_grad():
             for parameter in module.form_parameters().values():
                 parameter.div_(self.widened)
@@ -184,8 +185,9 @@ class VariableProjection(Fitted):
             yield module
             if result.reason != "iterations":
                 return
-            each = (clock.passed() - begin) / iterations
-            iterations = min(2 * iterations, 50, max(2, int(0.04 * clock.seconds / each)))
+            share = (clock.passed() - begin) / clock.seconds
+            if share < 0.02:  # few long calls are better than many short ones, which begin with a damping of their own
+                iterations *= 2
 
 
 @dataclass(frozen=True)
@@ -219,15 +221,17 @@ class RadialBasis(Fitted):
         d, values_given = dimension(task), isinstance(task, Regression)
         bumps = largest(lambda m: RBF.count(d, m, bias=values_given), parameters)
         if isinstance(task, Regression):
-            centre = GMNM.from_data(task.x, 1, bumps, generator=generator).mean.detach()
-            net = RBF(centre, self.width * 2 / bumps ** (1 / d), bias=True)
+            with _drawing(generator):
+                centre = GMNM.from_data(task.x, 1, bumps, generator=generator).mean.detach()
+                net = RBF(centre, self.width * 2 / bumps ** (1 / d), bias=True)
             columns = torch.cat([net.bumps(task.x), torch.ones_like(task.y)], 1)
             weight = solve.least_squares([(columns, task.y)]).weight
         else:
             each = math.floor(bumps ** (1 / d) + 1e-9)
             line = torch.linspace(-1.2, 1.2, each, dtype=torch.float64)
             _check_box("RadialBasis", task)
-            net = RBF(_product([line] * d), self.width * 2.4 / each, bias=False)
+            with _drawing(generator):
+                net = RBF(_product([line] * d), self.width * 2.4 / each, bias=False)
             scale = (1 / net.width).expand_as(net.centre)
             inside, edge = Points(task.interior), Points(task.boundary)
             weight = _collocated(task, inside, edge, lambda e, p: rows(e, p, net.centre, scale, "the equation"))

@@ -382,8 +382,8 @@ def _rates(method: Splatted | GMNMByGradient) -> tuple[Method, ...]:
 
 
 def _mlps(activation: Activation) -> tuple[Method, ...]:
-    """Return two depths, trained by L-BFGS after some Adam, and by Adam alone."""
-    pairs = itertools.product((0.2, 1.0), (2, 1))
+    """Return two depths, trained by L-BFGS after some Adam, and by Adam alone, which is first where there are kinks."""
+    pairs = itertools.product((0.2, 1.0) if activation == "tanh" else (1.0, 0.2), (2, 1))
     return tuple(FullyConnected(activation, depth, adam=adam) for adam, depth in pairs)
 
 

@@ -39,7 +39,7 @@ def rms(values):
 
 def tick(label):
     """Steps of a KAN are twenty iterations of L-BFGS, with its line searches; those of variable projection grow."""
-    return 0.03 if "KAN" in label or "projection" in label else 0.005
+    return 0.03 if "KAN" in label or "projection" in label else 0.002 if "ReLU" in label else 0.005
 
 
 @pytest.mark.parametrize("label", named(REGRESSION))

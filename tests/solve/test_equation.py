@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gmlayers import GMNM, solve
-from gmlayers.solve import problems
+from gmlayers.solve import _equation, problems
 from gmlayers.solve._domain import Points
 from gmlayers.solve._equation import rows, values
 
@@ -72,6 +72,19 @@ def test_rows_equal_autograd_of_the_module(name):
     found = rows(expression, Points(x, normal), net.mean, net.scale, "the equation") @ net.weight
     want = apply(expression, lambda p: net(p)[:, 0], x, normal)
     torch.testing.assert_close(found[:, 0], want, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_an_expression_applied_by_its_derivatives_equals_its_terms_by_autograd(name):
+    u = solve.unknown(2, time=True)
+    x, normal = torch.randn(7, 3, dtype=F64), torch.randn(7, 3, dtype=F64)
+
+    def function(x):
+        return torch.sin(x[:, 0]) * torch.exp(x[:, 1]) * (1 + x[:, 2] ** 2)
+
+    expression = OPERATORS[name](u)
+    found = _equation.apply(expression, Points(x, normal), lambda axes: derivative(function, x, axes)[:, None], name)
+    torch.testing.assert_close(found[:, 0], apply(expression, function, x, normal))
 
 
 def test_the_laplacian_is_that_of_the_module_and_leaves_time_out():

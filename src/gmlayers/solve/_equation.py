@@ -13,7 +13,7 @@ rows are closed forms. For :math:`f_k = \exp(-\tfrac12 \|v_k\|^2)` with :math:`v
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -225,9 +225,7 @@ def rows(expression: Expression, points: Points, mean: Tensor, scale: Tensor, na
     """Return what the expression makes of every bump at every point, (n, m); mean and scale are (m, d)."""
     v = [(points.x[:, i : i + 1] - mean[:, i]).mul_(scale[:, i]) for i in range(expression.dim)]
     total = torch.zeros_like(v[0])
-    ordered = sorted(expression.terms, key=lambda t: t.axes)
-    for axes, terms in groupby(ordered, key=lambda t: t.axes):
-        coefficient = sum(_coefficient(t, points, name) for t in terms)
+    for axes, coefficient in _by_axes(expression, points, name):
         if len(axes) == 0:
             total += coefficient
         elif len(axes) == 1:
@@ -241,6 +239,27 @@ def rows(expression: Expression, points: Points, mean: Tensor, scale: Tensor, na
     for w in v:
         square.addcmul_(w, w)
     return total.mul_(square.mul_(-0.5).exp_())
+
+
+def apply(expression: Expression, points: Points, derivative: Callable[[tuple[int, ...]], Tensor], name: str) -> Tensor:
+    r"""Return :math:`\sum_\alpha c_\alpha\, \partial^\alpha u` at the points, for anything that has derivatives.
+
+    Args:
+        expression: the sum.
+        points: where.
+        derivative: gives that by the axes, (n, columns), for no axes the values.
+        name: says in errors whose coefficients are wrong.
+    """
+    first, *others = (c * derivative(axes) for axes, c in _by_axes(expression, points, name))
+    return sum(others, first)
+
+
+def _by_axes(expression: Expression, points: Points, name: str) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+    """Yield every derivative of the expression once, with its coefficient (n, 1) or (1, 1)."""
+    ordered = sorted(expression.terms, key=lambda t: t.axes)
+    for axes, terms in groupby(ordered, key=lambda t: t.axes):
+        first, *others = (_coefficient(t, points, name) for t in terms)
+        yield axes, sum(others, first)
 
 
 def values(given: Coefficient, points: Points, name: str) -> Tensor:

@@ -32,6 +32,9 @@ from gmlayers.solve._least_squares import LeastSquares, Rows, least_squares
 FIRST = 100
 """Bumps of the first set."""
 
+LEAST = 16
+"""Bumps below which a set is none."""
+
 GROWTH = 1.6
 """Of the number of bumps, from one set to the next."""
 
@@ -206,8 +209,8 @@ def solve(
     Args:
         problem: equation, domain and conditions. Functions in it are called with points (n, d) in float64.
         tol: for the error, relative to the root mean square of u.
-        max_components: of the largest set, at least 100. Time grows with the cube: 2000 take some seconds on one core.
-            The error is estimated from two sets; if there is room for one only, it is infinite.
+        max_components: of the largest set, at least 16. Time grows with the cube: 2000 take some seconds on one core.
+            The error is estimated from two sets; if there is room for one only, up to 100, it is infinite.
         max_seconds: no set is begun that is expected to end later.
         float32_tolerance: warn if u in float32 would lose more. None for no warning.
         callback: called with every set that was solved for.
@@ -238,8 +241,8 @@ def solve(
     if not max_seconds > 0:
         raise ValueError(f"solve: max_seconds must be positive, got {max_seconds}")
     max_components = whole("solve: max_components", max_components)
-    if max_components < FIRST:
-        raise ValueError(f"solve: max_components must be at least {FIRST}, the first set, got {max_components}")
+    if max_components < LEAST:
+        raise ValueError(f"solve: max_components must be at least {LEAST}, got {max_components}")
     history: list[Step] = []
     trials: list[_Trial] = []
     reason: Reason = "bumps"
@@ -285,7 +288,7 @@ def solve(
 
 def _sets(problem: Problem, max_components: int) -> Iterator[_Trial]:
     """Yield solutions by growing sets of bumps."""
-    count, shape, rounds, settled = FIRST, _Shape(), ROUNDS, False
+    count, shape, rounds, settled = min(FIRST, max_components), _Shape(), ROUNDS, False
     previous = None
     while True:
         trial = _try(problem, count, shape, previous)

@@ -1,0 +1,134 @@
+"""What a method is asked for, with how much time and how many numbers, and what it hands back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from gmlayers.solve import Equation
+from gmlayers.solve.problems import Known
+
+
+class Clock:
+    """Count the seconds of a method's own work, from when it is made.
+
+    Args:
+        seconds: how many a method has.
+        now: what tells the time, in seconds.
+
+    Raises:
+        ValueError: seconds that are not positive.
+
+    Example:
+        >>> clock = Clock(10.0)
+        >>> with clock.stopped():
+        ...     pass  # what is done here is not the method's work
+        >>> clock.passed() < clock.seconds
+        True
+    """
+
+    def __init__(self, seconds: float, now: Callable[[], float] = time.perf_counter) -> None:
+        if not seconds > 0:
+            raise ValueError(f"Clock: seconds must be positive, got {seconds}")
+        self.seconds = seconds
+        self._now = now
+        self._start = now()
+        self._since: float | None = None
+
+    def passed(self) -> float:
+        """Return the seconds that have passed while the clock was running."""
+        return (self._now() if self._since is None else self._since) - self._start
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop the clock for as long as this lasts; it may be stopped already."""
+        if self._since is not None:
+            yield
+            return
+        self._since = self._now()
+        try:
+            yield
+        finally:
+            self._start += self._now() - self._since
+            self._since = None
+
+
+class State(NamedTuple):
+    """What a method has come to. Going on with the method may change it."""
+
+    predict: Callable[[Tensor], Tensor]
+    """From points (n, d) in float64 to values (n, 1), differentiable in the points."""
+    parameters: int
+    """Every number that has to be stored to evaluate it: centres, widths, knots and scales of the data, too."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a method may use."""
+
+    parameters: int | None
+    """Numbers it may store; None for as many as it likes."""
+    clock: Clock
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Regression:
+    """Values of a function at points of a box."""
+
+    x: Tensor
+    """(n, d), float64."""
+    y: Tensor
+    """(n, 1), float64."""
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Collocation:
+    r"""A differential equation and points at which it is asked for.
+
+    .. math:: L = w\,\frac1n \sum_i \bigl(\mathcal D u(x_i) - f(x_i)\bigr)^2
+        + \frac1b \sum_j \bigl(\mathcal B u(z_j) - g(z_j)\bigr)^2
+
+    Raises:
+        ValueError: a problem whose conditions are not one, on all of the boundary.
+    """
+
+    known: Known
+    interior: Tensor
+    """(n, d), float64."""
+    boundary: Tensor
+    """(b, d), float64."""
+    weight: float
+    """Of the equation, w; that of the condition is 1."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.known.problem.conditions.get("boundary"), Equation) or len(self.conditions) > 1:
+            raise ValueError(
+                f"Collocation: expected a problem with one condition, for 'boundary', got {list(self.conditions)}"
+            )
+
+    @property
+    def conditions(self) -> list[str]:
+        """Names of the conditions of the problem."""
+        return [name for name, part, _ in self.known.problem.asked() if part is not None]
+
+    @property
+    def condition(self) -> Equation:
+        """What is asked for on the boundary."""
+        *_, (_, _, equation) = self.known.problem.asked()
+        return equation
+
+
+class Method(Protocol):
+    """A way to approximate: a frozen dataclass whose fields are its settings."""
+
+    def fit(self, task: Regression | Collocation, budget: Budget) -> Iterator[State]:
+        """Yield states to judge, some dozens of them, until the time is used up or nothing is left to gain."""
+        ...

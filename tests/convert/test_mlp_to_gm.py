@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gmlayers import Diagonal, Full, GMLayer, LowRank, Regression, SharedFactor, convert
-from gmlayers.convert._cluster import kmeans, mixture, principal
+from gmlayers.convert._cluster import mixture, principal
 from gmlayers.functional import ACTIVATIONS, Activation, get_activation
 from gmlayers.nn import Covariance
+from gmlayers.nn._k_means import k_means, nearest
 
 FAMILIES = [
     LowRank(),
@@ -276,22 +277,11 @@ def test_an_activation_of_ones_own():
     torch.testing.assert_close(fit.module(x).detach(), answers(first, second, "sin", x), rtol=1e-9, atol=1e-9)
 
 
-def test_kmeans_separates_what_is_apart():
-    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]], dtype=torch.float64)
-    points = centres.repeat_interleave(20, 0) + 0.5 * torch.randn(60, 2, dtype=torch.float64)
-    label = kmeans(points, torch.rand(60, dtype=torch.float64) + 0.1, 3)
-    assert [len(set(label[20 * k : 20 * k + 20].tolist())) for k in range(3)] == [1, 1, 1]
-    assert len(set(label.tolist())) == 3
-    heavy = torch.tensor([1.0] * 59 + [0.0], dtype=torch.float64)
-    same = torch.zeros(60, 2, dtype=torch.float64)
-    assert kmeans(same, heavy, 60).shape == (60,)
-
-
 def test_mixture_raises_the_likelihood_until_it_stays():
     """Against densities of torch: the weighted log-likelihood does not fall, and stops at a stationary point."""
     points = torch.randn(80, 4, dtype=torch.float64) * torch.tensor([3.0, 1.0, 0.5, 0.5], dtype=torch.float64)
     weight = torch.rand(80, dtype=torch.float64) + 0.1
-    label = kmeans(points, weight, 3, generator=torch.Generator().manual_seed(0))
+    label = nearest(points, k_means(points, 3, torch.Generator().manual_seed(0), weight))
 
     def likelihood(share):
         fits = [principal(points, weight * share[:, k], 1) for k in range(3)]

@@ -342,7 +342,7 @@ def bad_step(functional, m, step, reaction):
     [
         (lambda: Roots(torch.zeros(2), torch.zeros(2, 2, 2)), r"Roots: mean must be \(K, d\).*got \(2,\)"),
         (lambda: Roots(torch.tensor(1.0), torch.zeros(2, 2, 2)), r"Roots: mean must be \(K, d\).*got \(\)"),
-        (lambda: Roots(torch.zeros(2, 3), torch.zeros(2, 2, 2)), r"root must be \(2, 3, 'q'\).*got \(2, 2, 2\)"),
+        (lambda: Roots(torch.zeros(2, 3), torch.zeros(2, 2, 2)), r"root must be \(2, 3, any number\).*got \(2, 2, 2\)"),
         (lambda: Covariances(torch.zeros(2, 3), torch.zeros(2, 3, 2)), r"cov must be \(2, 3, 3\).*got \(2, 3, 2\)"),
         (lambda: Roots(torch.zeros(2, 1), torch.zeros(2, 1, 1), torch.ones(3) / 3), r"weight must be \(2,\)"),
         (lambda: Roots(torch.zeros(2, 1), torch.zeros(2, 1, 1), torch.ones(2)), "sum to 1.*sum 2"),
@@ -380,6 +380,23 @@ def bad_step(functional, m, step, reaction):
         (lambda: list(flow(quartic, mixture(), step=0.0, steps=1)), "step must be positive"),
         (lambda: list(flow(quartic, mixture(), step=1.0, steps=-1)), "steps must be at least 0"),
         (
+            lambda: list(flow(lambda m: m.mean, mixture(), step=1.0, steps=1)),
+            r"must return a scalar, got shape \(3, 2\)",
+        ),
+        (lambda: flows.Quadratic(torch.eye(2), torch.zeros(3)), r"centre must be \(2,\) as .*, got \(3,\)"),
+        (
+            lambda: flows.Quadratic(torch.eye(3).double(), torch.zeros(3).double())(mixture()),
+            "Quadratic: expected a mixture in 3 dimensions, got one in 2",
+        ),
+        (
+            lambda: flows.QuadraticInteraction(torch.eye(1).double())(mixture()),
+            "QuadraticInteraction: expected a mixture in 1 dimensions, got one in 2",
+        ),
+        (
+            lambda: flows.KernelDiscrepancy(Roots.particles(torch.zeros(4, 3).double()), 1.0)(mixture()),
+            "KernelDiscrepancy: expected a mixture in 3 dimensions, got one in 2",
+        ),
+        (
             lambda: list(flow(quartic, mixture(), step=1.0, steps=1, reaction=-1.0)),
             "reaction must be finite and not neg",
         ),
@@ -388,6 +405,13 @@ def bad_step(functional, m, step, reaction):
 def test_bad_input(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_flow_wants_a_mixture_and_whole_steps():
+    with pytest.raises(TypeError, match="start must be a mixture, Roots or Covariances, got Tensor"):
+        list(flow(quartic, torch.zeros(3, 2), step=0.1, steps=1))
+    with pytest.raises(TypeError, match=r"flow: steps must be a whole number, got 1\.5"):
+        list(flow(quartic, mixture(), step=0.1, steps=1.5))
 
 
 def test_forward_backward_wants_to_know_what_is_smooth():

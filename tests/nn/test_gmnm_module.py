@@ -197,31 +197,6 @@ def test_reset_parameters_follows_its_generator(form):
 # --- from data -----------------------------------------------------------------------------------------------
 
 
-def test_k_means_finds_separate_clusters():
-    truth = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]], dtype=torch.float64)
-    points = (truth[:, None] + 0.1 * torch.randn(4, 50, 2, dtype=torch.float64)).flatten(0, 1)
-    centres = _placement.k_means(points, 4, torch.Generator().manual_seed(0))
-    order = torch.cdist(truth, centres).argmin(1)
-    torch.testing.assert_close(centres[order], points.view(4, 50, 2).mean(1), rtol=1e-12, atol=1e-12)
-
-
-def test_k_means_is_a_fixed_point_of_lloyd():
-    points = torch.randn(60, 2, dtype=torch.float64)
-    weight = torch.rand(60, dtype=torch.float64)
-    centres = _placement.k_means(points, 3, torch.Generator().manual_seed(3), weight)
-    nearest = torch.cdist(points, centres).argmin(1)
-    for k in range(3):
-        mine = nearest == k
-        want = (weight[mine, None] * points[mine]).sum(0) / weight[mine].sum()
-        torch.testing.assert_close(centres[k], want, rtol=1e-12, atol=1e-12)
-
-
-def test_points_without_weight_draw_no_centre():
-    points = torch.cat([torch.zeros(50, 1), torch.linspace(5, 6, 50)[:, None]])
-    weight = torch.cat([torch.zeros(50), torch.ones(50)])
-    assert (_placement.k_means(points, 5, None, weight) >= 5).all()
-
-
 def test_spacing():
     centres = torch.tensor([[0.0], [1.0], [1.0], [4.0]])
     torch.testing.assert_close(_placement.spacing(centres, centres), torch.tensor([1.0, 2.0, 2.0, 3.0]))

@@ -1,4 +1,4 @@
-"""Clusters of weighted points: k-means, and a mixture of Gaussians that are flat in all but a few directions."""
+"""Clusters of weighted points: a mixture of Gaussians that are flat in all but a few directions."""
 
 from __future__ import annotations
 
@@ -36,33 +36,6 @@ def principal(points: Tensor, weight: Tensor, rank: int) -> Principal:
     _, singular, direction = torch.linalg.svd(share.sqrt()[:, None] * (points - centre), full_matrices=False)
     var = singular.square()
     return Principal(mass, centre, direction[:rank].T, var[:rank], var[rank:].sum())
-
-
-def kmeans(
-    points: Tensor, weight: Tensor, clusters: int, *, rounds: int = 50, generator: torch.Generator | None = None
-) -> Tensor:
-    """Return the cluster of each point, (n,), by Lloyd's rounds from a k-means++ start.
-
-    The start draws centres far from those there are (Arthur and Vassilvitskii, *k-means++*, 2007). A cluster that loses
-    its last point stays where it was.
-
-    Args:
-        points: (n, p), float64.
-        weight: of each point, (n,), not negative.
-        clusters: at most n. If there are n, no two points share one, but for copies.
-        rounds: at most so many; fewer if nothing moves.
-        generator: source of randomness.
-    """
-    centre = points[_far_apart(points, weight, clusters, generator)]
-    label = torch.cdist(points, centre).argmin(1)
-    for _ in range(rounds):
-        mass = weight.new_zeros(clusters).index_add(0, label, weight)
-        total = torch.zeros_like(centre).index_add(0, label, weight[:, None] * points)
-        centre = torch.where(mass[:, None] > 0, total / mass.clamp(min=TINY)[:, None], centre)
-        before, label = label, torch.cdist(points, centre).argmin(1)
-        if torch.equal(before, label):
-            break
-    return label
 
 
 def mixture(points: Tensor, weight: Tensor, label: Tensor, clusters: int, rank: int, *, rounds: int = 50) -> Tensor:
@@ -104,18 +77,3 @@ def _log_density(points: Tensor, fit: Principal, noise: Tensor) -> Tensor:
     score, var = apart @ fit.direction, torch.maximum(fit.var, noise)
     square = (apart.square().sum(1) - score.square().sum(1)).clamp(min=0) / noise + (score.square() / var).sum(1)
     return fit.mass.log() - (square + (var / noise).log().sum()) / 2
-
-
-def _far_apart(points: Tensor, weight: Tensor, clusters: int, generator: torch.Generator | None) -> Tensor:
-    """Return the indices of the first centres, all different."""
-    chosen: list[int] = []
-    square = torch.ones_like(weight)
-    for _ in range(clusters):
-        chance = weight * square
-        if not chance.sum() > 0:  # only copies of the centres are left, and points that weigh nothing
-            chance = torch.ones_like(weight)
-            chance[chosen] = 0
-        chosen.append(int(torch.multinomial(chance, 1, generator=generator)))
-        apart = (points - points[chosen[-1]]).square().sum(1)
-        square = apart if len(chosen) == 1 else torch.minimum(square, apart)
-    return torch.tensor(chosen, device=points.device)

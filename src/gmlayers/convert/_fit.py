@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gmlayers._names import whole
-from gmlayers.convert._cluster import LEAST, TINY, kmeans, mixture, principal
+from gmlayers.convert._cluster import LEAST, TINY, mixture, principal
 from gmlayers.functional import ACTIVATIONS, Activation, get_activation
 from gmlayers.nn import Covariance, Full, GMLayer, LowRank, Regression, SharedFactor
 from gmlayers.nn._covariance import get_covariance
 from gmlayers.nn._gm_layer import check_input
+from gmlayers.nn._k_means import k_means, nearest
 
 DEGREES = {"relu": 1, "leaky_relu": 1, "abs": 1, "identity": 1, "square": 2, "relu_squared": 2, "step": 0}
 """Activations with f(cz) = c^degree f(z) for c > 0."""
@@ -144,7 +145,7 @@ def mlp_to_gm(
     rows = None if x is None else _rows(x, first)
     inner = torch.eye(first.in_features + 1, dtype=torch.float64) if rows is None else _second_moment(rows)
     neurons = _neurons(first, second, act, inner)
-    label = kmeans(neurons.point, neurons.mass, K, generator=generator)
+    label = nearest(neurons.point, k_means(neurons.point, K, generator, neurons.mass))
     rank = min(family.rank, neurons.point.shape[1] - 1) if isinstance(family, LowRank) else 0
     share = mixture(neurons.point, neurons.mass, label, K, rank)
     with torch.random.fork_rng([]):  # what the constructor draws is replaced

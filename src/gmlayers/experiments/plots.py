@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from gmlayers.experiments.records import write_whole
@@ -55,12 +56,18 @@ def curves(
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.tick_params(axis="y", which="minor", labelsize="x-small")
     axes.set(xlabel="epoch", ylabel=ylabel, title=title)
+    axes.xaxis.set_major_locator(whole_numbers())
     if logarithmic_epochs:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(which="both", alpha=0.25)
     axes.legend(frameon=False, fontsize="small")
     save(figure, path)
+
+
+def whole_numbers() -> MaxNLocator:
+    """Return the places of ticks on an axis of epochs."""
+    return MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True)
 
 
 def save(figure: Figure, path: Path) -> None:

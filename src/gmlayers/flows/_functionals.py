@@ -93,10 +93,16 @@ class Quadratic:
 
     def __init__(self, precision: Tensor, centre: Tensor) -> None:
         _require_symmetric("Quadratic: precision", precision)
+        if centre.shape != precision.shape[:1]:
+            raise ValueError(
+                f"Quadratic: centre must be ({len(precision)},) as the precision is {tuple(precision.shape)}, got "
+                f"{tuple(centre.shape)}"
+            )
         self.precision, self.centre = precision, centre
 
     def __call__(self, mixture: Mixture) -> Tensor:
         """Return F."""
+        _require_dimensions("Quadratic", mixture, len(self.precision))
         away = mixture.mean - self.centre
         spread = (self.precision * mixture.cov).sum((-2, -1))
         return 0.5 * mixture.weight @ ((away @ self.precision * away).sum(1) + spread)
@@ -125,6 +131,7 @@ class QuadraticInteraction:
 
     def __call__(self, mixture: Mixture) -> Tensor:
         """Return F."""
+        _require_dimensions("QuadraticInteraction", mixture, len(self.precision))
         w, total = mixture.weight, mixture.weight.sum()
         away = mixture.mean - (w @ mixture.mean) / total
         spread = (self.precision * mixture.cov).sum((-2, -1))
@@ -160,6 +167,7 @@ class KernelDiscrepancy:
 
     def __call__(self, mixture: Mixture) -> Tensor:
         """Return F."""
+        _require_dimensions("KernelDiscrepancy", mixture, self.target.mean.shape[1])
         mean = torch.cat([mixture.mean, self.target.mean])
         cov = torch.cat([mixture.cov, self.target.cov])
         w = torch.cat([mixture.weight, -self.target.weight])
@@ -326,6 +334,11 @@ class Supervised:
     def __call__(self, mixture: Mixture) -> Tensor:
         """Return the loss."""
         return self.loss(self.outputs(mixture), self.y)
+
+
+def _require_dimensions(function: str, mixture: Mixture, dim: int) -> None:
+    if mixture.mean.shape[1] != dim:
+        raise ValueError(f"{function}: expected a mixture in {dim} dimensions, got one in {mixture.mean.shape[1]}")
 
 
 def _require_symmetric(label: str, matrix: Tensor) -> None:

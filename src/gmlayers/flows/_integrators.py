@@ -27,6 +27,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from gmlayers._names import whole
 from gmlayers.flows._functionals import Functional, Regularised
 from gmlayers.flows._mixture import Gradient, Mixture, Roots, Velocity
 
@@ -63,9 +64,7 @@ def gradient(functional: Functional, mixture: Mixture) -> tuple[Tensor, Gradient
     """
     leaves = [t.detach().requires_grad_() for t in (mixture.mean, mixture.spread, mixture.weight)]
     with torch.enable_grad():
-        value = functional(mixture.like(*leaves))
-        if value.shape != ():
-            raise ValueError(f"gradient: a functional must return a scalar, got shape {tuple(value.shape)}")
+        value = _scalar(functional, mixture.like(*leaves))
         if not value.requires_grad:
             raise ValueError("gradient: the functional does not depend on the mixture, or has detached it")
         found = Gradient(*torch.autograd.grad(value, leaves, materialize_grads=True))
@@ -171,6 +170,7 @@ def flow(
         reaction: rate at which mass moves between components, at least 0.
 
     Raises (while it is followed):
+        TypeError: if the start is no mixture, the number of steps no whole number.
         ValueError: for options out of range, a functional that is not finite, a step that leaves the manifold; the
             message says at which time.
 
@@ -182,9 +182,11 @@ def flow(
         >>> round(float(last.mixture.mean), 4), round(float(last.mixture.root), 4)  # 1/e and 2/e
         (0.3679, 0.7358)
     """
+    if not isinstance(start, Mixture):
+        raise TypeError(f"flow: start must be a mixture, Roots or Covariances, got {type(start).__name__}")
     if not 0 < step < math.inf:
         raise ValueError(f"flow: step must be positive and finite, got {step}")
-    if steps < 0:
+    if whole("flow: steps", steps) < 0:
         raise ValueError(f"flow: steps must be at least 0, got {steps}")
     if not 0 <= reaction < math.inf:
         raise ValueError(f"flow: reaction must be finite and not negative, got {reaction}")
@@ -194,11 +196,18 @@ def flow(
             if number:
                 mixture = method(functional, mixture, step, reaction)
             with torch.no_grad():
-                energy = float(functional(mixture))
+                energy = float(_scalar(functional, mixture))
         except ValueError as error:
             advice = f"; try a step below {step:g}" if number else ""
             raise ValueError(f"flow: stopped at time {number * step:g}: {error}{advice}") from error
         yield Moment(number * step, energy, mixture)
+
+
+def _scalar(functional: Functional, mixture: Mixture) -> Tensor:
+    value = functional(mixture)
+    if value.shape != ():
+        raise ValueError(f"gradient: a functional must return a scalar, got shape {tuple(value.shape)}")
+    return value
 
 
 def _worst(t: Tensor) -> str:

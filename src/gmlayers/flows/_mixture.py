@@ -88,9 +88,8 @@ class Mixture(ABC):
         if len(mean) != 2 or 0 in mean:
             raise ValueError(f"{kind}: mean must be (K, d) with K and d at least 1, got {mean}")
         if len(shape) != 3 or shape[:2] != mean or (square and shape[2] != mean[1]):
-            raise ValueError(
-                f"{kind}: {name} must be {(*mean, mean[1] if square else 'q')} for a mean of shape {mean}, got {shape}"
-            )
+            expected = f"({mean[0]}, {mean[1]}, {mean[1] if square else 'any number'})"
+            raise ValueError(f"{kind}: {name} must be {expected} for a mean of shape {mean}, got {shape}")
         if self.weight.shape != mean[:1]:
             raise ValueError(f"{kind}: weight must be {mean[:1]}, got {tuple(self.weight.shape)}")
         dtypes = {t.dtype for t in (self.mean, self.spread, self.weight)}

@@ -16,7 +16,8 @@ from gmlayers._names import positive
 from gmlayers.functional import gmnm
 from gmlayers.nn._form import get_form
 from gmlayers.nn._gm_layer import autocast_off, check_input, upcast
-from gmlayers.nn._placement import by_residual, k_means, spacing
+from gmlayers.nn._k_means import k_means
+from gmlayers.nn._placement import by_residual, spacing
 from gmlayers.ops._fused import readable
 
 Bound = float | Sequence[float] | Tensor

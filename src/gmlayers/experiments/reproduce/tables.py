@@ -231,6 +231,7 @@ def error_curves(results: Results) -> Figure:
     def panel(axes: Axes, rows: pd.DataFrame) -> None:
         band(axes, rows, "epoch", "error", 100)
         axes.set(xlabel="epoch", yscale="log")
+        axes.xaxis.set_major_locator(plots.whole_numbers())
         plain_numbers(axes)
 
     return panels(results, panel, "test error (%)")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -17,8 +18,8 @@ from filelock import FileLock
 from gmlayers import diagnostics
 from gmlayers.experiments.data import load
 from gmlayers.experiments.records import readable
-from gmlayers.experiments.reproduce import cluster, command, dynamics, tables, workers
-from gmlayers.experiments.reproduce.command import EXPERIMENTS, plot, reproduce
+from gmlayers.experiments.reproduce import cluster, command, dynamics, tables, trained, workers
+from gmlayers.experiments.reproduce.command import TRAINED, plot, reproduce
 from gmlayers.experiments.reproduce.experiment import PROFILES, Arm, Profile, Results, Size, parts
 from gmlayers.experiments.run_folder import open_run
 from gmlayers.experiments.train import train
@@ -63,18 +64,18 @@ SAYS = {  # a piece of what every experiment must find
 }
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_smoke(name, tmp_path, capsys):
     out = tmp_path / "out"
     reproduce(name, profile="smoke", out=out, jobs=2)
     text = capsys.readouterr().out
-    assert EXPERIMENTS[name].claim in text
+    assert TRAINED[name].claim in text
     assert SAYS[name] in text
     for ending in ("png", "svg"):
         assert (out / f"{name}.{ending}").stat().st_size > 1000
     table = pd.read_csv(out / f"{name}.csv")
-    profile = EXPERIMENTS[name].profiles["smoke"]
-    sizes = [profile.but.get(arm.label, profile.size) for arm in EXPERIMENTS[name].arms]
+    profile = TRAINED[name].profiles["smoke"]
+    sizes = [profile.but.get(arm.label, profile.size) for arm in TRAINED[name].arms]
     assert len(table) == sum(len(size.seeds) for size in sizes) * len(profile.datasets)
     assert sorted(table["epoch"]) == sorted(size.epochs for size in sizes for _ in size.seeds)
     page = (out / f"{name}.md").read_text()
@@ -133,30 +134,30 @@ def test_a_record_that_cannot_be_read_is_skipped_and_named(tmp_path):
     assert readable(tmp_path / "nothing") == []
 
 
-def dying(folder, seed, watch, messages):
-    if seed == 0:
+def work(folder, what):
+    if what == "dies":
         with (folder / "attempts").open("a") as file:
             file.write("x")
         os.kill(os.getpid(), signal.SIGKILL)
-    if seed == 1:
-        messages.send("the disk is full")
-        sys.exit(1)
+    return "the disk is full" if what == "fails" else None
 
 
-def test_workers_that_die_are_tried_once_more_and_the_others_go_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "_train", dying)
-    trials = [workers.Trial(tmp_path, seed, None, lambda row: None) for seed in range(3)]
-    failed = {failure.seed: failure.reason for failure in workers.train_all(trials, jobs=2)}
-    assert failed == {0: "its process ended with exit code -9", 1: "the disk is full"}
+def test_workers_that_die_are_tried_once_more_and_the_others_go_on(tmp_path):
+    trials = [
+        workers.Trial(tmp_path / what, partial(work, tmp_path, what), lambda row: None)
+        for what in ("dies", "fails", "works")
+    ]
+    failed = {failure.folder.name: failure.reason for failure in workers.run_all(trials, jobs=2)}
+    assert failed == {"dies": "its process ended with exit code -9", "fails": "the disk is full"}
     assert (tmp_path / "attempts").read_text() == "xx"
 
 
 def test_trials_that_fail_are_named_and_the_rest_is_drawn(tmp_path, monkeypatch, capsys):
-    failing = {"processes": lambda trials, jobs: [workers.Failed(tmp_path, 1, "no reason")]}
+    failing = {"processes": lambda trials, jobs: [workers.Failed(tmp_path / "seed-1", "no reason")]}
     monkeypatch.setattr(command, "EXECUTORS", failing)
     with pytest.raises(ValueError, match="1 trials were not finished; try again with --resume"):
         reproduce("fig2", profile="smoke", out=tmp_path / "out")
-    assert "seed 1: no reason" in capsys.readouterr().out
+    assert "seed-1: no reason" in capsys.readouterr().out
 
 
 def records_of(errors, seeds=3, epochs=(1,)):
@@ -180,7 +181,7 @@ def records_of(errors, seeds=3, epochs=(1,)):
 def outcome(table, pairs, within=0.0, seeds=(0, 1, 2)):
     digits = load("digits")
     arms = {label: Arm(label, "fc") for pair in pairs for label in pair}
-    experiment = dataclasses.replace(EXPERIMENTS["fig2"], arms=tuple(arms.values()))
+    experiment = dataclasses.replace(TRAINED["fig2"], arms=tuple(arms.values()))
     pieces = parts(experiment, Profile(("d",), Size(seeds, 1)), {"d": digits}, pathlib.Path())
     judge = tables.against(*((arms[a], arms[b]) for a, b in pairs), claim="so it is", within=within)
     return judge(Results(pieces, table))[-1].rpartition(": ")[2]
@@ -232,7 +233,7 @@ def test_missing_trials_are_listed(done, tmp_path, capsys):
 def test_equal_labels_are_equal_runs(profile):
     """Experiments share their folder."""
     data, runs = load("digits"), {}
-    for experiment in EXPERIMENTS.values():
+    for experiment in TRAINED.values():
         for part in parts(experiment, experiment.profiles[profile], {"digits": data}, pathlib.Path()):
             assert runs.setdefault(part.folder, part.run) == part.run
 
@@ -248,7 +249,7 @@ def test_without_ray_there_is_a_hint(monkeypatch):
     with pytest.raises(
         ValueError, match=r"--executor ray needs Ray; install it with: pip install 'gmlayers\[cluster\]'"
     ):
-        cluster.train_all([], 1)
+        cluster.run_all([], 1)
 
 
 def test_workers_end_with_the_process_that_wants_their_results(tmp_path):
@@ -270,7 +271,7 @@ def test_workers_end_with_the_process_that_wants_their_results(tmp_path):
 def test_a_trial_has_one_writer(done):
     folder = done / "digits" / "gm-k-5"
     with FileLock(folder / "seed-0" / ".lock"):
-        assert "is being trained by another process" in str(workers.train(folder, 0, None))
+        assert "is being trained by another process" in str(trained.train(folder, 0, None))
 
 
 def test_records_that_no_checkpoint_continues_are_kept(done, tmp_path):
@@ -278,11 +279,11 @@ def test_records_that_no_checkpoint_continues_are_kept(done, tmp_path):
     shutil.copytree(done / "digits" / "gm-k-5", copy)
     (copy / "seed-1" / "checkpoint.safetensors").unlink()
     before = (copy / "seed-1" / "metrics.jsonl").read_text()
-    assert "is finished and its checkpoint is not there" in str(workers.train(copy, 1, None))
+    assert "is finished and its checkpoint is not there" in str(trained.train(copy, 1, None))
     assert (copy / "seed-1" / "metrics.jsonl").read_text() == before
     (copy / "seed-1" / "metrics.jsonl").write_text("".join(before.splitlines(keepends=True)[:2]))
     with pytest.warns(UserWarning, match=r"no checkpoint to continue; see metrics.lost-1.jsonl"):
-        assert workers.train(copy, 1, None) is None
+        assert trained.train(copy, 1, None) is None
     assert len((copy / "seed-1" / "metrics.lost-1.jsonl").read_text().splitlines()) == 2
     (copy / "seed-1" / "checkpoint.safetensors").unlink()
     run = open_run(copy)
@@ -299,7 +300,7 @@ def test_numbers_as_targets_are_refused(tmp_path):
 
 def test_names_of_data_sets_decide_the_configuration_in_any_case():
     digits = load("digits")
-    practical = EXPERIMENTS["practical"]
+    practical = TRAINED["practical"]
     one, other = (parts(practical, practical.profiles["smoke"], {n: digits}, pathlib.Path()) for n in NAMED)
     assert [p.run for p in one] == [p.run for p in other]
 
@@ -330,9 +331,7 @@ def test_figure_4_is_projected_onto_the_plane_of_the_last_mixture(tmp_path):
 
 def test_dynamics_start_at_nothing_and_move(tmp_path):
     arm = dynamics.net(100)
-    run = parts(
-        EXPERIMENTS["dynamics"], EXPERIMENTS["dynamics"].profiles["smoke"], {"digits": load("digits")}, tmp_path
-    )
+    run = parts(TRAINED["dynamics"], TRAINED["dynamics"].profiles["smoke"], {"digits": load("digits")}, tmp_path)
     trial = next(p.run for p in run if p.arm.label == arm.label).trial(0)
     trainer = Trainer(trial, load("digits"))
     watch = dynamics.Dynamics(trainer)

@@ -43,26 +43,42 @@ class Live:
         self.console = console
         self.progress = progress
         self.lines = lines
-        self.all = progress.add_task("all trials", total=0, figure="epochs") if many else None
+        self.all = progress.add_task("all trials", total=0, figure="") if many else None
 
     def bar(self, title: str, metric: str, done: int, epochs: int) -> Callable[[dict[str, Any]], None]:
         """Start the bar of one trial; return what shows a line of its metrics."""
-        task = self.progress.add_task(title, total=epochs, completed=done, figure="", visible=self.all is None)
-        every = max(1, epochs // self.lines)
+
+        def figure(row: dict[str, Any]) -> str:
+            value = shown([row[metric]], percent=metric.endswith("error"))
+            return f"loss {row['train_loss']:.4f}  {metric.replace('_', ' ')} {value}"
+
+        return self._bar(title, "epoch", done, epochs, figure)
+
+    def clock(self, title: str, seconds: float) -> Callable[[dict[str, Any]], None]:
+        """Start the bar of a trial that ends when its seconds have passed, or before; return what shows its lines."""
+        return self._bar(title, "seconds", 0, seconds, lambda row: f"error {row['error']:.2e}")
+
+    def _bar(
+        self, title: str, unit: str, done: float, total: float, figure: Callable[[dict[str, Any]], str]
+    ) -> Callable[[dict[str, Any]], None]:
+        task = self.progress.add_task(title, total=total, figure="", visible=self.all is None)
+        self.progress.update(task, completed=done)
+        every = max(1, total // self.lines)
+        at = done
         if self.all is not None:
-            self.progress.update(self.all, total=(self.progress.tasks[self.all].total or 0) + epochs - done)
+            self.progress.update(self.all, total=(self.progress.tasks[self.all].total or 0) + total - done)
 
         def show(row: dict[str, Any]) -> None:
-            figure = f"loss {row['train_loss']:.4f}  {metric.replace('_', ' ')} "
-            figure += shown([row[metric]], percent=metric.endswith("error"))
-            self.progress.update(task, completed=row["epoch"], figure=figure)
-            last = row["epoch"] == epochs
+            nonlocal at
+            last = row.get("last", row[unit] >= total)
+            before, at = at, total if last else min(row[unit], total)
+            self.progress.update(task, completed=at, figure=figure(row))
             if self.all is not None:
-                self.progress.update(self.all, advance=1)
+                self.progress.update(self.all, advance=at - before)
                 self.progress.update(task, visible=not last)
             on_terminal = self.console.is_terminal
-            if (last and self.all is not None) or (not on_terminal and (last or row["epoch"] % every == 0)):
-                self.console.print(f"{title}  epoch {row['epoch']}/{epochs}  {figure}", soft_wrap=True)
+            if (last and self.all is not None) or (not on_terminal and (last or at // every > before // every)):
+                self.console.print(f"{title}  {unit} {row[unit]:.4g}/{total:g}  {figure(row)}", soft_wrap=True)
 
         return show
 
@@ -93,3 +109,15 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
     console = output()
     console.print(title, style="bold", soft_wrap=True)
     console.print(table)
+
+
+def print_findings(
+    title: str, header: Sequence[str], rows: Iterable[Sequence[str]], claim: str, found: Iterable[str], where: str
+) -> None:
+    """Print what an experiment has found: a table, the claim, a line for each sentence, and where the figure is."""
+    print_table(title, header, rows)
+    console = output()
+    console.print(claim, soft_wrap=True)
+    for sentence in found:
+        console.print(f"  {sentence}", soft_wrap=True, highlight=False)
+    console.print(where, soft_wrap=True)

@@ -142,6 +142,12 @@ def environment() -> dict[str, Any]:
     }
 
 
+def environment_in_words(folder: Path) -> str:
+    """Return what the records in a folder were made with."""
+    e = read_json(folder / "environment.json")
+    return f"{e['processor']} ({e['cpus']} cores), torch {e['torch']}, Python {e['python']}"
+
+
 def _processor() -> str:
     """Return the processor's name; Linux keeps it where the platform module does not look."""
     info = Path("/proc/cpuinfo")

@@ -18,6 +18,9 @@ from gmlayers.solve.problems import poisson_a, poisson_b
 
 PI = math.pi
 
+WEIGHT = 0.01
+"""Of an equation, beside 1 for its condition; for both problems."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -134,18 +137,18 @@ FEYNMAN: Mapping[str, Target] = _by_name(
 
 
 def poisson_a_task(seed: int = 0) -> Collocation:  # noqa: ARG001
-    """Return the example of pykan: a grid of 51 × 51 points, 51 on each side, weight 0.01; no seed changes it."""
+    """Return the equation of pykan's example: a grid of 51 × 51 points, 51 on each side; no seed changes it."""
     line = torch.linspace(-1, 1, 51, dtype=torch.float64)
-    return Collocation(poisson_a(), torch.cartesian_prod(line, line), _sides(line.repeat(4, 1)), 0.01)
+    return Collocation(poisson_a(), torch.cartesian_prod(line, line), _sides(line.repeat(4, 1)), WEIGHT)
 
 
 def poisson_b_task(seed: int = 0) -> Collocation:
-    """Return that of section 3.4 of the KAN paper: 10 000 random points and 200 on each side, weight 0.01."""
+    """Return that of section 3.4 of the KAN paper: 10 000 random points and 200 on each side."""
     generator = torch.Generator().manual_seed(seed)
     interior, sides = (
         2 * torch.rand(*n, dtype=torch.float64, generator=generator) - 1 for n in ((10_000, 2), (4, 200))
     )
-    return Collocation(poisson_b(), interior, _sides(sides), 0.01)
+    return Collocation(poisson_b(), interior, _sides(sides), WEIGHT)
 
 
 def _sides(along: Tensor) -> Tensor:

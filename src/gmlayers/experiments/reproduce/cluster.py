@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 
 from gmlayers.experiments.reproduce import workers
 from gmlayers.experiments.reproduce.workers import ATTEMPTS, PAUSE, Failed, Trial
 
 
-def train_all(trials: Sequence[Trial], jobs: int) -> list[Failed]:
-    """Train trials, each on one core of the cluster (of a local one: so many at a time); return those that failed.
+def run_all(trials: Sequence[Trial], jobs: int) -> list[Failed]:
+    """Run trials, each on one core of the cluster (of a local one: so many at a time); return those that failed.
 
     Raises:
         ValueError: if Ray is not installed.
@@ -30,8 +31,8 @@ def train_all(trials: Sequence[Trial], jobs: int) -> list[Failed]:
         options = {} if address else {"num_cpus": jobs, "include_dashboard": False}
         ray.init(address or "local", log_to_driver=False, **options)
     try:
-        train = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(workers.train)
-        waiting = {train.remote(trial.folder.resolve(), trial.seed, trial.watch): trial for trial in trials}
+        run = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(_run)
+        waiting = {run.remote(trial.work): trial for trial in trials}
         failed = []
         while waiting:
             done, _ = ray.wait(list(waiting), timeout=PAUSE)
@@ -44,8 +45,12 @@ def train_all(trials: Sequence[Trial], jobs: int) -> list[Failed]:
                 except RayError as error:  # its process died, its machine went away
                     reason = " ".join(str(error).split())
                 if reason is not None:
-                    failed.append(Failed(trial.folder, trial.seed, reason))
+                    failed.append(Failed(trial.folder, reason))
         return failed
     finally:
         if own:
             ray.shutdown()
+
+
+def _run(work: partial[str | None]) -> str | None:
+    return work()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Sequence
-from dataclasses import asdict
-from itertools import zip_longest
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from gmlayers._names import look_up
-from gmlayers.experiments import display, plots
+from gmlayers.experiments import display
 from gmlayers.experiments.data import load
 from gmlayers.experiments.records import write_whole
 from gmlayers.experiments.reproduce import (
@@ -30,21 +30,17 @@ from gmlayers.experiments.reproduce import (
     optimizers,
     practical,
     rates,
-    tables,
     tuning,
     workers,
 )
-from gmlayers.experiments.reproduce.experiment import (
-    Experiment,
-    Part,
-    ProfileName,
-    Results,
-    parts,
-    parts_on_disk,
-)
-from gmlayers.experiments.run_folder import create, open_run
+from gmlayers.experiments.reproduce.contest import Contest
+from gmlayers.experiments.reproduce.contest_plan import ContestPlan
+from gmlayers.experiments.reproduce.contests import CONTESTS
+from gmlayers.experiments.reproduce.experiment import Experiment, ProfileName, parts, parts_on_disk
+from gmlayers.experiments.reproduce.plan import Plan
+from gmlayers.experiments.reproduce.trained import TrainedPlan
 
-EXPERIMENTS: dict[str, Experiment] = {
+TRAINED: dict[str, Experiment] = {
     module.EXPERIMENT.name: module.EXPERIMENT
     for module in (
         fig2,
@@ -63,19 +59,43 @@ EXPERIMENTS: dict[str, Experiment] = {
         optimizers,
     )
 }
+EXPERIMENTS: dict[str, Experiment | Contest] = {**TRAINED, **CONTESTS}
 
-TrainAll = Callable[[Sequence[workers.Trial], int], list[workers.Failed]]
-EXECUTORS: dict[str, TrainAll] = {"processes": workers.train_all, "ray": cluster.train_all}
+RunAll = Callable[[Sequence[workers.Trial], int], list[workers.Failed]]
+EXECUTORS: dict[str, RunAll] = {"processes": workers.run_all, "ray": cluster.run_all}
 
-ALL = "gm-paper"
-"""Names all experiments."""
 
-HEADING = """# The experiments of the paper on Gaussian mixture layers
+@dataclass(frozen=True)
+class Group:
+    """Experiments that have a name together, and a page."""
+
+    experiments: Mapping[str, Experiment | Contest]
+    heading: str
+
+
+GROUPS = {
+    "gm-paper": Group(
+        TRAINED,
+        """# The experiments of the paper on Gaussian mixture layers
 
 Each figure of S. Chewi, P. Rigollet, Y. Yan, *Gaussian mixture layers for neural networks* (TMLR 2025), beside the
 claim it is shown for and what our records say of it; then what goes beyond the paper. The paper gives curves, no
 numbers. All of this page is made from the records in the folder of the figures by `gmlayers plot gm-paper`.
-"""
+""",
+    ),
+    "gmnm": Group(
+        CONTESTS,
+        """# Gaussian mixture modules against other approximators
+
+The claims of W. Lu, G. Yuan, H.-K. Zhang, S. Li, *Rethinking Nonlinearity: Trainable Gaussian Mixture Modules for
+Modern Neural Architectures* (arXiv 2510.06660, 2025) on functions and Poisson's equation, beside what our records say
+of them. We know of no numbers of the paper. How the projections of a bump are put together can be read in two ways:
+`mahalanobis`, our default, and `ridge`; both stand here. All of this page is made from the records in the folder of the
+figures by `gmlayers plot gmnm`.
+""",
+    ),
+}
+"""By name: what it names, and how its page begins."""
 
 
 def reproduce(
@@ -88,7 +108,7 @@ def reproduce(
     out: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
     resume: Annotated[bool, FlagCreatePairsOff] = False,
 ) -> None:
-    """Run an experiment of the paper on GM layers, draw its figure and judge its claim.
+    """Run an experiment of the papers, draw its figure and judge its claim.
 
     Every trial writes its records as it goes, so that an experiment that was stopped, at any moment, continues with
     --resume. Experiments that are written to one folder share their trials: what one has trained, another does not
@@ -102,8 +122,8 @@ def reproduce(
     gmlayers reproduce fig2 --profile full --jobs 2 --resume
 
     Args:
-        name: fig2 to fig7, dynamics, tuning, practical, cifar, ladder-rates, ladder, rates, optimizers (`gmlayers list`
-            says what they show), or gm-paper for all.
+        name: fig2 to fig7, dynamics, tuning, practical, cifar, ladder-rates, ladder, rates, optimizers, or gm-paper for
+            all of these; fit2d, feynman, poisson, or gmnm for all three. `gmlayers list` says what they show.
         profile: smoke: seconds, on digits; quick: minutes; full: as in the paper, 5 trials of 200 epochs (hours).
         dataset: One data set instead of the profile's; as for `gmlayers train`, a name or a path.
         jobs: Trials at the same time, each on one core. Default: as many as there are cores.
@@ -116,27 +136,17 @@ def reproduce(
     if jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {jobs}")
     folder = Path("runs") / "reproduce" / profile if out is None else out
-    sources = {s for e in chosen for s in (e.profiles[profile].datasets if dataset is None else (dataset,))}
-    data = {source: load(source) for source in sorted(sources)}
-    plans: list[tuple[Experiment, list[Part]]] = []
-    for experiment in chosen:  # all of them first: what cannot be run is refused before anything is trained
-        size = experiment.profiles[profile]
-        wanted = size.datasets if dataset is None else (dataset,)
-        plans.append((experiment, parts(experiment, size, {source: data[source] for source in wanted}, folder)))
-    for piece in {piece.folder: piece for _, pieces in plans for piece in pieces}.values():
-        _make(piece, resume=resume)
-    failed: dict[tuple[Path, int], workers.Failed] = {}
+    plans = _plans(chosen, profile, dataset, folder)  # all of them first: what cannot be run is refused before all else
+    for plan in plans:
+        plan.make(resume=resume)
+    failed: dict[Path, workers.Failed] = {}
     try:
-        for experiment, pieces in plans:
-            found = _train(pieces, set(failed), EXECUTORS[executor], jobs, folder)
-            failed |= {(failure.folder, failure.seed): failure for failure in found}
-            if experiment.digest is not None:
-                experiment.digest(pieces)
-            _finish(experiment, pieces, folder)
+        for plan in plans:
+            _run(plan, failed, EXECUTORS[executor], jobs, folder)
+            plan.finish()
     finally:
         for failure in failed.values():
-            text = f"not finished: {failure.folder}, seed {failure.seed}: {failure.reason}"
-            display.output().print(text, soft_wrap=True)
+            display.output().print(f"not finished: {failure.folder}: {failure.reason}", soft_wrap=True)
     if failed:
         raise ValueError(f"{len(failed)} trials were not finished; try again with --resume")
 
@@ -154,96 +164,64 @@ def plot(
     gmlayers plot fig2 --records runs/reproduce/full
 
     Args:
-        name: as for `gmlayers reproduce`; of gm-paper, all of which there are records of at least two nets.
+        name: as for `gmlayers reproduce`; of gm-paper and gmnm, all of which there are records of at least two nets.
         records: Folder that `gmlayers reproduce` wrote to.
         page: Markdown file to write all claims and findings to, one after the other, such as docs/results/gm-paper.md.
     """
     chosen = _chosen(name)
     if not records.is_dir():
         raise FileNotFoundError(f"{records} is not there; give the folder that `gmlayers reproduce` wrote to")
-    found = {experiment.name: parts_on_disk(experiment, records) for experiment in chosen}
-    if name == ALL:  # one net alone may be there for the sake of another experiment
-        chosen = [e for e in chosen if len({part.arm.label for part in found[e.name]}) > 1]
-    drawn = [e for e in chosen if _finish(e, found[e.name], records)]
+    plans = [_plan_on_disk(experiment, records) for experiment in chosen]
+    if name in GROUPS:  # one net alone may be there for the sake of another experiment
+        plans = [plan for plan in plans if plan.compares]
+    drawn = [plan.name for plan in plans if plan.finish()]
     if not drawn:
         raise ValueError(f"{records} holds no records of {name}; run gmlayers reproduce {name} --out {records}")
     if page is not None:
         prefix = os.path.relpath(records, page.parent)
-        texts = [(records / f"{e.name}.md").read_text(encoding="utf-8") for e in drawn]
-        texts = [text.replace(f"]({e.name}.png)", f"]({prefix}/{e.name}.png)") for e, text in zip(drawn, texts)]
-        write_whole(page, "\n".join([HEADING, *texts]).encode())
+        texts = [(records / f"{e}.md").read_text(encoding="utf-8") for e in drawn]
+        texts = [text.replace(f"]({e}", f"]({prefix}/{e}") for e, text in zip(drawn, texts)]
+        heading = next(group.heading for group in GROUPS.values() if drawn[0] in group.experiments)
+        write_whole(page, "\n".join([heading, *texts]).encode())
 
 
-def _chosen(name: str) -> list[Experiment]:
-    if name == ALL:
-        return list(EXPERIMENTS.values())
-    look_up("experiment", name, {**EXPERIMENTS, ALL: None})
+def _chosen(name: str) -> list[Experiment | Contest]:
+    if name in GROUPS:
+        return list(GROUPS[name].experiments.values())
+    look_up("experiment", name, {**EXPERIMENTS, **GROUPS})
     return [EXPERIMENTS[name]]
 
 
-def _make(part: Part, *, resume: bool) -> None:
-    """Make the folder of a run, or see that what is there is the same run, and finished if it is not to be resumed."""
-    if not part.folder.exists():
-        create(part.run, part.folder)
-        return
-    if open_run(part.folder) != part.run:
-        there, wanted = asdict(open_run(part.folder)), asdict(part.run)
-        names = ", ".join(name for name, value in wanted.items() if there[name] != value)
-        raise ValueError(f"{part.folder} holds a run of another configuration ({names}); choose another --out")
-    begun = [s for s in part.run.seeds if not workers.is_finished(part.folder, s, part.run.recipe.epochs)]
-    if begun and not resume:
-        raise FileExistsError(
-            f"{part.folder} was begun and is not finished; continue it with --resume, or choose another --out"
-        )
+def _plans(
+    chosen: Sequence[Experiment | Contest], profile: ProfileName, dataset: str | None, folder: Path
+) -> list[Plan]:
+    load_once = cache(load)
+    plans: list[Plan] = []
+    for experiment in chosen:
+        if isinstance(experiment, Contest):
+            if dataset is not None:
+                raise ValueError(
+                    f"--dataset {dataset}: {experiment.name} has functions and equations, no data; omit it"
+                )
+            plans.append(ContestPlan.of(experiment, profile, folder))
+        else:
+            size = experiment.profiles[profile]
+            data = {source: load_once(source) for source in (size.datasets if dataset is None else (dataset,))}
+            plans.append(TrainedPlan(experiment, parts(experiment, size, data, folder), folder))
+    return plans
 
 
-def _train(
-    pieces: Sequence[Part], failed: Container[tuple[Path, int]], train_all: TrainAll, jobs: int, folder: Path
-) -> list[workers.Failed]:
-    """Train what is not finished and has not failed; return what fails."""
-    trials = []
+def _plan_on_disk(experiment: Experiment | Contest, folder: Path) -> Plan:
+    if isinstance(experiment, Contest):
+        return ContestPlan.on_disk(experiment, folder)
+    return TrainedPlan(experiment, parts_on_disk(experiment, folder), folder)
+
+
+def _run(plan: Plan, failed: dict[Path, workers.Failed], run_all: RunAll, jobs: int, folder: Path) -> None:
+    """Run what is not finished and has not failed; add what fails."""
     try:
         with display.live(lines=4, many=True) as live:
-            rounds = zip_longest(*(piece.run.seeds for piece in pieces))  # so that what is stopped can be compared
-            for piece, seed in ((p, s) for seeds in rounds for p, s in zip(pieces, seeds) if s is not None):
-                done = workers.is_finished(piece.folder, seed, piece.run.recipe.epochs)
-                if done or (piece.folder, seed) in failed:
-                    continue
-                title = f"{piece.dataset} {piece.arm.label} seed {seed}"
-                bar = live.bar(title, piece.run.metric, 0, piece.run.recipe.epochs)
-                trials.append(workers.Trial(piece.folder, seed, piece.arm.watch, bar))
-            return train_all(trials, jobs)
+            for trials in plan.rounds(live, failed):
+                failed |= {failure.folder: failure for failure in run_all(trials, jobs)}
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"continue with the same command and --resume; it writes to {folder}") from None
-
-
-def _finish(experiment: Experiment, pieces: Sequence[Part], folder: Path) -> bool:
-    """Write the figure and what it says, and print it; return whether there were records."""
-    results = Results(pieces, tables.records(pieces))
-    if results.table.empty:
-        return False
-    summary = tables.summary(results.table)
-    write_whole(folder / f"{experiment.name}.csv", summary.to_csv(index=False).encode())
-    figure = experiment.draw(results)
-    for ending in ("png", "svg"):
-        plots.save(figure, folder / f"{experiment.name}.{ending}")
-    for file, content in experiment.more(results).items() if experiment.more is not None else ():
-        write_whole(folder / file, content)
-    found = list(experiment.judge(results))
-    missing = tables.missing(results)
-    text = tables.page(experiment, results, found, missing)
-    write_whole(folder / f"{experiment.name}.md", text.encode())
-    lines = []
-    for piece in pieces:
-        if len(done := tables.finished(summary, piece)):
-            error = display.shown(done["error"].tolist(), percent=True)
-            name = f"{piece.dataset} {piece.arm.label}"
-            lines.append([name, str(len(done)), error, f"{done['seconds'].mean():.3g}"])
-    header = ["net", "seeds", tables.judged(experiment), "seconds a trial"]
-    display.print_table(f"{experiment.name}: {experiment.title}", header, lines)
-    console = display.output()
-    console.print(f"Claim: {experiment.claim}.", soft_wrap=True)
-    for sentence in (*found, *missing):
-        console.print(f"  {sentence}", soft_wrap=True, highlight=False)
-    console.print(f"Figure: {folder / experiment.name}.png  numbers: {folder / experiment.name}.csv\n", soft_wrap=True)
-    return True

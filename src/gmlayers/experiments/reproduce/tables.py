@@ -14,7 +14,7 @@ from scipy import stats
 
 from gmlayers.experiments import plots
 from gmlayers.experiments.display import shown
-from gmlayers.experiments.records import read_json, readable
+from gmlayers.experiments.records import environment_in_words, readable
 from gmlayers.experiments.reproduce.experiment import Arm, Experiment, Part, Results
 from gmlayers.experiments.run_folder import seed_folder
 from gmlayers.experiments.training import build
@@ -159,7 +159,7 @@ def page(experiment: Experiment, results: Results, found: Sequence[str], missing
         for part in results.parts
         if len(ours := finished(table, part))
     ]
-    machines = "; ".join(sorted({machine(part) for part in results.parts}))
+    machines = "; ".join(sorted({environment_in_words(part.folder) for part in results.parts}))
     command = f"gmlayers reproduce {experiment.name} --profile {profile(experiment, results)}"
     usual = {name for size in experiment.profiles.values() for name in size.datasets}
     command += "".join(f" --dataset {name}" for name in sorted({part.dataset for part in results.parts} - usual))
@@ -217,12 +217,6 @@ def protocol(part: Part) -> str:
         words += [f"{name.replace('_', ' ')} {getattr(recipe, name):g}"] * (getattr(recipe, name) != 0)
     words += ["standardised inputs"] * recipe.standardise + [f"{', '.join(recipe.frozen)} frozen"] * bool(recipe.frozen)
     return ", ".join(words)
-
-
-def machine(part: Part) -> str:
-    """Return what a run was made with."""
-    e = read_json(part.folder / "environment.json")
-    return f"{e['processor']} ({e['cpus']} cores), torch {e['torch']}, Python {e['python']}"
 
 
 def error_curves(results: Results) -> Figure:

@@ -9,18 +9,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import torch
-from filelock import FileLock, Timeout
-
 from gmlayers.experiments.records import readable
-from gmlayers.experiments.reproduce.experiment import Watch
-from gmlayers.experiments.run_folder import open_run, seed_folder
-from gmlayers.experiments.training import Trainer
+
+PRELOADED = ("torch._dynamo",)
+"""What torch's optimizers import at their first step, in seconds."""
 
 ATTEMPTS = 2
 """A trial whose process dies is tried once more."""
@@ -31,15 +29,16 @@ PAUSE = 0.2
 
 @dataclass
 class Trial:
-    """One seed of a run on disk."""
+    """Something to be done that writes records of its own."""
 
     folder: Path
-    seed: int
-    watch: Callable[[Trainer], Watch] | None
+    """Of this trial alone; its records are metrics.jsonl there."""
+    work: partial[str | None]
+    """Does it, in another process; returns why it could not come to its end, or None."""
     show: Callable[[dict[str, Any]], None]
     """Is given every new line of metrics."""
     attempts: int = 0
-    shown: int = 0
+    shown: int = -1
     """The last epoch shown."""
 
 
@@ -48,7 +47,6 @@ class Failed:
     """A trial that did not come to its end, and why."""
 
     folder: Path
-    seed: int
     reason: str
 
 
@@ -59,12 +57,12 @@ class _Worker:
     messages: Connection = field(repr=False)
 
 
-def train_all(trials: Sequence[Trial], jobs: int) -> list[Failed]:
-    """Train trials, so many at a time; return those that failed. The others are not touched by them."""
-    # Processes forked from a server that has torch loaded start at once; where there is no fork they load it anew.
+def run_all(trials: Sequence[Trial], jobs: int) -> list[Failed]:
+    """Run trials, so many at a time; return those that failed. The others are not touched by them."""
+    # Processes forked from a server that has all modules loaded start at once; where there is no fork they load anew.
     context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
     if sys.platform != "win32":
-        context.set_forkserver_preload([__name__])
+        context.set_forkserver_preload([*PRELOADED, *sorted({trial.work.func.__module__ for trial in trials})])
     waiting, workers, failed = list(trials)[::-1], list[_Worker](), list[Failed]()
     try:
         while waiting or workers:
@@ -83,7 +81,7 @@ def train_all(trials: Sequence[Trial], jobs: int) -> list[Failed]:
                 if reason.startswith("its process ended") and worker.trial.attempts < ATTEMPTS:
                     waiting.append(worker.trial)
                 else:
-                    failed.append(Failed(worker.trial.folder, worker.trial.seed, reason))
+                    failed.append(Failed(worker.trial.folder, reason))
     finally:
         for worker in workers:
             worker.process.terminate()
@@ -91,25 +89,27 @@ def train_all(trials: Sequence[Trial], jobs: int) -> list[Failed]:
     return failed
 
 
-def is_finished(folder: Path, seed: int, epochs: int) -> bool:
-    """Return whether the records of a trial go to its last epoch; the checkpoint need not be there."""
-    rows = readable(seed_folder(folder, seed) / "metrics.jsonl", warn=False)
-    return bool(rows) and rows[-1]["epoch"] >= epochs
+def look(trial: Trial) -> None:
+    """Show the lines of metrics that have come since the last look."""
+    for row in readable(trial.folder / "metrics.jsonl", warn=False):
+        if row["epoch"] > trial.shown:
+            trial.show(row)
+            trial.shown = int(row["epoch"])
 
 
 def _start(context: Any, trial: Trial) -> _Worker:  # noqa: ANN401  (contexts have no common type)
     trial.attempts += 1
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_train, args=(trial.folder, trial.seed, trial.watch, theirs), daemon=True)
+    process = context.Process(target=_run, args=(trial.work, theirs), daemon=True)
     process.start()
     theirs.close()
     return _Worker(trial, process, ours)
 
 
-def _train(folder: Path, seed: int, watch: Callable[[Trainer], Watch] | None, messages: Connection) -> None:
+def _run(work: partial[str | None], messages: Connection) -> None:
     """What a process of its own does."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    reason = train(folder, seed, watch)
+    reason = work()
     if reason is not None:
         messages.send(reason)
         sys.exit(1)
@@ -121,35 +121,6 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-def train(folder: Path, seed: int, watch: Callable[[Trainer], Watch] | None) -> str | None:
-    """Train one trial in this process; return why it could not come to its end, or None."""
-    own = seed_folder(folder, seed)
-    try:
-        run = open_run(folder)
-        own.mkdir(exist_ok=True)
-        with FileLock(own / ".lock").acquire(blocking=False):
-            torch.set_num_threads(run.threads)
-            trial, data = run.trial(seed), run.load()
-            watching = None if watch is None else watch(Trainer(trial, data))
-            for _ in Trainer(trial, data, own, watch=watching).run():
-                pass
-    except Timeout:
-        return f"{own} is being trained by another process; wait for it or stop it"
-    except (ValueError, OSError, RuntimeError, MemoryError) as error:
-        return " ".join(str(error).split())
-    if not is_finished(folder, seed, run.recipe.epochs):
-        return f"{own / 'metrics.jsonl'} cannot be read to its end; delete {own} to train this seed anew"
-    return None
-
-
-def look(trial: Trial) -> None:
-    """Show the lines of metrics that have come since the last look."""
-    for row in readable(seed_folder(trial.folder, trial.seed) / "metrics.jsonl", warn=False):
-        if row["epoch"] > trial.shown:
-            trial.show(row)
-            trial.shown = int(row["epoch"])
 
 
 def _reason(worker: _Worker) -> str | None:

@@ -1,0 +1,137 @@
+"""What a contest is: methods that approximate the same functions or solutions, with as many numbers and as much time.
+
+An entry is a method on a problem, allowed so many parameters and so many seconds of processor time on one core. Its
+settings are chosen at one size, the same for all methods, by the error on a tenth of the training points. It is then
+run with several seeds, each with points of its own, on all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gmlayers.experiments.approximation.problems import Problem
+from gmlayers.experiments.approximation.tasks import Method
+from gmlayers.experiments.records import read_json, write_json
+from gmlayers.experiments.reproduce.experiment import ProfileName
+
+CHOICE_SEED = 1000
+"""Of the trials by which settings are chosen."""
+
+
+class Size(NamedTuple):
+    """What an entry may use."""
+
+    parameters: int | None
+    """None: as many as it likes."""
+    seconds: float
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        numbers = "any size" if self.parameters is None else f"{self.parameters:,} parameters"
+        return f"{numbers}, {self.seconds:g} s"
+
+
+@dataclass(frozen=True)
+class ContestProfile:
+    """How much is computed."""
+
+    problems: tuple[str, ...]
+    sizes: tuple[Size, ...]
+    chosen_at: Size
+    """Where settings are chosen, for all sizes; of methods that have a size of their own the seconds."""
+    seeds: tuple[int, ...]
+    free: Mapping[str, Size]
+    """Methods whose size is their own, with a size of no number of parameters."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A comparison of methods."""
+
+    name: str
+    title: str
+    claim: str
+    problems: Mapping[str, Problem]
+    methods: Mapping[str, tuple[Method, ...]]
+    """Label to the settings among which is chosen."""
+    readings: Mapping[str, str]
+    """How the module is read, and the method that stands for it."""
+    peers: tuple[str, ...]
+    """Methods that the claim compares it with."""
+    profiles: Mapping[ProfileName, ContestProfile]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method on a problem at a size; what stands in the config.json of its folder."""
+
+    contest: str
+    problem: str
+    method: str
+    parameters: int | None
+    seconds: float
+    settings: tuple[dict[str, Any], ...]
+    """What can be chosen."""
+    seeds: tuple[int, ...]
+    chosen_at: str | None
+    """Folder of the entry where settings are chosen, relative to this one; None for this one."""
+
+    @property
+    def size(self) -> Size:
+        """What it may use."""
+        return Size(self.parameters, self.seconds)
+
+
+def entries(contest: Contest, profile: ContestProfile, folder: Path) -> dict[Path, Entry]:
+    """Return all entries by their folders, those too where something is only chosen."""
+    found: dict[Path, Entry] = {}
+    for name in profile.problems:
+        for label, settings in contest.methods.items():
+            sizes = (profile.free[label],) if label in profile.free else profile.sizes
+            chooser = Size(None, profile.chosen_at.seconds) if label in profile.free else profile.chosen_at
+            choosing = len(settings) > 1
+            for size in dict.fromkeys((chooser, *sizes) if choosing else sizes):
+                place = entry_folder(folder, contest.name, name, label, size)
+                found[place] = Entry(
+                    contest.name,
+                    name,
+                    label,
+                    *size,
+                    tuple(asdict(setting) for setting in settings),  # type: ignore[call-overload]  (all are dataclasses)
+                    profile.seeds if size in sizes else (),
+                    f"../{_slug(str(chooser))}" if choosing and size != chooser else None,
+                )
+    return found
+
+
+def entry_folder(folder: Path, contest: str, problem: str, label: str, size: Size) -> Path:
+    """Return the folder of an entry."""
+    return folder / contest / problem / _slug(label) / _slug(str(size))
+
+
+def write_entry(entry: Entry, folder: Path) -> None:
+    """Write the configuration of an entry."""
+    write_json(folder / "config.json", asdict(entry))
+
+
+def read_entry(folder: Path) -> Entry:
+    """Read the configuration of an entry.
+
+    Raises:
+        FileNotFoundError: if the folder is none.
+        ValueError: if it is damaged or of another version.
+    """
+    content = read_json(folder / "config.json")
+    if set(content) != {f.name for f in fields(Entry)}:
+        raise ValueError(f"{folder / 'config.json'} is damaged or of another version; start anew in another --out")
+    content |= {name: tuple(content[name]) for name in ("settings", "seeds")}
+    return Entry(**content)
+
+
+def _slug(text: str) -> str:
+    kept = "".join(c if c.isalnum() or c == "." else " " for c in text.lower().replace(",", ""))
+    return "-".join(kept.split())

@@ -1,0 +1,153 @@
+"""What modules have learned of functions of two variables: the function, where it is wrong, and the bumps."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+from torch import Tensor
+
+from gmlayers import GMNM
+from gmlayers.experiments.approximation.nets import Scaled
+from gmlayers.experiments.approximation.problems import grid
+from gmlayers.experiments.records import read_tensors, write_tensors
+from gmlayers.experiments.reproduce.contest import Contest, Entry
+
+SIDE = 121
+"""Points on a side."""
+
+LEAST = 1e-17
+"""Below which an error is drawn like this."""
+
+FORMS = {"Mahalanobis": "mahalanobis", "AxisAligned": "diagonal", "Ridge": "ridge"}
+
+
+@torch.no_grad()
+def keep(predict: object, path: Path) -> None:
+    """Write what a method has come to, if it is a module of bumps, in the units of the problem."""
+    module = _plain(predict)
+    if module is None:
+        return
+    about = {"form": FORMS[type(module.form).__name__], "domain": module.domain, "bias": module.bias is not None}
+    write_tensors(path, module.state_dict(), about)
+
+
+def kept(path: Path) -> GMNM:
+    """Read what :func:`keep` wrote."""
+    tensors, about = read_tensors(path)
+    bumps, features = tensors["mean"].shape
+    rank = tensors["projection"].shape[1] if about["form"] == "mahalanobis" else None
+    module = GMNM(
+        features,
+        tensors["weight"].shape[1],
+        bumps,
+        form=about["form"],
+        rank=rank,
+        domain=about["domain"],
+        bias=about["bias"],
+        dtype=tensors["mean"].dtype,
+    )
+    module.load_state_dict(tensors)
+    return module
+
+
+def _plain(predict: object) -> GMNM | None:
+    """Return a module; one between scales takes them into its parameters."""
+    if isinstance(predict, GMNM):
+        return predict
+    if not (isinstance(predict, Scaled) and isinstance(predict.net, GMNM)):
+        return None
+    module = copy.deepcopy(predict.net)
+    low, high = predict.box
+    half, (shift, factor) = (high - low) / 2, predict.output
+    module.domain = tuple(low.tolist()), tuple(high.tolist())
+    module.mean.copy_(low + half * (module.mean + 1))
+    for shapes in module.form_parameters().values():
+        shapes.div_(half)
+    module.weight.mul_(factor)
+    assert module.bias is not None
+    module.bias.mul_(factor).add_(shift)
+    return module
+
+
+def draw(contest: Contest, entries: Mapping[Path, Entry]) -> Figure | None:
+    """Draw the kept module of every reading on every problem of two variables, at the middle size and longest time.
+
+    An ellipse is where a bump has fallen to exp(-½); a ridge is two lines there, which the frame cuts. The colour is
+    that of the sign of its weight, the fainter the smaller it is.
+    """
+    rows = [
+        (problem, reading, path)
+        for problem in contest.problems
+        if len(contest.problems[problem].box[0]) == 2
+        for reading, method in contest.readings.items()
+        if (path := _path(problem, method, entries)) is not None
+    ]
+    if not rows:
+        return None
+    figure = Figure(figsize=(9.2, 2.7 * len(rows)), layout="constrained")
+    for line, (problem, reading, path) in zip(figure.subplots(len(rows), 3, squeeze=False), rows):
+        module, what = kept(path), contest.problems[problem]
+        low, high = what.box
+        extent = low[0], high[0], low[1], high[1]
+        points = grid(what.box, SIDE)
+        value = module(points).detach()
+        wrong = (value - what.exact(points)).abs().clamp(min=LEAST).log10()
+        for axes, numbers, title in zip(
+            line, (value, wrong), (f"{what.formula}, {reading}", "log₁₀ |error|"), strict=False
+        ):
+            shown = axes.imshow(numbers.view(SIDE, SIDE).T.numpy(), origin="lower", extent=extent, cmap="viridis")
+            figure.colorbar(shown, ax=axes, shrink=0.85)
+            axes.set_title(title, fontsize="small")
+        _bumps(line[2], module)
+        line[2].set(xlim=extent[:2], ylim=extent[2:], aspect="equal")
+        line[2].set_title(f"{module.num_components} bumps", fontsize="small")
+    return figure
+
+
+def _path(problem: str, method: str, entries: Mapping[Path, Entry]) -> Path | None:
+    found = {
+        folder / "seed-0" / "module.safetensors": entry
+        for folder, entry in entries.items()
+        if (entry.problem, entry.method) == (problem, method) and entry.parameters is not None
+    }
+    found = {path: entry for path, entry in found.items() if path.exists()}
+    if not found:
+        return None
+    longest = max(entry.seconds for entry in found.values())
+    last = sorted((entry.parameters or 0, path) for path, entry in found.items() if entry.seconds == longest)
+    return last[len(last) // 2][1]
+
+
+@torch.no_grad()
+def _bumps(axes, module: GMNM) -> None:  # noqa: ANN001  (an Axes; its patches are typed loosely)
+    largest = module.weight.abs().max()
+    for mean, projection, weight in zip(module.mean, module.projection_matrix(), module.weight):
+        colour = "#D55E00" if weight.sum() > 0 else "#0072B2"
+        alpha = 0.15 + 0.85 * float((weight.abs().max() / largest).sqrt())
+        if len(projection) == 1:
+            for side in (-1, 1):
+                _line(axes, mean, projection[0], side, colour, alpha)
+            continue
+        widths, angle = _axes_of(projection)
+        ellipse = Ellipse(mean.tolist(), *widths, angle=angle, fill=False, edgecolor=colour, alpha=alpha, linewidth=0.8)  # type: ignore[arg-type, misc]
+        axes.add_patch(ellipse)
+
+
+def _axes_of(projection: Tensor) -> tuple[list[float], float]:
+    """Return the full widths of where ‖A(x - μ)‖ = 1, and the angle of the first in degrees."""
+    _, values, directions = torch.linalg.svd(projection)
+    widths = (2 / values.clamp(min=1e-6)).tolist()
+    return widths, math.degrees(math.atan2(float(directions[0, 1]), float(directions[0, 0])))
+
+
+def _line(axes, mean: Tensor, normal: Tensor, side: int, colour: str, alpha: float) -> None:  # noqa: ANN001
+    """Draw where w·(x - μ) is 1 or -1."""
+    point = mean + side * normal / normal.square().sum().clamp(min=1e-12)
+    along = torch.stack([-normal[1], normal[0]])
+    axes.axline(point.tolist(), (point + along).tolist(), color=colour, alpha=alpha, linewidth=0.6)

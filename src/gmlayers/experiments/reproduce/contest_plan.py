@@ -1,0 +1,187 @@
+"""The trials of a contest: each a method with a setting and a seed, in the seconds that it has."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from gmlayers.experiments import display
+from gmlayers.experiments.approximation.tasks import Budget, Clock
+from gmlayers.experiments.records import Metrics, environment, readable, write_json
+from gmlayers.experiments.reproduce import contest_picture, contest_report
+from gmlayers.experiments.reproduce.contest import (
+    CHOICE_SEED,
+    Contest,
+    Entry,
+    entries,
+    read_entry,
+    write_entry,
+)
+from gmlayers.experiments.reproduce.contests import CONTESTS
+from gmlayers.experiments.reproduce.experiment import ProfileName
+from gmlayers.experiments.reproduce.workers import Trial
+
+WARM_UP = 0.1
+"""Seconds that a method has before its clock starts."""
+
+KEPT_SEED = 0
+"""Whose modules are kept, to be drawn."""
+
+
+@dataclass(frozen=True)
+class ContestPlan:
+    """The entries of a contest in a folder; a :class:`~gmlayers.experiments.reproduce.plan.Plan`."""
+
+    contest: Contest
+    entries: Mapping[Path, Entry]
+    folder: Path
+
+    @classmethod
+    def of(cls, contest: Contest, profile: ProfileName, folder: Path) -> ContestPlan:
+        """Return what a profile asks for."""
+        return cls(contest, entries(contest, contest.profiles[profile], folder), folder)
+
+    @classmethod
+    def on_disk(cls, contest: Contest, folder: Path) -> ContestPlan:
+        """Return what there are records of."""
+        found = {path.parent: read_entry(path.parent) for path in folder.glob(f"{contest.name}/*/*/*/config.json")}
+        order = [*contest.problems], [*contest.methods]
+
+        def place(item: tuple[Path, Entry]) -> tuple[int, int, float, float]:
+            entry = item[1]
+            size = math.inf if entry.parameters is None else entry.parameters
+            return order[0].index(entry.problem), order[1].index(entry.method), entry.seconds, size
+
+        return cls(contest, dict(sorted(found.items(), key=place)), folder)
+
+    @property
+    def name(self) -> str:
+        """Of the contest."""
+        return self.contest.name
+
+    @property
+    def compares(self) -> bool:
+        """Whether it has at least two methods."""
+        return len({entry.method for entry in self.entries.values()}) > 1
+
+    def make(self, *, resume: bool) -> None:
+        """Make the folder of every entry, or see that what is there is the same entry, and finished if not resumed."""
+        for folder, entry in self.entries.items():
+            if not (folder / "config.json").exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                write_json(folder / "environment.json", environment())
+                write_entry(entry, folder)
+            elif read_entry(folder) != entry:
+                raise ValueError(f"{folder} holds records of another configuration; choose another --out")
+            elif any(folder.glob("*/metrics.jsonl")) and not resume and not all(map(is_finished, self._wanted(folder))):
+                raise FileExistsError(
+                    f"{folder} was begun and is not finished; continue it with --resume, or choose another --out"
+                )
+
+    def rounds(self, live: display.Live, failed: Container[Path]) -> Iterator[list[Trial]]:
+        """Yield the trials by which settings are chosen, then those with the settings that were chosen."""
+        choices = [
+            (choice_folder(folder, setting), setting, CHOICE_SEED)
+            for folder, entry in self.entries.items()
+            if entry.chosen_at is None and len(entry.settings) > 1
+            for setting in range(len(entry.settings))
+        ]
+        yield self._trials(choices, live, failed)
+        trials = [
+            (seed_folder(folder, seed), chosen, seed)
+            for folder, entry in self.entries.items()
+            for seed in entry.seeds
+            if (chosen := choice(folder, entry)) is not None
+        ]
+        # the shortest first, and seed by seed, so that what is stopped can be compared
+        trials.sort(key=lambda trial: (self.entries[trial[0].parent].seconds, trial[2]))
+        yield self._trials(trials, live, failed)
+
+    def finish(self) -> bool:
+        """Write the figures and what they say, and print it; return whether there were records."""
+        return contest_report.finish(self.contest, self.entries, self.folder)
+
+    def _trials(self, wanted: list[tuple[Path, int, int]], live: display.Live, failed: Container[Path]) -> list[Trial]:
+        trials = []
+        for own, setting, seed in wanted:
+            if own not in failed and not is_finished(own):
+                entry = self.entries[own.parent]
+                show = live.clock(f"{entry.problem} {entry.method}, {entry.size}, {own.name}", entry.seconds)
+                trials.append(Trial(own, partial(attempt, self.contest.name, own.resolve(), setting, seed), show))
+        return trials
+
+    def _wanted(self, folder: Path) -> list[Path]:
+        entry = self.entries[folder]
+        chosen = range(len(entry.settings)) if entry.chosen_at is None and len(entry.settings) > 1 else ()
+        return [*(choice_folder(folder, i) for i in chosen), *(seed_folder(folder, seed) for seed in entry.seeds)]
+
+
+def choice_folder(folder: Path, setting: int) -> Path:
+    """Return where a setting that can be chosen has its records."""
+    return folder / f"setting-{setting}"
+
+
+def seed_folder(folder: Path, seed: int) -> Path:
+    """Return where a seed has its records."""
+    return folder / f"seed-{seed}"
+
+
+def is_finished(own: Path) -> bool:
+    """Return whether the records of a trial go to its end."""
+    rows = readable(own / "metrics.jsonl", warn=False)
+    return bool(rows) and rows[-1]["last"]
+
+
+def choice(folder: Path, entry: Entry) -> int | None:
+    """Return the setting with the lowest error on the points held out; None if trials are missing."""
+    if len(entry.settings) == 1:
+        return 0
+    chooser = folder if entry.chosen_at is None else folder / entry.chosen_at
+    own = [choice_folder(chooser, i) for i in range(len(entry.settings))]
+    if not all(map(is_finished, own)):
+        return None
+    errors = [readable(path / "metrics.jsonl", warn=False)[-1]["error"] for path in own]
+    return min(range(len(errors)), key=lambda i: errors[i] if math.isfinite(errors[i]) else math.inf)
+
+
+def attempt(contest: str, own: Path, setting: int, seed: int) -> str | None:
+    """Run one trial in this process, from its beginning; return why it could not come to its end, or None."""
+    try:
+        own.mkdir(exist_ok=True)
+        with FileLock(own / ".lock").acquire(blocking=False):
+            _attempt(CONTESTS[contest], read_entry(own.parent), own, setting, seed)
+    except Timeout:
+        return f"{own} is being written by another process; wait for it or stop it"
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        return " ".join(str(error).split())
+    return None
+
+
+def _attempt(contest: Contest, entry: Entry, own: Path, setting: int, seed: int) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    task, judge = contest.problems[entry.problem].pose(seed, choosing=seed == CHOICE_SEED)
+    (own / "metrics.jsonl").unlink(missing_ok=True)  # a part of a trial cannot be continued
+    metrics, number, state, row = Metrics(own / "metrics.jsonl"), 0, None, {}
+    fit = contest.methods[entry.method][setting].fit
+    for _ in islice(fit(task, Budget(entry.parameters, Clock(WARM_UP), seed)), 2):
+        pass  # what a process does but once, such as imports, is nobody's work
+    clock = Clock(entry.seconds, time.process_time)  # and what else this machine does is not counted
+    for state in fit(task, Budget(entry.parameters, clock, seed)):
+        with clock.stopped():
+            row = {"seconds": round(clock.passed(), 4), **judge(state), "parameters": state.parameters}
+            metrics.append({"epoch": number, "setting": setting, **row, "last": False})
+            number += 1
+    if state is None:
+        raise ValueError(f"{entry.method} came to nothing in {entry.seconds:g} s; give it more")
+    if seed == KEPT_SEED:
+        contest_picture.keep(state.predict, own / "module.safetensors")
+    metrics.append({"epoch": number, "setting": setting, **row, "last": True})

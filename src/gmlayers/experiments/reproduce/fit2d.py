@@ -1,0 +1,34 @@
+"""Functions of two variables: error against parameters and time (claims C1 and C6 of the GMNM paper)."""
+
+from __future__ import annotations
+
+from gmlayers.experiments.approximation.methods import REGRESSION
+from gmlayers.experiments.approximation.problems import FIT2D_PROBLEMS
+from gmlayers.experiments.reproduce.contest import Contest, ContestProfile, Size
+
+READINGS = {"mahalanobis": "GMNM mahalanobis, variable projection", "ridge": "GMNM ridge, variable projection"}
+PEERS = ("ReLU MLP", "tanh MLP", "KAN")
+
+CONTEST = Contest(
+    name="fit2d",
+    title="Functions of two variables from 1000 points",
+    claim="a GMNM fits functions with lower error and in less time than KAN and MLP, often with fewer parameters",
+    problems=FIT2D_PROBLEMS,
+    methods=REGRESSION,
+    readings=READINGS,
+    peers=PEERS,
+    profiles={
+        "smoke": ContestProfile(("exponential",), (Size(100, 0.3),), Size(100, 0.3), (0, 1), {}),
+        "quick": ContestProfile(tuple(FIT2D_PROBLEMS), (Size(350, 3),), Size(350, 3), (0, 1, 2), {}),
+        "full": ContestProfile(
+            tuple(FIT2D_PROBLEMS),
+            tuple(Size(parameters, seconds) for seconds in (10, 60) for parameters in (350, 100, 1400)),
+            Size(350, 10),
+            (0, 1, 2, 3, 4),
+            {},
+        ),
+    },
+    note="1000 training and 1000 test points, uniform and without noise, new ones for every seed. Settings are chosen "
+    "by the error on 100 of the training points, at 350 parameters and the shortest time, for every function. "
+    "Chebyshev polynomials stand for what is possible on boxes.",
+)

@@ -1,0 +1,40 @@
+"""Two Poisson equations: error against parameters and time (claim C2 of the GMNM paper)."""
+
+from __future__ import annotations
+
+from gmlayers.experiments.approximation.methods import POISSON
+from gmlayers.experiments.approximation.problems import POISSON_PROBLEMS
+from gmlayers.experiments.reproduce.contest import Contest, ContestProfile, Size
+
+OWN_SIZE = ("GMNM, solve (any size)", "KAN [2,10,1]", "PINN 4 x 100")
+"""Methods that have a size of their own."""
+
+
+def _free(seconds: float) -> dict[str, Size]:
+    return {label: Size(None, seconds) for label in OWN_SIZE}
+
+
+CONTEST = Contest(
+    name="poisson",
+    title="Poisson's equation on a square",
+    claim="a GMNM solves Poisson's equation with lower error and in less time than KAN, MLP and PINN",
+    problems=POISSON_PROBLEMS,
+    methods={**POISSON, "GMNM, solve (any size)": POISSON["GMNM, solve"]},
+    readings={"mahalanobis": "GMNM mahalanobis, L-BFGS", "ridge": "GMNM ridge, L-BFGS", "solved": "GMNM, solve"},
+    peers=("PINN", "KAN"),
+    profiles={
+        "smoke": ContestProfile(("poisson-a",), (Size(100, 0.3),), Size(100, 0.3), (0, 1), _free(0.3)),
+        "quick": ContestProfile(("poisson-a", "poisson-b"), (Size(350, 10),), Size(350, 10), (0, 1, 2), _free(10)),
+        "full": ContestProfile(
+            ("poisson-a", "poisson-b"),
+            tuple(Size(parameters, 20) for parameters in (350, 100, 1400)),
+            Size(350, 20),
+            (0, 1, 2, 3, 4),
+            _free(300),
+        ),
+    },
+    note="poisson-a is the example of pykan, poisson-b section 3.4 of the KAN paper (arXiv 2404.19756); solutions are "
+    "tested on a grid of 101 × 101. Settings are chosen by the loss on a tenth of the collocation points. [2,10,1] and "
+    "4 x 100 are the sizes of the KAN paper; they, and solve without a bound, have five minutes each, with settings "
+    "chosen in 20 seconds. Chebyshev polynomials stand for what is possible on boxes.",
+)

@@ -1,0 +1,288 @@
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+
+from gmlayers import GMNM
+from gmlayers.experiments.approximation.nets import Scaled
+from gmlayers.experiments.approximation.problems import FIT2D_PROBLEMS, POISSON_PROBLEMS, grid
+from gmlayers.experiments.approximation.tasks import State
+from gmlayers.experiments.display import live
+from gmlayers.experiments.records import readable
+from gmlayers.experiments.reproduce import contest_picture, contest_plan, contest_report
+from gmlayers.experiments.reproduce.command import CONTESTS, GROUPS, plot, reproduce
+from gmlayers.experiments.reproduce.contest import CHOICE_SEED, Contest, ContestProfile, Size, entries, read_entry
+from gmlayers.experiments.reproduce.contest_plan import ContestPlan, attempt, choice
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Predicts the mean plus an offset, and a state before that which is worse."""
+
+    offset: float
+    gap: float = 0.0
+
+    def fit(self, task, budget):
+        mean = task.y.mean() + self.gap
+        for offset in (self.offset + 1, self.offset):
+            yield State(lambda x, c=mean + offset: c + 0 * x[:, :1], 1)
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Has no state to yield."""
+
+    def fit(self, task, budget):
+        yield from ()
+
+
+def made(**methods):
+    methods = methods or {"ours": (Constant(0.5), Constant(0.0), Constant(math.inf)), "peer": (Constant(0.0, 3.0),)}
+    profile = ContestProfile(
+        ("exponential", "product"), (Size(100, 1), Size(350, 1)), Size(100, 1), (0, 1, 2), {"free": Size(None, 2)}
+    )
+    profile = dataclasses.replace(profile, free={k: v for k, v in profile.free.items() if k in methods})
+    return Contest(
+        "made", "Made up", "ours is better", FIT2D_PROBLEMS, methods, {"so": "ours"}, ("peer",), {"smoke": profile}
+    )
+
+
+def run(plan):
+    """Run all trials in this process; return why some failed."""
+    reasons = []
+    with live(many=True) as bars:
+        for trials in plan.rounds(bars, ()):
+            for trial in trials:
+                reason = trial.work()
+                reasons += [reason] * (reason is not None)
+                for row in readable(trial.folder / "metrics.jsonl"):
+                    trial.show(row)
+    return reasons
+
+
+@pytest.fixture
+def contest(monkeypatch):
+    contest = made(
+        ours=(Constant(0.5), Constant(0.0), Constant(math.inf)), peer=(Constant(0.0, 3.0),), free=(Constant(0.1),)
+    )
+    monkeypatch.setattr(contest_plan, "CONTESTS", {"made": contest})
+    return contest
+
+
+def test_a_contest_from_its_trials_to_its_page(contest, tmp_path, capsys):
+    plan = ContestPlan.of(contest, "smoke", tmp_path)
+    plan.make(resume=False)
+    assert run(plan) == []
+    assert plan.finish()
+    said = capsys.readouterr().out
+    page = (tmp_path / "made.md").read_text()
+    for text in (said, page):
+        assert "exponential, 100 parameters, 1 s, so: ours " in text
+        assert "borne out" in text
+        assert "under so, lower error than the best peer – " in text
+        assert "1 s, so: 100 parameters are enough for the error of the best peer of any size (peer, " in text
+        assert "not finished" not in text
+    assert "`gmlayers reproduce made --profile smoke`" in page
+    assert "| exponential | free | 1 (its own) | 2 |" in page
+    assert "offset 0.0, gap 0.0 (of 3)" in page  # the best on the points held out
+    table = pd.read_csv(tmp_path / "made.csv")
+    assert len(table) == 2 * (2 * 2 + 1) * 3
+    assert set(table[table["method"] == "ours"]["setting"]) == {1}
+    for ending in ("png", "svg"):
+        assert (tmp_path / f"made.{ending}").stat().st_size > 1000
+    again = ContestPlan.on_disk(contest, tmp_path)
+    kept = page, (tmp_path / "made.svg").read_bytes()
+    assert again.compares
+    assert again.finish()
+    assert ((tmp_path / "made.md").read_text(), (tmp_path / "made.svg").read_bytes()) == kept
+    assert [len(trials) for trials in plan.rounds(None, ())] == [0, 0]  # nothing is run again
+
+
+def test_errors_are_those_of_other_points(contest, tmp_path):
+    plan = ContestPlan.of(contest, "smoke", tmp_path)
+    plan.make(resume=False)
+    run(plan)
+    folder = tmp_path / "made" / "product" / "ours" / "100-parameters-1-s"
+    task, _ = FIT2D_PROBLEMS["product"].pose(0, choosing=False)
+    test = FIT2D_PROBLEMS["product"].target.data(0, 1000, held_out=True).x
+    expected = (task.y.mean() - test.prod(1, keepdim=True)).square().mean().sqrt()
+    rows = readable(folder / "seed-0" / "metrics.jsonl")
+    assert [row["last"] for row in rows] == [False, False, True]
+    assert rows[-1]["error"] == rows[-2]["error"] == pytest.approx(float(expected), rel=1e-12)
+    assert rows[-1]["gradient_error"] == pytest.approx(float(test.square().sum(1).mean().sqrt()), rel=1e-12)
+    part, _ = FIT2D_PROBLEMS["product"].pose(CHOICE_SEED, choosing=True)
+    whole, _ = FIT2D_PROBLEMS["product"].pose(CHOICE_SEED, choosing=False)
+    assert (len(part.x), len(whole.x)) == (900, 1000)
+    expected = (part.y.mean() - whole.y[900:]).square().mean().sqrt()
+    rows = readable(folder / "setting-1" / "metrics.jsonl")
+    assert rows[-1]["error"] == pytest.approx(float(expected), rel=1e-12)
+    assert "gradient_error" not in rows[-1]
+
+
+def test_what_is_begun_or_other_is_refused_and_trials_start_anew(contest, tmp_path):
+    plan = ContestPlan.of(contest, "smoke", tmp_path)
+    plan.make(resume=False)
+    run(plan)
+    own = tmp_path / "made" / "exponential" / "ours" / "350-parameters-1-s" / "seed-1"
+    before = [row["error"] for row in readable(own / "metrics.jsonl")]
+    lines = (own / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (own / "metrics.jsonl").write_text(lines[0] + lines[1][:9])  # killed
+    with pytest.raises(FileExistsError, match="was begun and is not finished; continue it with --resume"):
+        plan.make(resume=False)
+    plan.make(resume=True)
+    assert "not finished: exponential, ours, 350 parameters, 1 s: seeds 1" in contest_report.left_out(
+        plan.entries, [o for o in contest_report.records(plan.entries) if o.over]
+    )
+    assert run(plan) == []
+    assert [row["error"] for row in readable(own / "metrics.jsonl")] == before
+    path = own.parent / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": 2}))
+    with pytest.raises(ValueError, match="350-parameters-1-s holds records of another configuration"):
+        plan.make(resume=True)
+    path.write_text("{}")
+    with pytest.raises(ValueError, match=r"config.json is damaged or of another version"):
+        read_entry(own.parent)
+
+
+def test_failures_have_a_reason(monkeypatch, tmp_path):
+    contest = made(ours=(Nothing(),), peer=(Constant(0.0),))
+    monkeypatch.setattr(contest_plan, "CONTESTS", {"made": contest})
+    plan = ContestPlan.of(contest, "smoke", tmp_path)
+    plan.make(resume=False)
+    assert set(run(plan)) == {"ours came to nothing in 1 s; give it more"}
+    folder = next(iter(plan.entries))
+    with contest_plan.FileLock(folder / "seed-0" / ".lock"):
+        assert "is being written by another process" in str(attempt("made", folder / "seed-0", 0, 0))
+
+
+def test_settings_are_chosen_at_one_size_and_not_before_all_are_tried(contest, tmp_path):
+    plan = ContestPlan.of(contest, "smoke", tmp_path)
+    plan.make(resume=False)
+    small, large = (tmp_path / "made" / "exponential" / "ours" / f"{numbers}-parameters-1-s" for numbers in (100, 350))
+    assert choice(large, plan.entries[large]) is None
+    with live(many=True) as bars:
+        first = next(iter(plan.rounds(bars, ())))
+    for trial in first:
+        assert trial.work() is None
+    assert choice(small, plan.entries[small]) == choice(large, plan.entries[large]) == 1
+    (small / "setting-2" / "metrics.jsonl").unlink()
+    assert choice(large, plan.entries[large]) is None
+
+
+def test_entries_have_folders_of_their_own():
+    for contest in CONTESTS.values():
+        for profile in contest.profiles.values():
+            found = entries(contest, profile, Path("out"))
+            sized = len(contest.methods) - len(profile.free)
+            wanted = [entry for entry in found.values() if entry.seeds]
+            assert len(wanted) == len(profile.problems) * (len(profile.free) + sized * len(profile.sizes))
+            assert all(len(entry.settings) > 1 for entry in found.values() if not entry.seeds)
+            for place, entry in found.items():
+                if entry.chosen_at is not None:
+                    chooser = found[place.parent / Path(entry.chosen_at).name]
+                    assert chooser.chosen_at is None
+                    assert (chooser.problem, chooser.method) == (entry.problem, entry.method)
+
+
+def test_ratios_of_errors_are_judged_by_their_logarithms():
+    ones, others = np.array([1e-4, 2e-4, 4e-4]), np.array([1e-2, 2e-2, 4e-2])
+    found = contest_report.ratio(ones, others)
+    assert found.mean == pytest.approx(100)
+    assert 1 < found.low < 100 < found.high
+    welch = stats.ttest_ind(np.log(others), np.log(ones), equal_var=False)
+    assert found.p == pytest.approx(welch.pvalue)
+    assert np.log([found.low, found.high]) == pytest.approx([*welch.confidence_interval(0.95)])
+    assert contest_report.ratio(ones[:1].repeat(2), others).p < 0.05  # one has no spread
+    back = contest_report.ratio(others, ones)
+    assert (back.mean, back.low, back.high) == pytest.approx((0.01, 1 / found.high, 1 / found.low))
+    assert math.isnan(contest_report.ratio(ones[:1], others).low)
+    assert math.isnan(contest_report.ratio(ones, np.array([1.0, math.inf])).low)
+    assert math.isnan(contest_report.ratio(ones[:1].repeat(2), others[:1].repeat(2)).low)  # no spread
+    assert contest_report.ratio(np.array([0, 1e-20, 2e-16]), others).mean > 1e13
+
+
+@pytest.mark.parametrize(
+    ("problem", "name"), [(p, n) for ps in (FIT2D_PROBLEMS, POISSON_PROBLEMS) for n, p in ps.items()]
+)
+def test_the_exact_solution_has_no_error(problem, name):
+    question = problem.pose(1, choosing=False)
+    found = question.judge(State(problem.exact, 0))
+    assert found["error"] < 1e-14
+    assert found["gradient_error"] < 1e-12
+
+
+def test_equations_are_chosen_by_their_loss_on_points_held_out():
+    class Exact(torch.nn.Module):
+        def forward(self, x):
+            return torch.sin(math.pi * x[:, :1]) * torch.sin(math.pi * x[:, 1:])
+
+    question = POISSON_PROBLEMS["poisson-a"].pose(CHOICE_SEED, choosing=True)
+    assert len(question.task.interior) == math.ceil(0.9 * 51 * 51)
+    assert question.judge(State(Exact(), 0))["error"] < 1e-12
+
+
+@pytest.mark.parametrize("form", ["mahalanobis", "ridge"])
+def test_modules_are_kept_in_the_units_of_the_problem(form, tmp_path):
+    task, _ = FIT2D_PROBLEMS["root"].pose(0, choosing=False)
+    scaled = Scaled(task)
+    scaled.net = GMNM(2, 1, 5, form=form, domain=(-1, 1), dtype=torch.float64)
+    contest_picture.keep(scaled, tmp_path / "module.safetensors")
+    module = contest_picture.kept(tmp_path / "module.safetensors")
+    torch.testing.assert_close(module(task.x), scaled(task.x), rtol=1e-12, atol=1e-12)
+    contest_picture.keep(torch.nn.Linear(2, 1), tmp_path / "other.safetensors")
+    assert not (tmp_path / "other.safetensors").exists()
+
+
+def test_ellipses_are_where_a_bump_has_fallen_to_its_share():
+    projection = torch.tensor([[2.0, 1.0], [0.0, 0.5]], dtype=torch.float64)
+    (wide, _), angle = contest_picture._axes_of(projection)
+    turn = math.radians(angle)
+    end = torch.tensor([math.cos(turn), math.sin(turn)], dtype=torch.float64) * wide / 2
+    assert float((projection @ end).norm()) == pytest.approx(1)
+
+
+def test_grids_have_their_corners():
+    points = grid(((0.0, -1.0), (1.0, 1.0)), 3)
+    assert points.shape == (9, 2)
+    assert points[0].tolist() == [0, -1]
+    assert points[1].tolist() == [0, 0]
+    assert points[-1].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("name", CONTESTS)
+def test_smoke(name, tmp_path, capsys):
+    reproduce(name, profile="smoke", out=tmp_path, jobs=2)
+    text = capsys.readouterr().out
+    assert CONTESTS[name].claim in text
+    assert "lower error than the best peer" in text
+    table = pd.read_csv(tmp_path / f"{name}.csv")
+    assert set(table["method"]) == set(CONTESTS[name].methods)
+    assert (table.groupby(["problem", "method"])["seed"].nunique() == 2).all()
+    assert (tmp_path / f"{name}.png").stat().st_size > 1000
+    assert (tmp_path / f"{name}-bumps.png").exists()
+    with pytest.raises(ValueError, match=r"--dataset mnist: .* has functions"):
+        reproduce(name, profile="smoke", dataset="mnist", out=tmp_path)
+    (tmp_path / "docs").mkdir()
+    plot("gmnm", records=tmp_path, page=tmp_path / "docs" / "page.md")
+    page = (tmp_path / "docs" / "page.md").read_text()
+    assert page.startswith(GROUPS["gmnm"].heading)
+    assert f"](../{name}-bumps.png)" in page
+    assert f"](../{name}.png)" in page
+
+
+def test_dataclasses_of_methods_are_settings():
+    for contest in CONTESTS.values():
+        for settings in contest.methods.values():
+            assert 1 <= len(settings) <= 6
+            assert len({json.dumps(dataclasses.asdict(setting)) for setting in settings}) == len(settings)
+        assert {*contest.readings.values(), *contest.peers} <= set(contest.methods)
+        for profile in contest.profiles.values():
+            assert set(profile.free) <= set(contest.methods)
+            assert set(profile.problems) <= set(contest.problems)

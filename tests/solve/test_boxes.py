@@ -142,7 +142,6 @@ def error(u, exact, domain):
 
 @pytest.mark.parametrize(("name", "most", "limit"), [("poisson-peak", 1000, 1e-4), ("layer-50", 1200, 1e-5)])
 def test_peaks_and_layers_are_resolved_by_boxes(name, most, limit):
-    """Grids of 2000 bumps have errors of 8e-3 and more."""
     problem, exact = problems.KNOWN[name]()
     found = solve.solve(problem, tol=1e-6, max_components=most)
     assert error(found.u, exact, problem.domain) < limit

@@ -40,6 +40,9 @@ ROWS = (
     Row("heat", 1e-10, 1e-8),
     Row("wave", 1e-10, 1e-8),
     Row("poisson-l", 1e-4, 1e-4),
+    Row("poisson-peak", 1e-6, 1e-6),
+    Row("layer-50", 1e-5, 1e-5),
+    Row("layer-100", 1e-5, 1e-5),
     Row("poisson-3d", 1e-6, 1e-6),
     Row("poisson-10d", 1e-6, 1e-2),
 )

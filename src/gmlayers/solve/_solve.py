@@ -8,6 +8,9 @@ basis to the limit of double precision is least squares with more rows than colu
 Near a re-entrant corner a solution is like a power of the distance r to it, so the bumps are graded: those of a ring,
 shrunk again and again by half, fill the corner, and so do the points, because the domain is a cone there (the
 geometric meshes of Babuška and Guo, *The h-p version of the finite element method*, 1986).
+
+Where larger sets do not help and the residual is concentrated, as at narrow peaks and layers, boxes are split instead:
+:mod:`gmlayers.solve._boxes`.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -24,6 +28,7 @@ from torch import Tensor
 
 from gmlayers._names import whole
 from gmlayers.nn import GMNM
+from gmlayers.solve._boxes import Boxes
 from gmlayers.solve._domain import ON_EDGE, Corner, Domain, Points, spread
 from gmlayers.solve._equation import Equation, Expression, rows, unknown, values
 from gmlayers.solve._fit import BLOCK
@@ -67,6 +72,9 @@ LEAST_FACTOR = 2.0
 
 LARGEST_MARGIN = 0.35
 """Part of an axis, on each side, that is margin."""
+
+LOCAL_MARGIN = 0.15
+"""Of the grid of a set that has narrower bumps somewhere."""
 
 PATIENCE = 5
 """Sets in which the error is not halved after which a solve is at its limit."""
@@ -141,6 +149,8 @@ class Step(NamedTuple):
     """Width of the bumps in terms of their spacing."""
     margin: float
     """Which part of the bumps along an axis is beyond the domain, on each side."""
+    depth: int
+    """How often boxes were split where the residual is: there are bumps narrower by that power of 2."""
     error: float
     change: float
     misfits: dict[str, float]
@@ -204,7 +214,9 @@ def solve(
     """Solve a linear differential equation; centres, widths and numbers of bumps are found.
 
     Sets of bumps grow until the estimated error is below the tolerance. For the small ones the best width and margin
-    are searched for. All is in float64 on the CPU, and the same in every run unless time runs out.
+    are searched for. When larger sets do not help, narrower bumps are added where the residual is, if it is
+    concentrated: at peaks and layers, in up to three dimensions. All is in float64 on the CPU, and the same in every
+    run unless time runs out.
 
     Args:
         problem: equation, domain and conditions. Functions in it are called with points (n, d) in float64.
@@ -287,28 +299,57 @@ def solve(
 
 
 def _sets(problem: Problem, max_components: int) -> Iterator[_Trial]:
-    """Yield solutions by growing sets of bumps."""
+    """Yield solutions by growing sets of bumps: larger grids, or narrower bumps where the residual is."""
     count, shape, rounds, settled = min(FIRST, max_components), _Shape(), ROUNDS, False
+    boxes, local = None, False
     previous = None
     while True:
-        trial = _try(problem, count, shape, previous)
-        if count <= SEARCHED:
+        trial = _try(problem, count, shape, boxes, previous)
+        if boxes is None and count <= SEARCHED:
             trial = _searched(problem, trial, previous, rounds)
-        elif not settled:  # what is best for few bumps need not be so for many
+        elif boxes is None and not settled:  # what is best for few bumps need not be so for many
             settled = True
-            rivals = (_try(problem, count, s, previous) for s in SETTLED if s != shape)
+            rivals = (_try(problem, count, s, None, previous) for s in SETTLED if s != shape)
             trial = min(trial, *rivals, key=lambda t: t.misfit)
         yield trial
-        if count == max_components:
-            return
-        previous, shape, rounds = trial, trial.shape, 1
-        count = min(math.ceil(count * GROWTH), max_components)
+        if previous is not None and trial.misfit > previous.misfit / 2:
+            local = not local  # what did not help is not tried again
+        finer = _finer(problem.domain, trial, max_components) if local else None
+        local = finer is not None
+        if finer is not None:
+            shape = _Shape(margin=LOCAL_MARGIN) if boxes is None else trial.shape
+            boxes = finer
+        else:
+            larger = math.ceil(count * GROWTH)
+            room = max_components - (0 if boxes is None else boxes.num_bumps)
+            if count >= room or (boxes is not None and larger > room):
+                return
+            shape, rounds = trial.shape, 1
+            count = min(larger, room)
+        previous = trial
+
+
+def _finer(domain: Domain, trial: _Trial, max_components: int) -> Boxes | None:
+    """Return boxes that are split where the residual of a trial is, if it is concentrated and there is room."""
+    x, square = trial.left
+    away = torch.ones(len(x), dtype=torch.bool)
+    for ring in trial.bumps.rings:
+        away &= ring.copies(x)[0]
+    if domain.dim > 3 or float(square[away].sum()) < float(square.sum()) / 2:  # rings grow with the grid
+        return None
+    boxes = trial.bumps.boxes
+    if boxes is None:
+        spacing, mean = _grid(domain, _coarse(domain, trial.count), LOCAL_MARGIN)
+        side = spacing * domain.units
+        boxes = Boxes(mean.amin(0) - side / 2, side, trial.count)
+    most = min(max_components, 2 * trial.size) - trial.count  # twice: the better set tells where to go on
+    return boxes.refined(x[away], square[away], most)
 
 
 def _searched(problem: Problem, trial: _Trial, previous: _Trial | None, rounds: int) -> _Trial:
     """Return the best solution by sets of that many bumps, among shapes near by."""
     for _ in range(rounds):
-        near = (_try(problem, trial.count, shape, previous) for shape in trial.shape.neighbours())
+        near = (_try(problem, trial.count, shape, None, previous) for shape in trial.shape.neighbours())
         better = min(near, key=lambda t: t.misfit)
         if better.misfit >= trial.misfit:
             break
@@ -335,11 +376,12 @@ SETTLED = _Shape(), _Shape(margin=0.06)
 
 
 class _Bumps(NamedTuple):
-    """Centres (m, d), reciprocal widths (m, d), and rings around the corners."""
+    """Centres (m, d), reciprocal widths (m, d), and where they are denser: rings around the corners, and boxes."""
 
     mean: Tensor
     scale: Tensor
     rings: tuple[_Ring, ...]
+    boxes: Boxes | None
 
 
 class _Ring(NamedTuple):
@@ -355,8 +397,8 @@ class _Ring(NamedTuple):
         return r >= self.radius / 2, (r >= self.radius / 2) & (r < self.radius)
 
 
-def _bumps(domain: Domain, count: int, shape: _Shape) -> _Bumps:
-    """Return about that many bumps."""
+def _bumps(domain: Domain, count: int, shape: _Shape, boxes: Boxes | None) -> _Bumps:
+    """Return about that many bumps, and those of the boxes."""
     corners = domain.corners
     spacing, mean = _grid(domain, _coarse(domain, count), shape.margin)
     scale = (1 / (shape.factor * spacing * domain.units)).expand_as(mean)
@@ -372,7 +414,10 @@ def _bumps(domain: Domain, count: int, shape: _Shape) -> _Bumps:
         sharper = [scale[inside] * 2.0**j for j in range(1, times + 1)]
         mean, scale = torch.cat([mean[outside], *shrunk]), torch.cat([scale[outside], *sharper])
         rings.append(ring._replace(times=times))
-    return _Bumps(mean, scale, tuple(rings))
+    if boxes is not None:
+        centres, sharper = boxes.bumps(LEAST_FACTOR)
+        mean, scale = torch.cat([mean, centres]), torch.cat([scale, sharper])
+    return _Bumps(mean, scale, tuple(rings), boxes)
 
 
 def _coarse(domain: Domain, count: int) -> int:
@@ -420,20 +465,44 @@ class _Block(NamedTuple):
     parts: list[tuple[Points, float]]
 
     @classmethod
-    def all_of(cls, problem: Problem, n: int, rings: Sequence[_Ring], *, held_out: bool) -> list[_Block]:
+    def all_of(cls, problem: Problem, n: int, bumps: _Bumps, *, held_out: bool) -> list[_Block]:
         d = problem.domain.dim
-        found, n_boundary = [], math.ceil(min(16 * n ** ((d - 1) / d), 1.5 * n))
+        found = []
         for name, part, equation in problem.asked():
-            if part is None:
-                points = Points(problem.domain.interior(math.ceil(POINTS * n), held_out=held_out))
-            else:
-                points = problem.domain.boundary(n_boundary, part, held_out=held_out)
-            found.append(cls(name, equation, _graded(points, rings, d if part is None else d - 1)))
+            draw = partial(_draw, problem.domain, part, held_out)
+            found.append(cls(name, equation, _graded(draw, n, bumps, held_out, d if part is None else d - 1)))
         return found
 
 
-def _graded(points: Points, rings: Sequence[_Ring], dim: int) -> list[tuple[Points, float]]:
-    """Return the points with the rings shrunk towards the corners, once more than the bumps are."""
+def _draw(domain: Domain, part: str | None, held_out: bool, n: int) -> Points:
+    """Return the points for n bumps, inside or of a part of the boundary."""
+    if part is None:
+        return Points(domain.interior(math.ceil(POINTS * n), held_out=held_out))
+    number = math.ceil(min(16 * n ** ((domain.dim - 1) / domain.dim), 1.5 * n))
+    return domain.boundary(number, part, held_out=held_out)
+
+
+def _graded(
+    draw: Callable[[int], Points], n: int, bumps: _Bumps, held_out: bool, dim: int
+) -> list[tuple[Points, float]]:
+    """Return the points in parts, denser in boxes and in rings."""
+    points = draw(n)
+    outside, rings = _shrunk(points, bumps.rings, dim)
+    if bumps.boxes is None:
+        return [(outside, 1.0), *rings]
+    boxes, parts = bumps.boxes.sampled(), []
+    density = HELD_OUT if held_out else boxes.density
+    for depth in range(len(boxes.split) + 1):
+        finer = points if depth == 0 else draw(density * 2 ** (depth * len(boxes.low)))
+        outside, _ = _shrunk(finer, bumps.rings, dim)
+        here = _take(outside, boxes.depth(outside.x) == depth)
+        if len(here.x):
+            parts.append((here, len(points.x) / len(finer.x)))
+    return [*parts, *rings]
+
+
+def _shrunk(points: Points, rings: Sequence[_Ring], dim: int) -> tuple[Points, list[tuple[Points, float]]]:
+    """Return the points outside of the rings, and those in them, shrunk to the corners once more than the bumps."""
     parts = []
     for ring in rings:
         outside, inside = ring.copies(points.x)
@@ -442,13 +511,13 @@ def _graded(points: Points, rings: Sequence[_Ring], dim: int) -> list[tuple[Poin
             normal = None if points.normal is None else points.normal[inside]
             for j in range(1, ring.times + 2):
                 parts.append((Points(ring.corner.point + towards * 0.5**j, normal), 0.5 ** (j * dim)))
-        points = Points(points.x[outside], None if points.normal is None else points.normal[outside])
-    return [(points, 1.0), *parts]
+        points = _take(points, outside)
+    return points, parts
 
 
 def _system(problem: Problem, bumps: _Bumps, n: int) -> Iterator[Rows]:
     """Yield all equations, each part in terms of the size of its rows."""
-    for block in _Block.all_of(problem, n, bumps.rings, held_out=False):
+    for block in _Block.all_of(problem, n, bumps, held_out=False):
         importance = 1.0 if block.name == EQUATION else CONDITION
         for points, _ in block.parts:
             target = values(block.equation.right, points, f"the right-hand side of the {block.name}")
@@ -470,7 +539,7 @@ def _row_size(block: _Block, points: Points, bumps: _Bumps) -> float:
     return float(_rows(block, some, bumps).square().sum(1).mean().sqrt()) or 1.0
 
 
-def _take(points: Points, part: slice) -> Points:
+def _take(points: Points, part: slice | Tensor) -> Points:
     return Points(points.x[part], None if points.normal is None else points.normal[part])
 
 
@@ -486,6 +555,16 @@ class _Trial:
     float32_error: float
     misfits: dict[str, float]
     residuals: dict[str, float]
+    left: tuple[Tensor, Tensor]
+    """Points (n, d), and their shares of the squares of the misfits, (n,)."""
+
+    @property
+    def size(self) -> int:
+        return len(self.bumps.mean)
+
+    @property
+    def depth(self) -> int:
+        return 0 if self.bumps.boxes is None else len(self.bumps.boxes.split)
 
     @property
     def misfit(self) -> float:
@@ -496,8 +575,9 @@ class _Trial:
         return max(self.change, self.misfit)
 
     def step(self, seconds: float) -> Step:
-        m, shape = len(self.bumps.mean), self.shape
-        return Step(m, shape.factor, shape.margin, self.error, self.change, self.misfits, self.residuals, seconds)
+        factor, margin = self.shape.factor, self.shape.margin
+        sizes = self.size, factor, margin, self.depth
+        return Step(*sizes, self.error, self.change, self.misfits, self.residuals, seconds)
 
     def module(self, domain: Domain) -> GMNM:
         """Return the solution; its domain is wider by rounding, so that points on the edge are in it."""
@@ -510,11 +590,11 @@ class _Trial:
         return module
 
 
-def _try(problem: Problem, count: int, shape: _Shape, previous: _Trial | None) -> _Trial:
+def _try(problem: Problem, count: int, shape: _Shape, boxes: Boxes | None, previous: _Trial | None) -> _Trial:
     """Solve for a set of bumps, and see how good it is on points held out."""
-    bumps = _bumps(problem.domain, count, shape)
+    bumps = _bumps(problem.domain, count, shape, boxes)
     found = least_squares(_system(problem, bumps, _coarse(problem.domain, count)))
-    blocks = _Block.all_of(problem, HELD_OUT, bumps.rings, held_out=True)
+    blocks = _Block.all_of(problem, HELD_OUT, bumps, held_out=True)
     itself = unknown(problem.domain.dim) == 0
 
     u, lost, change = _Mean(), _Mean(), _Mean()
@@ -529,6 +609,7 @@ def _try(problem: Problem, count: int, shape: _Shape, previous: _Trial | None) -
     size = u.root or 1.0
 
     misfits, residuals = {}, {}
+    x, squares = [], []
     for block in blocks:
         left, scaled = _Mean(), _Mean()
         for points, volume in block.parts:
@@ -536,10 +617,16 @@ def _try(problem: Problem, count: int, shape: _Shape, previous: _Trial | None) -
             residual = _rows(block, points, bumps) @ found.weight - target
             left.add(residual, volume)
             of_u = _row_size(block._replace(equation=itself), points, bumps)
-            scaled.add(residual * (of_u / _row_size(block, points, bumps)), volume)
+            in_units = residual * (of_u / _row_size(block, points, bumps))
+            scaled.add(in_units, volume)
+            x.append(points.x)
+            squares.append(volume * in_units.square().flatten())
         residuals[block.name], misfits[block.name] = left.root, scaled.root / size
+        for share in squares[-len(block.parts) :]:
+            share /= scaled.volume
     changed = math.inf if previous is None else change.root / size
-    return _Trial(count, shape, bumps, found, changed, 2.0**-24 * lost.root / size, misfits, residuals)
+    left_at = torch.cat(x), torch.cat(squares)
+    return _Trial(count, shape, bumps, found, changed, 2.0**-24 * lost.root / size, misfits, residuals, left_at)
 
 
 class _Mean:

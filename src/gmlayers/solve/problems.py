@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -72,15 +73,36 @@ def helmholtz() -> Known:
     return Known(Problem(Box((-1, -1), (1, 1)), equation, {"boundary": u == 0}), exact)
 
 
-def advection_diffusion() -> Known:
+def poisson_peak() -> Known:
+    r""":math:`u = \sin \pi x \cos \tfrac{\pi}{2} y + e^{-\|x - c\|^2 / 2s^2}` on [-1, 1]², s = 1/50 of the side."""
+    s = 1 / 25
+
+    def peak(x: Tensor) -> tuple[Tensor, Tensor]:
+        square = (x - x.new_tensor((0.23, -0.31))).square().sum(1) / s**2
+        return torch.exp(-square / 2), square
+
+    def smooth(x: Tensor) -> Tensor:
+        return torch.sin(PI * x[:, 0]) * torch.cos(PI / 2 * x[:, 1])
+
+    def exact(x: Tensor) -> Tensor:
+        return smooth(x) + peak(x)[0]
+
+    def right(x: Tensor) -> Tensor:
+        value, square = peak(x)
+        return (square - 2) / s**2 * value - 1.25 * PI**2 * smooth(x)
+
+    u = unknown(2)
+    return Known(Problem(Box((-1, -1), (1, 1)), laplacian(u) == right, {"boundary": u == exact}), exact)
+
+
+def advection_diffusion(e: float = 1 / 10) -> Known:
     r""":math:`-\varepsilon\Delta u + u_x = 0`, :math:`\varepsilon = 1/10`, on the unit square, of a boundary layer.
 
     :math:`u = (e^{(x - 1)/\varepsilon} - e^{-1/\varepsilon}) / (1 - e^{-1/\varepsilon})`.
     """
-    e = 0.1
 
     def exact(x: Tensor) -> Tensor:
-        return torch.expm1(x[:, 0] / e) / math.expm1(1 / e)
+        return (torch.exp((x[:, 0] - 1) / e) - math.exp(-1 / e)) / -math.expm1(-1 / e)
 
     u = unknown(2)
     equation = -e * laplacian(u) + dot((1.0, 0.0), grad(u)) == 0
@@ -141,7 +163,10 @@ KNOWN: Mapping[str, Callable[[], Known]] = {
     "poisson-3d": poisson_3d,
     "poisson-10d": poisson_10d,
     "helmholtz": helmholtz,
+    "poisson-peak": poisson_peak,
     "advection-diffusion": advection_diffusion,
+    "layer-50": partial(advection_diffusion, 1 / 50),
+    "layer-100": partial(advection_diffusion, 1 / 100),
     "heat": heat,
     "wave": wave,
 }

@@ -30,7 +30,7 @@ class Size(NamedTuple):
 
     def __str__(self) -> str:
         """Return it in words."""
-        numbers = "any size" if self.parameters is None else f"{self.parameters:,} parameters"
+        numbers = "its own size" if self.parameters is None else f"{self.parameters:,} parameters"
         return f"{numbers}, {self.seconds:g} s"
 
 

@@ -302,13 +302,16 @@ def draw(contest: Contest, outcomes: Sequence[Outcome]) -> Figure:
 
 
 def _look(contest: Contest, method: str) -> dict[str, Any]:
+    """Return colour and style; where colours are used again markers are hollow."""
     index, ours = list(contest.methods).index(method), method.startswith("GMNM")
+    again, colour = divmod(index, len(plots.COLOURS))
     return {
-        "color": plots.COLOURS[index % len(plots.COLOURS)],
+        "color": plots.COLOURS[colour],
         "marker": MARKERS[index % len(MARKERS)],
-        "linestyle": "-" if ours else "--",
-        "linewidth": 1.8 if ours else 1.0,
+        "markerfacecolor": "white" if again else plots.COLOURS[colour],
         "markersize": 4,
+        "linestyle": "-" if ours else ":" if again else "--",
+        "linewidth": 1.8 if ours else 1.0,
         "label": method,
     }
 

@@ -6,7 +6,7 @@ from gmlayers.experiments.approximation.methods import POISSON
 from gmlayers.experiments.approximation.problems import POISSON_PROBLEMS
 from gmlayers.experiments.reproduce.contest import Contest, ContestProfile, Size
 
-OWN_SIZE = ("GMNM, solve (any size)", "KAN [2,10,1]", "PINN 4 x 100")
+OWN_SIZE = ("GMNM, solve (any number)", "KAN [2,10,1]", "PINN 4 x 100")
 """Methods that have a size of their own."""
 
 
@@ -19,7 +19,7 @@ CONTEST = Contest(
     title="Poisson's equation on a square",
     claim="a GMNM solves Poisson's equation with lower error and in less time than KAN, MLP and PINN",
     problems=POISSON_PROBLEMS,
-    methods={**POISSON, "GMNM, solve (any size)": POISSON["GMNM, solve"]},
+    methods={**POISSON, "GMNM, solve (any number)": POISSON["GMNM, solve"]},
     readings={"mahalanobis": "GMNM mahalanobis, L-BFGS", "ridge": "GMNM ridge, L-BFGS", "solved": "GMNM, solve"},
     peers=("PINN", "KAN"),
     profiles={

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -56,7 +57,7 @@ class Live:
 
     def clock(self, title: str, seconds: float) -> Callable[[dict[str, Any]], None]:
         """Start the bar of a trial that ends when its seconds have passed, or before; return what shows its lines."""
-        return self._bar(title, "seconds", 0, seconds, lambda row: f"error {row['error']:.2e}")
+        return self._bar(title, "seconds", 0, seconds, lambda row: f"error {row.get('error', row['held_out']):.2e}")
 
     def _bar(
         self, title: str, unit: str, done: float, total: float, figure: Callable[[dict[str, Any]], str]
@@ -78,7 +79,9 @@ class Live:
                 self.progress.update(task, visible=not last)
             on_terminal = self.console.is_terminal
             if (last and self.all is not None) or (not on_terminal and (last or at // every > before // every)):
-                self.console.print(f"{title}  {unit} {row[unit]:.4g}/{total:g}  {figure(row)}", soft_wrap=True)
+                self.console.print(
+                    f"{title}  {unit} {row[unit]:.4g}/{total:g}  {figure(row)}", soft_wrap=True, markup=False
+                )
 
         return show
 
@@ -105,9 +108,9 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
         text = 0 < index < left  # may be folded; names and numbers may not
         table.add_column(name, justify="left" if index < left else "right", no_wrap=not text)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))  # brackets are no mark-up
     console = output()
-    console.print(title, style="bold", soft_wrap=True)
+    console.print(title, style="bold", soft_wrap=True, markup=False)
     console.print(table)
 
 
@@ -117,7 +120,5 @@ def print_findings(
     """Print what an experiment has found: a table, the claim, a line for each sentence, and where the figure is."""
     print_table(title, header, rows)
     console = output()
-    console.print(claim, soft_wrap=True)
-    for sentence in found:
-        console.print(f"  {sentence}", soft_wrap=True, highlight=False)
-    console.print(where, soft_wrap=True)
+    for line in (claim, *(f"  {sentence}" for sentence in found), where):
+        console.print(line.replace("**", ""), soft_wrap=True, highlight=False, markup=False)

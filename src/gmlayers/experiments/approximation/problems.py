@@ -10,6 +10,7 @@ of a box of volume 1.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -25,7 +26,7 @@ POINTS = 1000
 """To train with, and as many to test."""
 
 SHARE = 0.1
-"""Of the training points that are held out where settings are chosen."""
+"""Of the training points that are held out, to choose by."""
 
 SIDE = 101
 """Points on a side of the grid that solutions of equations are tested on."""
@@ -35,10 +36,13 @@ Judge = Callable[[State], Mapping[str, float]]
 
 
 class Question(NamedTuple):
-    """What a method is given, and what judges it: as ``error``, and ``gradient_error`` on test points."""
+    """What a method is given, and what judges what it comes to."""
 
     task: Regression | Collocation
+    held_out: Callable[[State], float]
+    """Error on training points that the method is not given: what is chosen, is chosen by it."""
     judge: Judge
+    """``error`` on test points and, if the gradient is square integrable, ``gradient_error``."""
 
 
 class Problem(Protocol):
@@ -58,8 +62,8 @@ class Problem(Protocol):
         """Return what is to be approximated, (n, 1), at points (n, d)."""
         ...
 
-    def pose(self, seed: int, *, choosing: bool) -> Question:
-        """Return points drawn with a seed; a tenth of the training points judges where something is to be chosen."""
+    def pose(self, seed: int) -> Question:
+        """Return training points drawn with a seed, of which a tenth is held out, and test points."""
         ...
 
 
@@ -68,6 +72,8 @@ class Fit:
     """A function, given at random points."""
 
     target: Target
+    gradient: bool = True
+    """Whether the gradient is square integrable."""
 
     @property
     def formula(self) -> str:
@@ -83,16 +89,15 @@ class Fit:
         """Return the function, (n, 1), at points (n, d)."""
         return self.target(x)
 
-    def pose(self, seed: int, *, choosing: bool) -> Question:
+    def pose(self, seed: int) -> Question:
         """Return points of the function, and a test on others."""
         data = self.target.data(seed, POINTS)
-        if not choosing:
-            return Question(data, _against(self.target, self.target.data(seed, POINTS, held_out=True).x))
         left = POINTS - int(SHARE * POINTS)
         x, y = data.x[left:], data.y[left:]
         return Question(
             dataclasses.replace(data, x=data.x[:left], y=data.y[:left]),
-            lambda state: {"error": _rms(state.predict(x).detach() - y)},
+            lambda state: _rms(state.predict(x).detach() - y),
+            _against(self.target, self.target.data(seed, POINTS, held_out=True).x, gradient=self.gradient),
         )
 
 
@@ -109,21 +114,20 @@ class Equation:
         """Return the solution, (n, 1), at points (n, 2)."""
         return self.task(0).known.exact(x).unsqueeze(1)
 
-    def pose(self, seed: int, *, choosing: bool) -> Question:
+    def pose(self, seed: int) -> Question:
         """Return points for the equation and its condition, and a test against the solution on a grid."""
         task = self.task(seed)
-        if not choosing:
-            return Question(task, _against(self.exact, grid(self.box, SIDE)))
         interior, held_interior = _divided(task.interior, seed)
         boundary, held_boundary = _divided(task.boundary, seed)
-        held = dataclasses.replace(task, interior=held_interior, boundary=held_boundary)
+        held_out = loss(dataclasses.replace(task, interior=held_interior, boundary=held_boundary))
         return Question(
             dataclasses.replace(task, interior=interior, boundary=boundary),
-            lambda state: {"error": float(loss(held)(state.predict).detach().sqrt())},
+            lambda state: math.sqrt(float(held_out(state.predict).detach())),
+            _against(self.exact, grid(self.box, SIDE), gradient=True),
         )
 
 
-FIT2D_PROBLEMS: Mapping[str, Problem] = {name: Fit(target) for name, target in FIT2D.items()}
+FIT2D_PROBLEMS: Mapping[str, Problem] = {name: Fit(target, gradient=name != "root") for name, target in FIT2D.items()}
 FEYNMAN_PROBLEMS: Mapping[str, Problem] = {name: Fit(target) for name, target in FEYNMAN.items()}
 POISSON_PROBLEMS: Mapping[str, Problem] = {
     "poisson-a": Equation("Δu = f, u = sin πx · sin πy", POISSON["poisson-a"]),
@@ -137,8 +141,8 @@ def grid(box: Box, side: int) -> Tensor:
     return torch.cartesian_prod(*lines).view(-1, len(lines))
 
 
-def _against(function: Callable[[Tensor], Tensor], points: Tensor) -> Judge:
-    """Return what compares values and gradients with those of a function at points."""
+def _against(function: Callable[[Tensor], Tensor], points: Tensor, *, gradient: bool) -> Judge:
+    """Return what compares values with those of a function at points, and gradients."""
     x = points.clone().requires_grad_()
     y = function(x)
     (slope,) = torch.autograd.grad(y.sum(), x)
@@ -147,11 +151,11 @@ def _against(function: Callable[[Tensor], Tensor], points: Tensor) -> Judge:
     def judge(state: State) -> Mapping[str, float]:
         own = points.clone().requires_grad_()
         value = state.predict(own)
-        (gradient,) = torch.autograd.grad(value.sum(), own)
-        return {
-            "error": _rms(value.detach() - y),
-            "gradient_error": float((gradient - slope).square().sum(1).mean().sqrt()),
-        }
+        found = {"error": _rms(value.detach() - y)}
+        if gradient:
+            (own_slope,) = torch.autograd.grad(value.sum(), own)
+            found["gradient_error"] = float((own_slope - slope).square().sum(1).mean().sqrt())
+        return found
 
     return judge
 

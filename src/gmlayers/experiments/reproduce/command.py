@@ -112,8 +112,9 @@ def reproduce(
 
     Every trial writes its records as it goes, so that an experiment that was stopped, at any moment, continues with
     --resume. Experiments that are written to one folder share their trials: what one has trained, another does not
-    train again. Every net on every data set is a run as of `gmlayers train`, for evaluate, compare and predict; beside
-    them stand NAME.png, NAME.svg, NAME.csv (a line a trial) and NAME.md (what was claimed, and found).
+    train again. Every net on every data set is a run as of `gmlayers train`, for evaluate, compare and predict (fit2d,
+    feynman and poisson have functions instead of data sets, and methods that are given some seconds); beside them stand
+    NAME.png, NAME.svg, NAME.csv (a line a trial) and NAME.md (what was claimed, and found).
 
     For example:
 
@@ -124,7 +125,7 @@ def reproduce(
     Args:
         name: fig2 to fig7, dynamics, tuning, practical, cifar, ladder-rates, ladder, rates, optimizers, or gm-paper for
             all of these; fit2d, feynman, poisson, or gmnm for all three. `gmlayers list` says what they show.
-        profile: smoke: seconds, on digits; quick: minutes; full: as in the paper, 5 trials of 200 epochs (hours).
+        profile: smoke: seconds; quick: minutes; full: for fig2 to fig7 as in the paper, 5 trials of 200 epochs (hours).
         dataset: One data set instead of the profile's; as for `gmlayers train`, a name or a path.
         jobs: Trials at the same time, each on one core. Default: as many as there are cores.
         executor: processes of this machine, or a Ray cluster: the one of RAY_ADDRESS, else one on this machine.
@@ -146,7 +147,8 @@ def reproduce(
             plan.finish()
     finally:
         for failure in failed.values():
-            display.output().print(f"not finished: {failure.folder}: {failure.reason}", soft_wrap=True)
+            text = f"not finished: {failure.folder}: {failure.reason}"
+            display.output().print(text, soft_wrap=True, markup=False)
     if failed:
         raise ValueError(f"{len(failed)} trials were not finished; try again with --resume")
 

@@ -1,8 +1,9 @@
 """What a contest is: methods that approximate the same functions or solutions, with as many numbers and as much time.
 
-An entry is a method on a problem, allowed so many parameters and so many seconds of processor time on one core. Its
-settings are chosen at one size, the same for all methods, by the error on a tenth of the training points. It is then
-run with several seeds, each with points of its own, on all of them.
+An entry is a method on a problem, allowed so many parameters and so many seconds of processor time on one core. Every
+trial holds out a tenth of its training points, and what it has come to is the state with the least error on them: that
+decides when a method should have stopped, and how many of its parameters it should have used. Settings are chosen in
+the same way, by a trial of each with other points, at one size.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class Contest:
     problems: Mapping[str, Problem]
     methods: Mapping[str, tuple[Method, ...]]
     """Label to the settings among which is chosen."""
-    readings: Mapping[str, str]
-    """How the module is read, and the method that stands for it."""
+    readings: Mapping[str, tuple[str, ...]]
+    """How the module is read, and the methods that stand for it: at any size at most one of them."""
     peers: tuple[str, ...]
     """Methods that the claim compares it with."""
     profiles: Mapping[ProfileName, ContestProfile]
@@ -103,14 +104,18 @@ def entries(contest: Contest, profile: ContestProfile, folder: Path) -> dict[Pat
                     *size,
                     tuple(asdict(setting) for setting in settings),  # type: ignore[call-overload]  (all are dataclasses)
                     profile.seeds if size in sizes else (),
-                    f"../{_slug(str(chooser))}" if choosing and size != chooser else None,
+                    f"../{_size_name(chooser)}" if choosing and size != chooser else None,
                 )
     return found
 
 
 def entry_folder(folder: Path, contest: str, problem: str, label: str, size: Size) -> Path:
     """Return the folder of an entry."""
-    return folder / contest / problem / _slug(label) / _slug(str(size))
+    return folder / contest / problem / _slug(label) / _size_name(size)
+
+
+def _size_name(size: Size) -> str:
+    return f"{'own' if size.parameters is None else size.parameters}-{size.seconds:g}s"
 
 
 def write_entry(entry: Entry, folder: Path) -> None:

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Ellipse
 from torch import Tensor
 
@@ -16,13 +18,19 @@ from gmlayers import GMNM
 from gmlayers.experiments.approximation.nets import Scaled
 from gmlayers.experiments.approximation.problems import grid
 from gmlayers.experiments.records import read_tensors, write_tensors
-from gmlayers.experiments.reproduce.contest import Contest, Entry
+from gmlayers.experiments.reproduce.contest import Contest, Entry, Size
+from gmlayers.experiments.run_folder import seed_folder
 
 SIDE = 121
 """Points on a side."""
 
 LEAST = 1e-17
 """Below which an error is drawn like this."""
+
+KEPT_SEED = 0
+"""Whose modules are kept, to be drawn."""
+
+MODULE = "module.safetensors"
 
 FORMS = {"Mahalanobis": "mahalanobis", "AxisAligned": "diagonal", "Ridge": "ridge"}
 
@@ -75,57 +83,47 @@ def _plain(predict: object) -> GMNM | None:
     return module
 
 
-def draw(contest: Contest, entries: Mapping[Path, Entry]) -> Figure | None:
-    """Draw the kept module of every reading on every problem of two variables, at the middle size and longest time.
+def draw(contest: Contest, entries: Mapping[Path, Entry], sizes: Mapping[str, Size | None]) -> Figure | None:
+    """Draw the kept module of every reading on every problem of two variables, at a size given for each problem.
 
     An ellipse is where a bump has fallen to exp(-½); a ridge is two lines there, which the frame cuts. The colour is
     that of the sign of its weight, the fainter the smaller it is.
     """
     rows = [
         (problem, reading, path)
-        for problem in contest.problems
+        for problem, size in sizes.items()
         if len(contest.problems[problem].box[0]) == 2
-        for reading, method in contest.readings.items()
-        if (path := _path(problem, method, entries)) is not None
+        for reading, methods in contest.readings.items()
+        for folder, entry in entries.items()
+        if (entry.problem, entry.size) == (problem, size) and entry.method in methods
+        if (path := seed_folder(folder, KEPT_SEED) / MODULE).exists()
     ]
     if not rows:
         return None
-    figure = Figure(figsize=(9.2, 2.7 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(9.4, 2.7 * len(rows)), layout="constrained")
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(w_pad=0.1)
     for line, (problem, reading, path) in zip(figure.subplots(len(rows), 3, squeeze=False), rows):
         module, what = kept(path), contest.problems[problem]
         low, high = what.box
-        extent = low[0], high[0], low[1], high[1]
         points = grid(what.box, SIDE)
         value = module(points).detach()
         wrong = (value - what.exact(points)).abs().clamp(min=LEAST).log10()
-        for axes, numbers, title in zip(
-            line, (value, wrong), (f"{what.formula}, {reading}", "log₁₀ |error|"), strict=False
-        ):
-            shown = axes.imshow(numbers.view(SIDE, SIDE).T.numpy(), origin="lower", extent=extent, cmap="viridis")
+        titles = f"learned: {what.formula}, {reading}", "log₁₀ |error|"
+        for axes, numbers, title in zip(line, (value, wrong), titles):
+            image = numbers.view(SIDE, SIDE).T.numpy()
+            shown = axes.imshow(image, origin="lower", extent=(low[0], high[0], low[1], high[1]), cmap="viridis")
             figure.colorbar(shown, ax=axes, shrink=0.85)
             axes.set_title(title, fontsize="small")
         _bumps(line[2], module)
-        line[2].set(xlim=extent[:2], ylim=extent[2:], aspect="equal")
+        line[2].set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
         line[2].set_title(f"{module.num_components} bumps", fontsize="small")
     return figure
 
 
-def _path(problem: str, method: str, entries: Mapping[Path, Entry]) -> Path | None:
-    found = {
-        folder / "seed-0" / "module.safetensors": entry
-        for folder, entry in entries.items()
-        if (entry.problem, entry.method) == (problem, method) and entry.parameters is not None
-    }
-    found = {path: entry for path, entry in found.items() if path.exists()}
-    if not found:
-        return None
-    longest = max(entry.seconds for entry in found.values())
-    last = sorted((entry.parameters or 0, path) for path, entry in found.items() if entry.seconds == longest)
-    return last[len(last) // 2][1]
-
-
 @torch.no_grad()
-def _bumps(axes, module: GMNM) -> None:  # noqa: ANN001  (an Axes; its patches are typed loosely)
+def _bumps(axes: Axes, module: GMNM) -> None:
     largest = module.weight.abs().max()
     for mean, projection, weight in zip(module.mean, module.projection_matrix(), module.weight):
         colour = "#D55E00" if weight.sum() > 0 else "#0072B2"
@@ -134,20 +132,24 @@ def _bumps(axes, module: GMNM) -> None:  # noqa: ANN001  (an Axes; its patches a
             for side in (-1, 1):
                 _line(axes, mean, projection[0], side, colour, alpha)
             continue
-        widths, angle = _axes_of(projection)
-        ellipse = Ellipse(mean.tolist(), *widths, angle=angle, fill=False, edgecolor=colour, alpha=alpha, linewidth=0.8)  # type: ignore[arg-type, misc]
-        axes.add_patch(ellipse)
+        width, height, angle = _axes_of(projection)
+        look = {"fill": False, "edgecolor": colour, "alpha": alpha, "linewidth": 0.8}
+        axes.add_patch(Ellipse(_pair(mean), width, height, angle=angle, **look))
 
 
-def _axes_of(projection: Tensor) -> tuple[list[float], float]:
+def _axes_of(projection: Tensor) -> tuple[float, float, float]:
     """Return the full widths of where ‖A(x - μ)‖ = 1, and the angle of the first in degrees."""
     _, values, directions = torch.linalg.svd(projection)
-    widths = (2 / values.clamp(min=1e-6)).tolist()
-    return widths, math.degrees(math.atan2(float(directions[0, 1]), float(directions[0, 0])))
+    width, height = (2 / values.clamp(min=1e-6)).tolist()
+    return width, height, math.degrees(math.atan2(float(directions[0, 1]), float(directions[0, 0])))
 
 
-def _line(axes, mean: Tensor, normal: Tensor, side: int, colour: str, alpha: float) -> None:  # noqa: ANN001
+def _pair(point: Tensor) -> tuple[float, float]:
+    return float(point[0]), float(point[1])
+
+
+def _line(axes: Axes, mean: Tensor, normal: Tensor, side: int, colour: str, alpha: float) -> None:
     """Draw where w·(x - μ) is 1 or -1."""
     point = mean + side * normal / normal.square().sum().clamp(min=1e-12)
     along = torch.stack([-normal[1], normal[0]])
-    axes.axline(point.tolist(), (point + along).tolist(), color=colour, alpha=alpha, linewidth=0.6)
+    axes.axline(_pair(point), _pair(point + along), color=colour, alpha=alpha, linewidth=0.6)

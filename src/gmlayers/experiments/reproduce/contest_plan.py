@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -28,12 +29,13 @@ from gmlayers.experiments.reproduce.contest import (
 from gmlayers.experiments.reproduce.contests import CONTESTS
 from gmlayers.experiments.reproduce.experiment import ProfileName
 from gmlayers.experiments.reproduce.workers import Trial
+from gmlayers.experiments.run_folder import seed_folder
+
+LATE = 1.05
+"""Times its seconds; a state that comes later does not count, but for the first."""
 
 WARM_UP = 0.1
 """Seconds that a method has before its clock starts."""
-
-KEPT_SEED = 0
-"""Whose modules are kept, to be drawn."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,20 @@ class ContestPlan:
     def on_disk(cls, contest: Contest, folder: Path) -> ContestPlan:
         """Return what there are records of."""
         found = {path.parent: read_entry(path.parent) for path in folder.glob(f"{contest.name}/*/*/*/config.json")}
+        for place, entry in found.items():
+            if entry.problem not in contest.problems or entry.method not in contest.methods:
+                raise ValueError(
+                    f"{place} has records of {entry.method} on {entry.problem}, which {contest.name} does not have; "
+                    f"move them elsewhere"
+                )
         order = [*contest.problems], [*contest.methods]
 
-        def place(item: tuple[Path, Entry]) -> tuple[int, int, float, float]:
+        def rank(item: tuple[Path, Entry]) -> tuple[int, int, float, float]:
             entry = item[1]
             size = math.inf if entry.parameters is None else entry.parameters
             return order[0].index(entry.problem), order[1].index(entry.method), entry.seconds, size
 
-        return cls(contest, dict(sorted(found.items(), key=place)), folder)
+        return cls(contest, dict(sorted(found.items(), key=rank)), folder)
 
     @property
     def name(self) -> str:
@@ -129,27 +137,22 @@ def choice_folder(folder: Path, setting: int) -> Path:
     return folder / f"setting-{setting}"
 
 
-def seed_folder(folder: Path, seed: int) -> Path:
-    """Return where a seed has its records."""
-    return folder / f"seed-{seed}"
-
-
 def is_finished(own: Path) -> bool:
     """Return whether the records of a trial go to its end."""
     rows = readable(own / "metrics.jsonl", warn=False)
-    return bool(rows) and rows[-1]["last"]
+    return bool(rows) and rows[-1].get("last", False)
 
 
 def choice(folder: Path, entry: Entry) -> int | None:
-    """Return the setting with the lowest error on the points held out; None if trials are missing."""
+    """Return the setting with the least error on the points held out; None if trials are missing."""
     if len(entry.settings) == 1:
         return 0
-    chooser = folder if entry.chosen_at is None else folder / entry.chosen_at
+    chooser = folder if entry.chosen_at is None else folder.parent / Path(entry.chosen_at).name
     own = [choice_folder(chooser, i) for i in range(len(entry.settings))]
     if not all(map(is_finished, own)):
         return None
-    errors = [readable(path / "metrics.jsonl", warn=False)[-1]["error"] for path in own]
-    return min(range(len(errors)), key=lambda i: errors[i] if math.isfinite(errors[i]) else math.inf)
+    errors = [_held_out(readable(path / "metrics.jsonl", warn=False)[-1]) for path in own]
+    return errors.index(min(errors))
 
 
 def attempt(contest: str, own: Path, setting: int, seed: int) -> str | None:
@@ -157,10 +160,11 @@ def attempt(contest: str, own: Path, setting: int, seed: int) -> str | None:
     try:
         own.mkdir(exist_ok=True)
         with FileLock(own / ".lock").acquire(blocking=False):
-            _attempt(CONTESTS[contest], read_entry(own.parent), own, setting, seed)
+            if not is_finished(own):  # by another process, in the meantime
+                _attempt(CONTESTS[contest], read_entry(own.parent), own, setting, seed)
     except Timeout:
         return f"{own} is being written by another process; wait for it or stop it"
-    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
         return " ".join(str(error).split())
     return None
 
@@ -168,20 +172,31 @@ def attempt(contest: str, own: Path, setting: int, seed: int) -> str | None:
 def _attempt(contest: Contest, entry: Entry, own: Path, setting: int, seed: int) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    task, judge = contest.problems[entry.problem].pose(seed, choosing=seed == CHOICE_SEED)
+    task, held_out, judge = contest.problems[entry.problem].pose(seed)
     (own / "metrics.jsonl").unlink(missing_ok=True)  # a part of a trial cannot be continued
-    metrics, number, state, row = Metrics(own / "metrics.jsonl"), 0, None, {}
+    metrics, number, best = Metrics(own / "metrics.jsonl"), 0, None
     fit = contest.methods[entry.method][setting].fit
     for _ in islice(fit(task, Budget(entry.parameters, Clock(WARM_UP), seed)), 2):
         pass  # what a process does but once, such as imports, is nobody's work
     clock = Clock(entry.seconds, time.process_time)  # and what else this machine does is not counted
     for state in fit(task, Budget(entry.parameters, clock, seed)):
+        if best is not None and clock.passed() > LATE * entry.seconds:
+            break
         with clock.stopped():
-            row = {"seconds": round(clock.passed(), 4), **judge(state), "parameters": state.parameters}
+            row = {"seconds": round(clock.passed(), 4), "held_out": held_out(state), "parameters": state.parameters}
+            row |= {} if seed == CHOICE_SEED else judge(state)
             metrics.append({"epoch": number, "setting": setting, **row, "last": False})
             number += 1
-    if state is None:
+            if best is None or _held_out(row) < _held_out(best):
+                best = row
+                if seed == contest_picture.KEPT_SEED:
+                    contest_picture.keep(state.predict, own / contest_picture.MODULE)
+    if best is None:
         raise ValueError(f"{entry.method} came to nothing in {entry.seconds:g} s; give it more")
-    if seed == KEPT_SEED:
-        contest_picture.keep(state.predict, own / "module.safetensors")
-    metrics.append({"epoch": number, "setting": setting, **row, "last": True})
+    used = round(min(clock.passed(), entry.seconds), 4)
+    metrics.append({"epoch": number, "setting": setting, **best, "used": used, "last": True})
+
+
+def _held_out(row: Mapping[str, Any]) -> float:
+    error = float(row["held_out"])
+    return error if math.isfinite(error) else math.inf

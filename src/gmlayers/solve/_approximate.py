@@ -55,23 +55,26 @@ TRAINED_GROWTH = 1.5
 ITERATIONS = 25
 """Of variable projection for a set."""
 
+RESTRAINT = 1e-3
+"""λ of variable projection, in terms of the error of the set before: weights are held to about the reciprocal."""
+
 GAINED = 1e-3
 """Share of the squares by which an iteration must reduce them to be followed by another."""
 
-TRAINED_ROWS = 2**13
+TRAINED_ROWS = 2**12
 """At most, with which shapes are trained; weights are found with all."""
 
 TRAINED_SIZE = 2**21
 """Numbers in the derivative up to which shapes are trained: targets times parameters."""
 
-FULL = 8
+FULL = 5
 """Features up to which trained bumps may be turned and sheared."""
 
 SPARED = 0.1
 """Of what is left, or of the tolerance if that is larger: what may be left besides after bumps are dropped."""
 
 PULL = 1e-8
-"""Relative to the norm of a column, for columns that depend on others."""
+"""Of weights towards 0, for columns of norm 1: where columns depend on others, their weights are still determined."""
 
 WIDE = 64
 """Bumps of the first set that is not trained; more where more are trained."""
@@ -85,8 +88,8 @@ FACTOR = 3.0
 STEP = 1.5
 """Of that factor in the search for the best."""
 
-LEAST_FACTOR = 0.5
-"""Below it there are holes between bumps."""
+LEAST_FACTOR = 2.0
+"""Narrower bumps can be better for a small set, but then larger sets do not converge."""
 
 LARGEST_FACTOR = 12.0
 """Above it bumps are the same in double precision."""
@@ -431,17 +434,19 @@ def _trained(data: _Data, tol: float, most: int, clock: _Clock, generator: torch
     module = GMNM.from_data(x, outputs, FIRST, y=y, form=data.form, generator=generator)
     each = sum(value[0].numel() for value in _shapes(module).values())
     most = min(most, TRAINED_SIZE // (y.numel() * each), y.numel() // (2 * each))
+    count, took = FIRST, 0.0
     errors: list[float] = []
-    took = 0.0
-    while module.num_components <= most and not _stale(errors, TRAINED_PATIENCE) and clock.allows(TRAINED_SHARE, took):
+    while count <= most and not _stale(errors, TRAINED_PATIENCE) and clock.allows(TRAINED_SHARE, took):
         began = clock.seconds
-        variable_projection(module, x, y, iterations=ITERATIONS, tolerance=GAINED)
+        pull = RESTRAINT * (errors[-1] if errors else 1.0)
+        variable_projection(module, x, y, iterations=ITERATIONS, tolerance=GAINED, regularisation=pull)
         kept = needed(_columns(module, x), y, SPARED * max(tol, _rms(y - _values(module, x))))
         shapes = {name: value[kept] for name, value in _shapes(module).items()}
         trial = _Trial.of(data, data.module(shapes), len(shapes["mean"]))
         yield trial
         errors.append(trial.error)
-        more = math.ceil((TRAINED_GROWTH - 1) * max(trial.size, FIRST))
+        count = math.ceil(TRAINED_GROWTH * count)
+        more = count - trial.size  # in the place of those that were dropped, too: elsewhere they may help
         centres = k_means(x, more, generator, trial.left[some].square().sum(1))
         width = spacing(torch.cat([shapes["mean"], centres]), x)[-more:]
         module = data.module(_joined(shapes, _round(data, centres, width, generator)))
@@ -513,12 +518,13 @@ def needed(columns: Tensor, y: Tensor, spared: float) -> Tensor:
         y: targets, (n, out).
         spared: root mean square of what may be left besides, in the sense that squares add.
     """
+    m = columns.shape[1] - 1
     size = torch.linalg.vector_norm(columns, dim=0)
     triangle = Triangle()
-    triangle.add(Rows(columns, y))
-    triangle.add(Rows(PULL * torch.diag(size), y.new_zeros(len(size), y.shape[1])))
+    triangle.add(Rows(columns / torch.where(size > 0, size, 1.0), y))
+    triangle.add(Rows(PULL * torch.eye(m + 1, dtype=y.dtype), y.new_zeros(m + 1, y.shape[1])))
     R, c, _ = triangle.parts()
-    kept = torch.arange(len(size))
+    kept = torch.arange(m + 1)
     room = y.numel() * spared**2
     while len(kept) > 2:
         inverse = torch.linalg.solve_triangular(R, torch.eye(len(R), dtype=R.dtype), upper=True)
@@ -531,7 +537,7 @@ def needed(columns: Tensor, y: Tensor, spared: float) -> Tensor:
         kept = kept[others]
         Q, R = torch.linalg.qr(R[:, others])
         c = Q.mT @ c
-    return torch.isin(torch.arange(len(size) - 1), kept)
+    return torch.isin(torch.arange(m), kept)
 
 
 def _shapes(module: GMNM) -> Shapes:

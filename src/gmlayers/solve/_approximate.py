@@ -32,7 +32,7 @@ from gmlayers._names import positive
 from gmlayers.nn import GMNM
 from gmlayers.nn._gmnm import MARGIN, FormName
 from gmlayers.nn._k_means import k_means
-from gmlayers.nn._placement import spacing
+from gmlayers.nn._placement import by_residual, spacing
 from gmlayers.solve._fit import BLOCK, assign, fit
 from gmlayers.solve._least_squares import LeastSquares, Rows, Triangle
 from gmlayers.solve._variable_projection import variable_projection
@@ -246,7 +246,7 @@ def approximate(
     else:
         least = min(t.error for t in trials)
         best = next(t for t in trials if t.error <= EQUAL * least)
-        reason = _end(trials[-1], data, max_components, clock)
+        reason = _end(trials, data, max_components, clock)
     if float32_tolerance is not None and best.float32_error > float32_tolerance:
         warnings.warn(
             f"approximate: weights are as large as {best.found.max_weight:.2g}, so that f in float32 is off by "
@@ -303,7 +303,7 @@ class _Clock:
 
     def allows(self, share: float, took: float) -> bool:
         """Return whether a set after one that took so long would end within a share of the time."""
-        self.refused = took > 0 and self.seconds + SLOWER * took > share * self.limit
+        self.refused = self.seconds + SLOWER * took > share * self.limit
         return not self.refused
 
 
@@ -431,12 +431,13 @@ def _trained(data: _Data, tol: float, most: int, clock: _Clock, generator: torch
     outputs = data.y.shape[1]
     some = torch.randperm(len(data.x), generator=generator)[: max(TRAINED_ROWS // outputs, 1)]
     x, y = data.x[some], data.y[some]
-    module = GMNM.from_data(x, outputs, FIRST, y=y, form=data.form, generator=generator)
+    centres = by_residual(x, y, FIRST, generator)
+    module = data.module(_round(data, centres, spacing(centres, x), generator))
     each = sum(value[0].numel() for value in _shapes(module).values())
     most = min(most, TRAINED_SIZE // (y.numel() * each), y.numel() // (2 * each))
     count, took = FIRST, 0.0
     errors: list[float] = []
-    while count <= most and not _stale(errors, TRAINED_PATIENCE) and clock.allows(TRAINED_SHARE, took):
+    while count <= most and not _stale(errors, TRAINED_PATIENCE) and (not errors or clock.allows(TRAINED_SHARE, took)):
         began = clock.seconds
         pull = RESTRAINT * (errors[-1] if errors else 1.0)
         variable_projection(module, x, y, iterations=ITERATIONS, tolerance=GAINED, regularisation=pull)
@@ -459,7 +460,9 @@ def _wide(data: _Data, best: _Trial | None, most: int, clock: _Clock, generator:
     count, factor = max(WIDE, 2 * trained), FACTOR
     errors = [] if best is None else [best.error]
     took = 0.0
-    while (count := min(count, most - trained)) > 0 and not _stale(errors, WIDE_PATIENCE) and clock.allows(1.0, took):
+    while (count := min(count, most - trained)) > 0 and not _stale(errors, WIDE_PATIENCE):
+        if errors and not clock.allows(1.0, took):
+            return
         began = clock.seconds
         centres = STRETCH * k_means(data.x, count, generator)
         apart = spacing(centres, data.x).mean().expand(count)
@@ -497,11 +500,12 @@ def _stale(errors: list[float], patience: int) -> bool:
     return len(errors) > patience and min(errors[-patience:]) > BETTER * min(errors[:-patience])
 
 
-def _end(last: _Trial, data: _Data, max_components: int, clock: _Clock) -> Reason:
+def _end(trials: list[_Trial], data: _Data, max_components: int, clock: _Clock) -> Reason:
     """Return why there are no more sets."""
     if clock.refused:
         return "time"
-    if last.size < min(max_components, data.most):
+    room = trials[-1].size < min(max_components, data.most)
+    if room or _stale([t.error for t in trials], TRAINED_PATIENCE):
         return "limit"
     return "bumps" if max_components <= data.most else "rows"
 

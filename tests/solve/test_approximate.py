@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -120,8 +121,8 @@ def test_every_set_is_reported_and_the_best_is_returned():
     least = min(step.error for step in seen)
     assert least <= found.error <= 1.02 * least
     first = next(step for step in seen if step.error <= 1.02 * least)
-    assert (first.num_components, first.error) == (found.f.num_components, found.error)
-    assert all(a.seconds <= b.seconds for a, b in zip(seen, seen[1:]))
+    assert (first.num_components, first.trained, first.error) == (found.f.num_components, found.trained, found.error)
+    assert all(a.seconds <= b.seconds for a, b in itertools.pairwise(seen))
     assert all(0 <= step.trained <= step.num_components for step in seen)
 
 
@@ -156,7 +157,7 @@ def test_copies_of_a_row_are_on_the_same_side():
 # --- laws ----------------------------------------------------------------------------------------------------
 
 
-@given(power=st.integers(-60, 60), of_x=st.integers(-60, 60))
+@given(power=st.integers(-300, 300), of_x=st.integers(-300, 300))
 @settings(max_examples=5)
 def test_units_do_not_matter(power, of_x):
     """To the bit, for powers of 2."""
@@ -168,11 +169,10 @@ def test_units_do_not_matter(power, of_x):
 
 
 def test_a_level_does_not_matter():
-    """As far as it leaves digits to the targets; training makes more of the difference."""
+    """As far as it leaves digits to the targets. One set: training makes more and more of the difference."""
     x = rows(300)
-    first, other = (solve.approximate(x, smooth(x) + level, tol=1e-2) for level in (0.0, 1e4))
-    assert other.converged
-    torch.testing.assert_close(other.f(x) - 1e4, first.f(x), rtol=0, atol=1e-2)
+    first, other = (solve.approximate(x, smooth(x) + level, max_components=6) for level in (0.0, 1e4))
+    torch.testing.assert_close(other.f(x) - 1e4, first.f(x), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -1e30])

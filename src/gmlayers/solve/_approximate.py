@@ -22,6 +22,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -97,6 +98,9 @@ LARGEST_FACTOR = 12.0
 SEARCHED = 420
 """Wide bumps up to which the factor is searched for; what is best there is kept."""
 
+SAMPLE = 8
+"""Rows for each of them by which it is placed."""
+
 STRETCH = 1.15
 """Of the places of wide bumps away from the middle of the data, so that they reach beyond the edge."""
 
@@ -133,7 +137,6 @@ class Refinement(NamedTuple):
 
     num_components: int
     trained: int
-    """How many of them have shapes that were trained."""
     error: float
     residual: float
     seconds: float
@@ -159,6 +162,8 @@ class Approximation:
     """On the rows that were held out: what is compared with the tolerance. It includes their noise."""
     residual: float
     """On the other rows, to which the weights were fitted."""
+    trained: int
+    """How many of the bumps have shapes that were trained; they are the first ones."""
     rank: int
     """Number of singular values that were used for the weights."""
     condition: float
@@ -253,12 +258,13 @@ def approximate(
             f"{best.float32_error:.2g}; stay in float64",
             stacklevel=3,  # past the decorator of this function
         )
-    f = data.outside_units(best.module)
+    f = data.function(best)
     return Approximation(
         f,
         reason,
         best.error,
         best.residual,
+        best.trained,
         best.found.rank,
         best.found.condition,
         float(f.weight.abs().amax()),
@@ -309,7 +315,10 @@ class _Clock:
 
 @dataclass(frozen=True)
 class _Data:
-    """Rows to fit and rows that are held out, in units: of mean 0 and standard deviation 1, where they vary."""
+    """Rows to fit and rows that are held out, in units: of mean 0 and standard deviation 1, where they vary.
+
+    They are in random order, so that the first ones are a sample.
+    """
 
     x: Tensor
     y: Tensor
@@ -326,12 +335,14 @@ class _Data:
         """Take data in; copies of a row are on the same side."""
         x, y = x.detach().double().cpu(), y.detach().double().cpu()
         different, row = x.unique(dim=0, return_inverse=True)
-        order = torch.randperm(len(different), generator=torch.Generator().manual_seed(SEED))
-        held_out = (order < math.ceil(HELD_OUT * len(different)))[row]
+        generator = torch.Generator().manual_seed(SEED)
+        held_out = (torch.randperm(len(different), generator=generator) < HELD_OUT * len(different))[row]
+        order = torch.randperm(len(x), generator=generator)
+        fitted, held = order[~held_out[order]], order[held_out[order]]
         x_units, y_units = _Units.of(x), _Units.of(y)
         unit_x, unit_y = x_units.scaled(x), y_units.scaled(y)
         low, high = x.amin(0), x.amax(0)
-        sides = unit_x[~held_out], unit_y[~held_out], unit_x[held_out], unit_y[held_out]
+        sides = unit_x[fitted], unit_y[fitted], unit_x[held], unit_y[held]
         margin = MARGIN * torch.where(high > low, high - low, 1.0)
         return cls(*sides, held_out, x_units, y_units, (low - margin, high + margin))
 
@@ -349,21 +360,23 @@ class _Data:
         """Return a module in units with bumps of these shapes; its weights are not yet found."""
         return self._module(shapes, *map(self.x_units.scaled, self.domain))
 
-    def outside_units(self, module: GMNM) -> GMNM:
-        """Return the same function of rows as they are given."""
-        shapes = {name: value / self.x_units.size for name, value in _shapes(module).items()}
-        shapes["mean"] = self.x_units.mean + self.x_units.size * module.mean
-        other = self._module(shapes, *self.domain)
-        bias = self.y_units.mean + self.y_units.size * _bias(module)
-        assign(other, torch.cat([self.y_units.size * module.weight, bias.unsqueeze(0)]))
-        return other
+    def function(self, trial: _Trial) -> GMNM:
+        """Return the function of rows as they are given."""
+        shapes = {name: value / self.x_units.size for name, value in _shapes(trial.module).items()}
+        shapes["mean"] = self.x_units.mean + self.x_units.size * trial.module.mean
+        weight = self.y_units.size * trial.found.weight
+        weight[-1] += self.y_units.mean
+        module = self._module(shapes, *self.domain)
+        assign(module, weight)
+        return module
 
     def _module(self, shapes: Shapes, low: Tensor, high: Tensor) -> GMNM:
         m, d = shapes["mean"].shape
         rank = d if self.form == "mahalanobis" else None
         with torch.random.fork_rng(devices=[]):  # the parameters that are drawn are written over
             module = GMNM(d, self.y.shape[1], m, form=self.form, rank=rank, domain=(low, high), dtype=torch.float64)
-        module.load_state_dict(shapes, strict=False)
+        for name, value in shapes.items():
+            getattr(module, name).copy_(value)
         return module
 
 
@@ -375,8 +388,10 @@ class _Units(NamedTuple):
 
     @classmethod
     def of(cls, values: Tensor) -> _Units:
-        size = values.std(0, correction=0)
-        varies = size > ROUNDING * values.abs().amax(0)
+        largest = values.abs().amax(0)
+        top = torch.where(largest > 0, largest, 1.0)
+        size = top * (values / top).std(0, correction=0)
+        varies = size > ROUNDING * largest
         return cls(torch.where(varies, values.mean(0), values[0]), torch.where(varies, size, 1.0))
 
     def scaled(self, values: Tensor) -> Tensor:
@@ -429,12 +444,12 @@ def _sets(data: _Data, tol: float, most: int, clock: _Clock) -> Iterator[_Trial]
 def _trained(data: _Data, tol: float, most: int, clock: _Clock, generator: torch.Generator) -> Iterator[_Trial]:
     """Yield growing sets of trained bumps, as long as they help and there is room."""
     outputs = data.y.shape[1]
-    some = torch.randperm(len(data.x), generator=generator)[: max(TRAINED_ROWS // outputs, 1)]
-    x, y = data.x[some], data.y[some]
+    rows = max(TRAINED_ROWS // outputs, 1)
+    x, y = data.x[:rows], data.y[:rows]
     centres = by_residual(x, y, FIRST, generator)
     module = data.module(_round(data, centres, spacing(centres, x), generator))
     each = sum(value[0].numel() for value in _shapes(module).values())
-    most = min(most, TRAINED_SIZE // (y.numel() * each), y.numel() // (2 * each))
+    most = min(most, TRAINED_SIZE // (y.numel() * each), y.numel() // (2 * each), len(x) // 2)
     count, took = FIRST, 0.0
     errors: list[float] = []
     while count <= most and not _stale(errors, TRAINED_PATIENCE) and (not errors or clock.allows(TRAINED_SHARE, took)):
@@ -448,7 +463,7 @@ def _trained(data: _Data, tol: float, most: int, clock: _Clock, generator: torch
         errors.append(trial.error)
         count = math.ceil(TRAINED_GROWTH * count)
         more = count - trial.size  # in the place of those that were dropped, too: elsewhere they may help
-        centres = k_means(x, more, generator, trial.left[some].square().sum(1))
+        centres = k_means(x, more, generator, trial.left[:rows].square().sum(1))
         width = spacing(torch.cat([shapes["mean"], centres]), x)[-more:]
         module = data.module(_joined(shapes, _round(data, centres, width, generator)))
         took = clock.seconds - began
@@ -457,38 +472,38 @@ def _trained(data: _Data, tol: float, most: int, clock: _Clock, generator: torch
 def _wide(data: _Data, best: _Trial | None, most: int, clock: _Clock, generator: torch.Generator) -> Iterator[_Trial]:
     """Yield growing sets of wide bumps beside the trained ones, as long as they help and there is room."""
     trained = 0 if best is None else best.size
-    count, factor = max(WIDE, 2 * trained), FACTOR
+    count, factor, took = max(WIDE, 2 * trained), FACTOR, 0.0
     errors = [] if best is None else [best.error]
-    took = 0.0
     while (count := min(count, most - trained)) > 0 and not _stale(errors, WIDE_PATIENCE):
         if errors and not clock.allows(1.0, took):
             return
         began = clock.seconds
-        centres = STRETCH * k_means(data.x, count, generator)
-        apart = spacing(centres, data.x).mean().expand(count)
-
-        def at(factor: float, centres: Tensor = centres, apart: Tensor = apart) -> _Trial:
-            shapes = _round(data, centres, factor * apart, generator)
-            if best is not None:
-                shapes = _joined(_shapes(best.module), shapes)
-            return _Trial.of(data, data.module(shapes), trained, factor)
-
-        trial = at(factor)
+        centres = STRETCH * k_means(data.x[: SAMPLE * count], count, generator)
+        beside = partial(_beside, data, best, centres, generator)
+        trial = beside(factor)
         if count <= SEARCHED:
-            trial = _searched(trial, at)
-        factor = trial.factor
+            trial = _searched(trial, beside)
         yield trial
         errors.append(trial.error)
         if count == most - trained:
             return
-        count, took = math.ceil(WIDE_GROWTH * count), clock.seconds - began
+        count, factor, took = math.ceil(WIDE_GROWTH * count), trial.factor, clock.seconds - began
 
 
-def _searched(trial: _Trial, at: Callable[[float], _Trial]) -> _Trial:
-    """Return the best of sets of wider or narrower bumps."""
+def _beside(data: _Data, best: _Trial | None, centres: Tensor, generator: torch.Generator, factor: float) -> _Trial:
+    """Return the set of the trained bumps and wide ones, whose width is their mean spacing times the factor."""
+    width = factor * spacing(centres, data.x).mean().expand(len(centres))
+    shapes = _round(data, centres, width, generator)
+    if best is None:
+        return _Trial.of(data, data.module(shapes), 0, factor)
+    return _Trial.of(data, data.module(_joined(_shapes(best.module), shapes)), best.size, factor)
+
+
+def _searched(trial: _Trial, beside: Callable[[float], _Trial]) -> _Trial:
+    """Return the best among sets of wider and of narrower bumps."""
     for step in (STEP, 1 / STEP):
         while LEAST_FACTOR <= trial.factor * step <= LARGEST_FACTOR:
-            other = at(trial.factor * step)
+            other = beside(trial.factor * step)
             if other.error >= trial.error:
                 break
             trial = other
@@ -569,10 +584,6 @@ def _columns(module: GMNM, x: Tensor) -> Tensor:
 def _values(module: GMNM, x: Tensor) -> Tensor:
     """Return what a module answers, in blocks of rows."""
     return torch.cat([module(rows) for rows in x.split(max(1, BLOCK // module.num_components))])
-
-
-def _bias(module: GMNM) -> Tensor:
-    return module.weight.new_zeros(module.out_features) if module.bias is None else module.bias
 
 
 def _rms(values: Tensor) -> float:

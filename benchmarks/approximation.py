@@ -105,9 +105,8 @@ def main() -> int:
     )
     good = True
     for target in TARGETS:
-        trials = [trial(target, seed) for seed in range(options.seeds)]
-        found = [t[0] for t in trials]
-        seconds, error, others = (statistics.median(t[i] for t in trials) for i in (1, 2, 3))
+        found, *measured = zip(*(trial(target, seed) for seed in range(options.seeds)))
+        seconds, error, others = (statistics.median(numbers) for numbers in measured)
         bumps = statistics.median_low(f.f.num_components for f in found)
         trained = statistics.median_low(f.trained for f in found)
         estimate, lost = statistics.median(f.error for f in found), statistics.median(f.float32_error for f in found)

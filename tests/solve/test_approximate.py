@@ -120,8 +120,9 @@ def test_every_set_is_reported_and_the_best_is_returned():
     assert not found.converged
     least = min(step.error for step in seen)
     assert least <= found.error <= 1.02 * least
-    first = next(step for step in seen if step.error <= 1.02 * least)
-    assert (first.num_components, first.trained, first.error) == (found.f.num_components, found.trained, found.error)
+    good = (step for step in seen if step.error <= 1.02 * least)
+    number, error, trained = min((step.num_components, step.error, step.trained) for step in good)
+    assert (number, error, trained) == (found.f.num_components, found.error, found.trained)
     assert all(a.seconds <= b.seconds for a, b in itertools.pairwise(seen))
     assert all(0 <= step.trained <= step.num_components for step in seen)
 

@@ -151,8 +151,8 @@ class Approximation:
     """
 
     f: GMNM
-    """The function, in float64: ``f(x)``, ``f.gradient(x)``. Its domain is the box of the data; of points beyond it it
-    warns."""
+    """The function, in float64: ``f(x)``, ``f.gradient(x)``. Its domain is the box of the data, a tenth wider on each
+    side; beyond that it warns, and between the two nothing is known."""
     reason: Reason
     """Why it ended. ``"tolerance"``: the error is below it; ``"limit"``: larger sets did not make it smaller, as where
     the data have noise, or at the limit of double precision; ``"rows"``: more bumps would need more data; ``"bumps"``
@@ -250,7 +250,7 @@ def approximate(
             break
     else:
         least = min(t.error for t in trials)
-        best = next(t for t in trials if t.error <= EQUAL * least)
+        best = min((t for t in trials if t.error <= EQUAL * least), key=lambda t: (t.size, t.error))
         reason = _end(trials, data, max_components, clock)
     if float32_tolerance is not None and best.float32_error > float32_tolerance:
         warnings.warn(

@@ -12,10 +12,11 @@ def test_the_examples_run_and_are_accurate():
     code = "".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
     names: dict[str, object] = {}
     exec(compile(code, str(PAGE), "exec"), names)
-    x, y, plate, module, answer = (names[n] for n in ("x", "y", "plate", "module", "answer"))
+    x, y, plate, module, fitted, answer = (names[n] for n in ("x", "y", "plate", "module", "fitted", "answer"))
     assert (module(x) - y).square().mean().sqrt() < 1e-3
     fresh = torch.rand(500, 2, dtype=torch.float64) * 2 - 1
     assert (plate(fresh) - torch.sin(torch.pi * fresh).prod(1, keepdim=True)).abs().max() < 1e-5
+    assert fitted.converged
     assert answer.converged
 
 

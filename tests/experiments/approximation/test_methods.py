@@ -1,10 +1,12 @@
 import importlib.util
 import json
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from gmlayers.experiments.approximation import methods
 from gmlayers.experiments.approximation.methods import (
     POISSON,
     REGRESSION,
@@ -19,7 +21,7 @@ from gmlayers.experiments.approximation.methods import (
 )
 from gmlayers.experiments.approximation.nets import Scaled
 from gmlayers.experiments.approximation.targets import FEYNMAN, FIT2D, poisson_a_task
-from gmlayers.experiments.approximation.tasks import Budget, Collocation
+from gmlayers.experiments.approximation.tasks import Budget, Clock, Collocation
 from gmlayers.nn import GMNM
 from gmlayers.solve import Box, Problem, laplacian, unknown
 from gmlayers.solve.problems import Known
@@ -196,12 +198,27 @@ def test_polynomials_find_a_polynomial_in_six_variables(total, ticking):
     torch.testing.assert_close(state.predict(test.x), test.y, rtol=1e-10, atol=1e-10)
 
 
-def test_solve_goes_on_with_more_bumps_and_ends_at_its_limit(ticking):
+def test_solve_goes_on_with_more_bumps_up_to_its_budget(ticking):
     task = poisson_a_task()
     x = torch.rand(1000, 2, dtype=F64) * 2 - 1
-    states = list(Solve().fit(task, Budget(None, ticking(1e-3), 0)))
+    states = list(Solve().fit(task, Budget(3000, ticking(1e-3), 0)))
     assert (states[-1].predict(x)[:, 0] - task.known.exact(x)).abs().max() < 1e-10
-    assert states[-1].parameters > states[0].parameters
+    assert states[0].parameters < states[-1].parameters <= 3000
+
+
+def test_solve_is_given_its_time_in_seconds_of_the_wall(monkeypatch):
+    own, wall, given = [0.0], [0.0], []
+
+    def a_second_long(*_, max_seconds, **__):
+        given.append(max_seconds)
+        own[0] += 1
+        wall[0] += 3  # something else is running
+        return SimpleNamespace(u=torch.nn.Identity(), reason="bumps")
+
+    monkeypatch.setattr(methods.solve, "solve", a_second_long)
+    monkeypatch.setattr(methods, "time", SimpleNamespace(perf_counter=lambda: wall[0]))
+    list(Solve().fit(poisson_a_task(), Budget(None, Clock(4.0, lambda: own[0]), 0)))
+    assert given == [4, 9, 6, 3]
 
 
 def test_variable_projection_ends_when_it_has_converged(ticking):

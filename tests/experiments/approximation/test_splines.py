@@ -71,21 +71,33 @@ def test_two_numbers_of_a_node_say_where_all_its_uniform_knots_are():
     assert model.stored == splines.count([2, 3, 1], 9, uniform=True) == used
 
 
-@given(st.integers(1, 9), st.lists(st.integers(1, 8), max_size=3), st.integers(20, 2000), st.booleans())
-def test_the_last_grid_is_the_largest_within_the_budget(inputs, hidden, parameters, uniform):
+@given(
+    st.integers(1, 9),
+    st.lists(st.integers(1, 8), max_size=3),
+    st.integers(20, 2000),
+    st.booleans(),
+    st.integers(1, 60),
+)
+def test_the_last_grid_is_the_largest_that_budget_and_data_allow(inputs, hidden, parameters, uniform, finest):
     widths = splines.narrowed([inputs, *hidden, 1], parameters, uniform=uniform)
     if splines.count(widths, 1, uniform=uniform) > parameters:
-        assert widths == [inputs, *[1] * len(hidden), 1]
         with pytest.raises(
             ValueError, match=rf"KAN: {parameters} parameters are too few for widths \[{inputs}, .*: at"
         ):
-            splines.schedule(widths, parameters, uniform=uniform)
+            splines.schedule(widths, parameters, uniform=uniform, finest=finest)
         return
-    grids = splines.schedule(widths, parameters, uniform=uniform)
+    grids = splines.schedule(widths, parameters, uniform=uniform, finest=finest)
     assert grids == sorted(set(grids))
     assert set(grids[:-1]) <= set(splines.GRIDS)
     last, finer = (splines.count(widths, grid, uniform=uniform) for grid in (grids[-1], grids[-1] + 1))
-    assert last <= parameters < finer
+    assert last <= parameters
+    assert grids[-1] == finest or (grids[-1] < finest and parameters < finer)
+
+
+@pytest.mark.parametrize(("points", "finest"), [(51, 25), (2, 1), (1, 1)])
+def test_intervals_have_two_of_the_points_of_a_lattice(points, finest):
+    line, other = torch.linspace(-1, 1, points), torch.linspace(-1, 1, 200)
+    assert splines.resolved(torch.cartesian_prod(line, other)) == finest
 
 
 @given(st.integers(1, 9), st.lists(st.integers(1, 8), min_size=1, max_size=3), st.integers(20, 2000))
@@ -95,7 +107,7 @@ def test_no_more_nodes_are_taken_than_have_to_be(inputs, hidden, parameters):
     if found != hidden:
         back = max((i for i in range(len(hidden)) if found[i] < hidden[i]), key=lambda i: (found[i], -i))
         found[back] += 1  # the node that was taken last
-        assert splines.count([inputs, *found, 1], 1, uniform=False) > parameters
+        assert splines.count([inputs, *found, 1], 3, uniform=False) > parameters
 
 
 def points(n, d, reach=1.0):

@@ -299,10 +299,10 @@ class Polynomials(Fitted):
 
 @dataclass(frozen=True)
 class KolmogorovArnold(Fitted):
-    """A KAN [d, *hidden, 1] of pykan, with grids that become finer up to what the budget allows, or up to ``grid``."""
+    """A KAN [d, *hidden, 1] of pykan, on grids that become finer: up to what budget and data allow, or to ``grid``."""
 
     hidden: tuple[int, ...] = (2,)
-    """Widths of the layers in between; narrower where there is no room for them on one interval."""
+    """Widths of the layers in between; narrower where there is no room for them on three intervals."""
     grid: int | None = None
     """The last one; given, that and ``hidden`` are taken whatever the budget."""
     uniform: bool = False
@@ -311,14 +311,14 @@ class KolmogorovArnold(Fitted):
         """Yield the same net after every step, on finer and finer grids."""
         with clock.stopped():
             splines.pykan()  # the first import takes seconds
-        widths = [dimension(task), *self.hidden, 1]
+        x = task.x if isinstance(task, Regression) else task.interior
+        widths, finest = [dimension(task), *self.hidden, 1], self.grid or splines.resolved(x)
         if self.grid is None:
             widths = splines.narrowed(widths, parameters, uniform=self.uniform)
         else:
             parameters = splines.count(widths, self.grid, uniform=self.uniform)
-        grids = splines.schedule(widths, parameters, uniform=self.uniform)
+        grids = splines.schedule(widths, parameters, uniform=self.uniform, finest=finest)
         net = splines.KAN(widths, grids[0], uniform=self.uniform, seed=generator.initial_seed())
-        x = task.x if isinstance(task, Regression) else task.interior
         yield net
         for _ in net.train_on(loss(task), x, grids, clock):
             yield net

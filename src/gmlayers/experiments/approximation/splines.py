@@ -82,32 +82,46 @@ def count(widths: Sequence[int], grid: int, *, uniform: bool) -> int:
 
 
 def narrowed(widths: Sequence[int], parameters: int, *, uniform: bool) -> list[int]:
-    """Return the widths with as few nodes less as it takes for one interval to be within the parameters.
+    """Return the widths with as few nodes less as it takes for the first of the grids to be within the parameters.
 
     They are taken from the widest hidden layer, from the last one of several; one node is left in each.
 
     Example:
         >>> narrowed([6, 5, 5, 1], 336, uniform=False)
-        [6, 3, 3, 1]
+        [6, 3, 2, 1]
     """
     first, *hidden, last = widths
-    while max(hidden, default=1) > 1 and count([first, *hidden, last], 1, uniform=uniform) > parameters:
+    while max(hidden, default=1) > 1 and count([first, *hidden, last], GRIDS[0], uniform=uniform) > parameters:
         widest = max(range(len(hidden)), key=lambda i: (hidden[i], i))
         hidden[widest] -= 1
     return [first, *hidden, last]
 
 
-def schedule(widths: Sequence[int], parameters: int, *, uniform: bool) -> list[int]:
-    """Return the grids to go through; the last is the largest that the parameters allow.
+def schedule(widths: Sequence[int], parameters: int, *, uniform: bool, finest: int) -> list[int]:
+    """Return the grids to go through; the last is the largest that the parameters allow, if not the finest.
 
     Raises:
         ValueError: if they do not allow one interval.
     """
     constant, one = (count(widths, grid, uniform=uniform) for grid in (0, 1))
-    last = (parameters - constant) // (one - constant)
-    if last < 1:
+    if one > parameters:
         raise ValueError(f"KAN: {parameters} parameters are too few for widths {list(widths)}: at least {one}")
+    last = min((parameters - constant) // (one - constant), finest)
     return [grid for grid in GRIDS if grid < last] + [last]
+
+
+def resolved(x: Tensor) -> int:
+    """Return how fine a grid points (n, d) can tell apart: two of their values in an interval, of every coordinate.
+
+    Where there are fewer, as on finer grids over a lattice of points, a differential equation holds at all points and
+    nowhere else.
+
+    Example:
+        >>> line = torch.linspace(-1, 1, 51)
+        >>> resolved(torch.cartesian_prod(line, line))
+        25
+    """
+    return max(1, min(len(values.unique()) for values in x.unbind(1)) // 2)
 
 
 class KAN(nn.Module):

@@ -1,11 +1,20 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from gmlayers.experiments.approximation.nets import MLP
 from gmlayers.experiments.approximation.tasks import Clock
-from gmlayers.experiments.approximation.training import JUDGED, descend, paced, quasi_newton
+from gmlayers.experiments.approximation.training import (
+    DAMPING,
+    JUDGED,
+    descend,
+    levenberg_marquardt,
+    paced,
+    quasi_newton,
+)
 
 
 class Now:
@@ -90,5 +99,78 @@ def test_a_step_to_where_nothing_is_finite_is_undone():
             with torch.no_grad():
                 p.fill_(math.nan)
 
-    list(quasi_newton(lambda: RunAway([p], lr=1.0), [p], lambda: p.square().sum()))
+    list(quasi_newton(lambda: RunAway([p], lr=1.0), [p], lambda: p.square().sum(), lambda: False))
     assert p.item() == 2
+
+
+@pytest.mark.parametrize("adam", [0.0, 0.5, 1.0])
+def test_descent_lasts_no_more_than_a_loss_longer_than_there_is_time(adam):
+    now, net = Now(), MLP(1, 5, 2, "tanh")
+    x = torch.linspace(-1, 1, 30, dtype=torch.float64).unsqueeze(1)
+
+    def slow():
+        now.seconds += 0.1
+        return (net(x) - torch.sin(9 * x)).square().mean()
+
+    clock = Clock(3.0, now)
+    for _ in paced(descend(net, slow, clock, rate=1e-2, adam=adam), clock):
+        pass
+    assert now.seconds == pytest.approx(3.0, abs=0.11)
+
+
+def test_a_step_that_is_broken_off_ends_at_the_lowest_loss_it_met():
+    p = nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
+    tried = iter([5.0, -1.0, 1.5, 7.0])
+
+    class Search(torch.optim.SGD):
+        def step(self, closure):
+            while True:
+                closure()
+                with torch.no_grad():
+                    p.fill_(next(tried))
+
+    left = iter([False, False, False, True])
+    steps = list(quasi_newton(lambda: Search([p], lr=1.0), [p], lambda: p.square().sum(), lambda: next(left)))
+    assert steps == [None]
+    assert p.item() == -1
+
+
+def small():
+    torch.manual_seed(0)
+    x = torch.rand(40, 2, dtype=torch.float64)
+    return MLP(2, 3, 1, "tanh"), x, torch.sin(3 * x[:, :1] * x[:, 1:])
+
+
+def test_a_step_of_levenberg_and_marquardt_is_that_of_damped_least_squares():
+    net, x, y = small()
+    rows = []
+    for row in x:
+        slopes = torch.autograd.grad(net(row).sum(), list(net.parameters()))
+        rows.append(torch.cat([slope.flatten() for slope in slopes]).numpy())
+    J, r = np.stack(rows), (net(x) - y).detach().numpy()[:, 0]
+    D = np.diag(np.sqrt(np.square(J).sum(0)))
+    before = nn.utils.parameters_to_vector(net.parameters()).detach().numpy().copy()
+    step = np.linalg.lstsq(np.concatenate([J, math.sqrt(DAMPING) * D]), np.append(-r, np.zeros(len(D))), rcond=None)[0]
+    next(levenberg_marquardt(net, x, y))
+    after = nn.utils.parameters_to_vector(net.parameters()).detach().numpy()
+    np.testing.assert_allclose(after, before + step, rtol=0, atol=1e-10 * np.abs(step).max())
+
+
+def test_the_squares_never_grow_and_steps_end_at_a_minimum():
+    net, x, y = small()
+    with torch.no_grad():
+        y = net(x) + 0.01 * y  # of a net near by
+    values = [float((net(x) - y).detach().square().sum())]
+    for _ in levenberg_marquardt(net, x, y):
+        values.append(float((net(x) - y).detach().square().sum()))
+        assert values[-1] <= values[-2]
+    assert values[-1] < 0.1 * values[0]
+    slopes = torch.autograd.grad((net(x) - y).square().sum(), list(net.parameters()))
+    assert max(float(slope.abs().max()) for slope in slopes) < 1e-6 * values[0] ** 0.5
+
+
+def test_a_net_that_fits_exactly_stays_as_it_is():
+    net, x, _ = small()
+    before = [p.detach().clone() for p in net.parameters()]
+    list(levenberg_marquardt(net, x, net(x).detach()))
+    assert all(torch.equal(p, q) for p, q in zip(net.parameters(), before))

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import singledispatch
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from gmlayers import GMNM
-from gmlayers.experiments.approximation.nets import MLP, PIG, Splats
 from gmlayers.experiments.approximation.tasks import Collocation, Regression
 from gmlayers.solve import Expression, Points
 from gmlayers.solve._equation import apply, values
 
 Loss = Callable[[nn.Module], Tensor]
+
+
+@runtime_checkable
+class Curved(Protocol):
+    """A net that has a way to its Laplacian of its own."""
+
+    def laplacian(self, x: Tensor) -> Tensor:
+        """Return the Laplacian (n, 1) at points (n, d)."""
+        ...
 
 
 @singledispatch
@@ -52,7 +60,7 @@ def operate(expression: Expression, net: nn.Module, points: Points) -> Tensor:
 
     Most nets have a way to their Laplacian of their own. All else is by nested automatic differentiation.
     """
-    if isinstance(net, (GMNM, Splats, PIG, MLP)) and _is_laplacian(expression):
+    if isinstance(net, Curved) and _is_laplacian(expression):
         return net.laplacian(points.x)
     if not any(term.axes for term in expression.terms):
         return apply(expression, points, lambda _: net(points.x), "the loss")

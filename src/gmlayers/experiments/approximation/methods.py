@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ from gmlayers.experiments.approximation.nets import (
     stored,
 )
 from gmlayers.experiments.approximation.tasks import Budget, Clock, Collocation, Method, Regression, State
-from gmlayers.experiments.approximation.training import descend, paced
+from gmlayers.experiments.approximation.training import descend, levenberg_marquardt, paced
 from gmlayers.nn._gmnm import FormName
 from gmlayers.solve import Expression, Points
 from gmlayers.solve._equation import apply, rows, values
@@ -110,6 +111,22 @@ class FullyConnected(Descended):
 
 
 @dataclass(frozen=True)
+class LevenbergMarquardt(Fitted):
+    """A tanh MLP by :func:`~gmlayers.experiments.approximation.training.levenberg_marquardt`, for regressions."""
+
+    depth: int = 2
+
+    def nets(self, task: Task, parameters: int, clock: Clock, generator: torch.Generator) -> Iterator[nn.Module]:  # noqa: ARG002
+        """Yield the same net after every step."""
+        task = _regression("LevenbergMarquardt", task)
+        with _drawing(generator):
+            net = FullyConnected("tanh", self.depth).net(task, parameters, generator)
+        yield net
+        for _ in levenberg_marquardt(net, task.x, task.y):
+            yield net
+
+
+@dataclass(frozen=True)
 class Splatted(Descended):
     """Gaussian splats that start at points of the data."""
 
@@ -168,17 +185,14 @@ class VariableProjection(Fitted):
 
     def nets(self, task: Task, parameters: int, clock: Clock, generator: torch.Generator) -> Iterator[nn.Module]:
         """Yield the same module after some iterations each."""
-        if not isinstance(task, Regression):
-            raise TypeError(
-                f"VariableProjection: it fits values, got a {type(task).__name__}; for those there is Solve"
-            )
+        task = _regression("VariableProjection", task)
         bumps = largest(lambda m: gmnm_count(dimension(task), m, self.form), parameters)
         with _drawing(generator):
             module = GMNM.from_data(task.x, 1, bumps, y=task.y, form=self.form, generator=generator)
         with torch.no_grad():
             for parameter in module.form_parameters().values():
                 parameter.div_(self.widened)
-        iterations = 2
+        iterations = 1
         while True:
             begin = clock.passed()
             result = solve.variable_projection(module, task.x, task.y, iterations=iterations)
@@ -200,9 +214,11 @@ class Solve(Fitted):
         """Yield solutions by larger and larger sets; the smaller ones are solved for again, which costs little."""
         problem = _equation("Solve", task).known.problem
         most = parameters // (2 * problem.domain.dim + 1)
-        count = min(100, most)
+        count, rate = min(100, most), 1.0  # seconds of a solve, which goes by those of the wall, in one of the clock
         while (left := clock.seconds - clock.passed()) > 0:
-            answer = solve.solve(problem, LIMIT, max_components=count, max_seconds=left)
+            begin, wall = clock.passed(), time.perf_counter()
+            answer = solve.solve(problem, LIMIT, max_components=count, max_seconds=rate * left)
+            rate = (time.perf_counter() - wall) / (clock.passed() - begin)
             yield answer.u
             if answer.reason != "bumps" or count == most:
                 return
@@ -283,10 +299,10 @@ class Polynomials(Fitted):
 
 @dataclass(frozen=True)
 class KolmogorovArnold(Fitted):
-    """A KAN [d, hidden, 1] of pykan, with grids that become finer up to what the budget allows, or up to ``grid``."""
+    """A KAN [d, *hidden, 1] of pykan, on grids that become finer: up to what budget and data allow, or to ``grid``."""
 
-    hidden: int = 2
-    """Fewer if there is no room for them on three intervals."""
+    hidden: tuple[int, ...] = (2,)
+    """Widths of the layers in between; narrower where there is no room for them on three intervals."""
     grid: int | None = None
     """The last one; given, that and ``hidden`` are taken whatever the budget."""
     uniform: bool = False
@@ -295,16 +311,14 @@ class KolmogorovArnold(Fitted):
         """Yield the same net after every step, on finer and finer grids."""
         with clock.stopped():
             splines.pykan()  # the first import takes seconds
-        d = dimension(task)
-        widths = [d, self.hidden, 1]
-        if self.grid is None:
-            room = largest(lambda h: splines.count([d, h, 1], splines.GRIDS[0]), parameters)
-            widths[1] = min(self.hidden, room)
-        else:
-            parameters = splines.count(widths, self.grid)
-        grids = splines.schedule(widths, parameters)
-        net = splines.KAN(widths, grids[0], uniform=self.uniform, seed=generator.initial_seed())
         x = task.x if isinstance(task, Regression) else task.interior
+        widths, finest = [dimension(task), *self.hidden, 1], self.grid or splines.resolved(x)
+        if self.grid is None:
+            widths = splines.narrowed(widths, parameters, uniform=self.uniform)
+        else:
+            parameters = splines.count(widths, self.grid, uniform=self.uniform)
+        grids = splines.schedule(widths, parameters, uniform=self.uniform, finest=finest)
+        net = splines.KAN(widths, grids[0], uniform=self.uniform, seed=generator.initial_seed())
         yield net
         for _ in net.train_on(loss(task), x, grids, clock):
             yield net
@@ -343,6 +357,12 @@ def _collocated(
         target = values(equation.right, points, "a right-hand side")
         blocks.append((matrix, target, target.new_full((len(target),), (importance / size) ** 2)))
     return solve.least_squares(blocks).weight
+
+
+def _regression(name: str, task: Task) -> Regression:
+    if not isinstance(task, Regression):
+        raise TypeError(f"{name}: it fits values, got a {type(task).__name__}; for those there is Solve")
+    return task
 
 
 def _equation(name: str, task: Task) -> Collocation:
@@ -387,7 +407,7 @@ def _mlps(activation: Activation) -> tuple[Method, ...]:
     return tuple(FullyConnected(activation, depth, adam=adam) for adam, depth in pairs)
 
 
-_KANS = tuple(KolmogorovArnold(hidden) for hidden in (2, 1, 5, 10))
+_KANS = tuple(KolmogorovArnold(hidden) for hidden in ((2,), (5,), (2, 2), (5, 5)))
 _RBFS = tuple(RadialBasis(width) for width in (2.0, 1.0, 3.0, 5.0))
 _WIDENED = (1.0, 2.0, 4.0)
 
@@ -399,7 +419,7 @@ REGRESSION: Mapping[str, tuple[Method, ...]] = {
         GMNMByGradient("mahalanobis", adam=0.2),
     ),
     "GMNM ridge, gradients": (*_rates(GMNMByGradient("ridge")), GMNMByGradient("ridge", adam=0.2)),
-    "tanh MLP": _mlps("tanh"),
+    "tanh MLP": (*_mlps("tanh"), LevenbergMarquardt()),
     "ReLU MLP": _mlps("relu"),
     "KAN": _KANS,
     "RBF network": _RBFS,
@@ -420,7 +440,7 @@ POISSON: Mapping[str, tuple[Method, ...]] = {
     "splats": (*_rates(Splatted()), Splatted(adam=0.1)),
     "physics-informed Gaussians": tuple(PhysicsInformedGaussians(features) for features in (4, 2, 8)),
     "Chebyshev": (Polynomials(),),
-    "KAN [2,10,1]": tuple(KolmogorovArnold(10, grid=grid, uniform=True) for grid in (20, 5)),
+    "KAN [2,10,1]": tuple(KolmogorovArnold((10,), grid=grid, uniform=True) for grid in (20, 5)),
     "PINN 4 x 100": tuple(
         FullyConnected(depth=4, width=100, rate=rate, adam=adam)
         for rate, adam in ((1e-3, 0.2), (1e-3, 1.0), (1e-2, 0.2))

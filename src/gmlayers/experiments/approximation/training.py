@@ -1,13 +1,14 @@
-"""Training by gradients for as long as a clock allows."""
+"""Training by derivatives for as long as a clock allows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
 
 from gmlayers.experiments.approximation.tasks import Clock
 
@@ -17,7 +18,10 @@ JUDGED = 40
 """States of a method that are judged, about, in all of its time."""
 
 ITERATIONS = 5
-"""Of L-BFGS, between two looks at the clock."""
+"""Of L-BFGS, in a step."""
+
+DAMPING = 1e-2
+"""Of Levenberg–Marquardt at the start, relative to the columns of the derivative."""
 
 
 def paced(steps: Iterable[T], clock: Clock) -> Iterator[T]:
@@ -52,7 +56,7 @@ def descend(net: nn.Module, loss: Callable[[], Tensor], clock: Clock, *, rate: f
     """
     parameters = [p for p in net.parameters() if p.requires_grad]
     yield from _adam(parameters, loss, clock, rate, adam * clock.seconds)
-    yield from _lbfgs(parameters, loss)
+    yield from _lbfgs(parameters, loss, clock)
 
 
 def _adam(
@@ -67,7 +71,7 @@ def _adam(
         yield
 
 
-def _lbfgs(parameters: list[nn.Parameter], loss: Callable[[], Tensor]) -> Iterator[None]:
+def _lbfgs(parameters: list[nn.Parameter], loss: Callable[[], Tensor], clock: Clock) -> Iterator[None]:
     def fresh() -> torch.optim.Optimizer:
         return torch.optim.LBFGS(
             parameters,
@@ -78,11 +82,18 @@ def _lbfgs(parameters: list[nn.Parameter], loss: Callable[[], Tensor]) -> Iterat
             tolerance_change=0.0,
         )
 
-    return quasi_newton(fresh, parameters, loss)
+    return quasi_newton(fresh, parameters, loss, lambda: clock.passed() >= clock.seconds)
+
+
+class _Late(Exception):
+    """There is no time for the rest of a step."""
 
 
 def quasi_newton(
-    fresh: Callable[[], torch.optim.Optimizer], parameters: list[nn.Parameter], loss: Callable[[], Tensor]
+    fresh: Callable[[], torch.optim.Optimizer],
+    parameters: list[nn.Parameter],
+    loss: Callable[[], Tensor],
+    late: Callable[[], bool],
 ) -> Iterator[None]:
     """Take steps, and yield after each, until none moves anything, not even one along the gradient.
 
@@ -90,23 +101,35 @@ def quasi_newton(
         fresh: makes the optimizer; it is called again where its memory of the curvature leads nowhere.
         parameters: what it moves. A step to numbers that are not finite, of a line search that ran away, is undone.
         loss: of the parameters as they are.
+        late: whether time is up; it is asked after every loss, for a step may be a hundred of them. One that is broken
+            off ends at the lowest loss it met, and is the last.
     """
     optimizer, new = fresh(), True
+    least, best = math.inf, _copies(parameters)
 
     def closure() -> Tensor:
+        nonlocal least, best
         optimizer.zero_grad()
         value = loss()
         value.backward()
+        if (found := float(value.detach())) < least:
+            least, best = found, _copies(parameters)
+        if late():
+            raise _Late
         return value
 
     while True:
-        before = [p.detach().clone() for p in parameters]
-        optimizer.step(closure)  # type: ignore[arg-type]  (a Tensor is as good as the float it is declared to take)
+        before = _copies(parameters)
+        least, best = math.inf, before
+        try:
+            optimizer.step(closure)  # type: ignore[arg-type]  (a Tensor is as good as the float it is declared to take)
+        except _Late:
+            _write(parameters, best)
+            yield
+            return
         finite = all(bool(p.isfinite().all()) for p in parameters)
         if not finite:
-            with torch.no_grad():
-                for p, kept in zip(parameters, before):
-                    p.copy_(kept)
+            _write(parameters, before)
         moved = finite and not all(torch.equal(p, kept) for p, kept in zip(parameters, before))
         if not moved:
             if new:
@@ -114,3 +137,66 @@ def quasi_newton(
             optimizer = fresh()
         new = not moved
         yield
+
+
+@torch.no_grad()
+def levenberg_marquardt(net: nn.Module, x: Tensor, y: Tensor) -> Iterator[None]:
+    r"""Fit a net to values and yield after every step that is tried, until none gains anything.
+
+    With residuals r and their derivative J by all parameters, the step to try is the δ of
+
+    .. math:: (J^\top J + \mu D^2)\,\delta = -J^\top r,
+
+    where D has the largest norms that the columns of J have had (Moré, 1978), and μ follows the ratio of what is gained
+    and what is promised (Nielsen, 1999), as in :func:`gmlayers.solve.variable_projection`. The equations are solved by
+    Cholesky factors: more steps in the same time are worth more than the digits that a QR factorisation of J saves.
+
+    Args:
+        net: of parameters that are all trained; it takes a single point, too.
+        x: points, (n, d).
+        y: values, (n, 1).
+    """
+    names, parameters = zip(*net.named_parameters())
+    sizes = [p.numel() for p in parameters]
+
+    def parts(point: Tensor) -> list[Tensor]:
+        return [part.view_as(p) for part, p in zip(point.split(sizes), parameters)]
+
+    def value(point: Tensor, row: Tensor) -> Tensor:
+        return functional_call(net, dict(zip(names, parts(point))), row)[0]
+
+    def around(point: Tensor, left: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return D, its last one given, and the equations in its units: the matrix, without μ, and the right side."""
+        jacobian = vmap(grad(value), (None, 0))(point, x)
+        size = torch.maximum(size, torch.linalg.vector_norm(jacobian, dim=0))
+        jacobian = jacobian / torch.where(size > 0, size, 1.0)
+        return size, jacobian.mT @ jacobian, -(jacobian.mT @ left)
+
+    point, left = torch.cat([p.flatten() for p in parameters]), net(x) - y
+    size, normal, force = around(point, left, torch.zeros_like(point))
+    identity, damping, growth = torch.eye(len(point), dtype=point.dtype), DAMPING, 2.0
+    while damping < 1e20:
+        factor, failed = torch.linalg.cholesky_ex(normal + damping * identity)
+        step = torch.cholesky_solve(force, factor)
+        promised = -1.0 if failed else float((step * (force + damping * step)).sum())
+        trial = point + step[:, 0] / torch.where(size > 0, size, 1.0)
+        ahead = functional_call(net, dict(zip(names, parts(trial))), x) - y
+        gain = float(left.square().sum() - ahead.square().sum()) / promised if promised > 0 else -1.0
+        if gain > 0:
+            point, left = trial, ahead
+            _write(parameters, parts(point))
+            size, normal, force = around(point, left, size)
+            damping, growth = damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), 2.0
+        else:
+            damping, growth = damping * growth, 2 * growth
+        yield
+
+
+def _copies(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    return [p.detach().clone() for p in parameters]
+
+
+@torch.no_grad()
+def _write(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
+    for p, value in zip(parameters, values):
+        p.copy_(value)

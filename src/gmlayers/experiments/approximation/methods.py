@@ -192,7 +192,7 @@ class VariableProjection(Fitted):
         with torch.no_grad():
             for parameter in module.form_parameters().values():
                 parameter.div_(self.widened)
-        iterations = 1
+        iterations = 2
         while True:
             begin = clock.passed()
             result = solve.variable_projection(module, task.x, task.y, iterations=iterations)

@@ -409,7 +409,7 @@ def _mlps(activation: Activation) -> tuple[Method, ...]:
 
 _KANS = tuple(KolmogorovArnold(hidden) for hidden in ((2,), (5,), (2, 2), (5, 5)))
 _RBFS = tuple(RadialBasis(width) for width in (2.0, 1.0, 3.0, 5.0))
-_WIDENED = (1.0, 2.0, 4.0)
+_WIDENED = (1.0, 2.0, 4.0, 8.0)
 
 REGRESSION: Mapping[str, tuple[Method, ...]] = {
     "GMNM mahalanobis, variable projection": tuple(VariableProjection("mahalanobis", w) for w in _WIDENED),

@@ -303,6 +303,15 @@ def test_entries_have_folders_of_their_own():
                     assert (chooser.problem, chooser.method) == (entry.problem, entry.method)
 
 
+@pytest.mark.parametrize("name", CONTESTS)
+def test_entries_come_back_from_their_files(name, tmp_path):
+    plan = ContestPlan.of(CONTESTS[name], "smoke", tmp_path)
+    plan.make(resume=False)
+    plan.make(resume=False)  # nothing is of another configuration
+    assert {folder: read_entry(folder) for folder in plan.entries} == dict(plan.entries)
+    assert ContestPlan.on_disk(CONTESTS[name], tmp_path).entries == plan.entries
+
+
 def test_ratios_of_errors_are_judged_by_their_logarithms():
     ones, others = np.array([1e-4, 2e-4, 4e-4]), np.array([1e-2, 2e-2, 4e-2])
     found = contest_outcomes.ratio(ones, others)

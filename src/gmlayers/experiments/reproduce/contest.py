@@ -8,6 +8,7 @@ the same way, by a trial of each with other points, at one size.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -102,7 +103,7 @@ def entries(contest: Contest, profile: ContestProfile, folder: Path) -> dict[Pat
                     name,
                     label,
                     *size,
-                    tuple(asdict(setting) for setting in settings),  # type: ignore[call-overload]  (all are dataclasses)
+                    tuple(_plain(setting) for setting in settings),
                     profile.seeds if size in sizes else (),
                     f"../{_size_name(chooser)}" if choosing and size != chooser else None,
                 )
@@ -135,6 +136,11 @@ def read_entry(folder: Path) -> Entry:
         raise ValueError(f"{folder / 'config.json'} is damaged or of another version; start anew in another --out")
     content |= {name: tuple(content[name]) for name in ("settings", "seeds")}
     return Entry(**content)
+
+
+def _plain(setting: Method) -> dict[str, Any]:
+    """Return the fields of a setting as they come back from a file."""
+    return json.loads(json.dumps(asdict(setting)))  # type: ignore[call-overload]  (a protocol cannot ask for dataclasses)
 
 
 def _slug(text: str) -> str:

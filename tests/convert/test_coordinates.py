@@ -187,3 +187,9 @@ def test_to_full_draws_nothing():
     state = torch.get_rng_state()
     convert.to_full(layer)
     assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("function", [convert.to_diagonal, convert.to_regression, convert.to_full])
+def test_only_layers_have_coordinates(function):
+    with pytest.raises(TypeError, match=f"{function.__name__}: expected a GMLayer, got Linear"):
+        function(torch.nn.Linear(3, 2))

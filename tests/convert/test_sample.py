@@ -161,3 +161,12 @@ def test_refusals():
         convert.width_for(layer, x, 0)
     with pytest.raises(ValueError, match="at least one input is needed"):
         convert.width_for(layer, x[:0], 0.1)
+
+
+def test_only_layers_are_sampled():
+    net, x = torch.nn.Linear(3, 2), torch.zeros(1, 3)
+    with pytest.raises(TypeError, match="gm_to_mlp: expected a GMLayer, got Linear"):
+        convert.gm_to_mlp(net, 10)
+    for function in (convert.sampling_variance, lambda *a: convert.width_for(*a, 0.1)):
+        with pytest.raises(TypeError, match="sampling_variance: expected a GMLayer, got Linear"):
+            function(net, x)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from gmlayers import Diagonal, Full, GMLayer, LowRank, Regression, SharedFactor
-from gmlayers.diagnostics import Mixture, log_determinants, marginal, neurons
+from gmlayers.diagnostics import Mixture, effective_components, log_determinants, marginal, neurons
 from gmlayers.nn import Covariance
 
 FAMILIES = [
@@ -136,3 +136,10 @@ def test_log_determinants_of_large_and_of_singular_covariances(mixture):
     assert log_determinants(flat).tolist() == [-torch.inf] * 2
     assert log_determinants(neurons(torch.randn(3, 2))).tolist() == [-torch.inf] * 3
     assert log_determinants(marginal(GMLayer(4, 2, 3))).dtype == torch.float32
+
+
+def test_only_layers_have_a_law_of_neurons():
+    with pytest.raises(TypeError, match="marginal: expected a GMLayer, got Linear"):
+        marginal(torch.nn.Linear(3, 2))
+    with pytest.raises(TypeError, match="effective_components: expected a GMLayer, got Linear"):
+        effective_components(torch.nn.Linear(3, 2), torch.zeros(1, 3))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gmlayers.nn import Covariance, Diagonal, Full, GMLayer, Regression
-from gmlayers.nn._gm_layer import upcast
+from gmlayers.nn._gm_layer import check_layer, upcast
 
 
 @torch.no_grad()
@@ -70,6 +70,7 @@ def to_full(layer: GMLayer) -> GMLayer:
         >>> convert.to_full(GMLayer(4, 2, 3)).covariance
         Full()
     """
+    check_layer("to_full", layer)
     mean, root, output_mean, output_root = (upcast(t) for t in layer.root())
     missing = max(0, layer.in_features - root.shape[-1])  # a family of one's own may have fewer columns than inputs
     Q, R = torch.linalg.qr(F.pad(root, (0, missing)).mT)
@@ -84,6 +85,7 @@ def to_full(layer: GMLayer) -> GMLayer:
 
 
 def _require(layer: GMLayer, covariance: Covariance, function: str) -> None:
+    check_layer(function, layer)
     if layer.covariance != covariance:
         raise ValueError(f"{function}: expected a layer with covariance={covariance}, got {layer.covariance}")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gmlayers._names import whole
 from gmlayers.functional import ACTIVATIONS, Activation
 from gmlayers.nn import Diagonal, GMLayer, LowRank, Regression, SharedFactor
-from gmlayers.nn._gm_layer import check_input
+from gmlayers.nn._gm_layer import check_input, check_layer
 
 MODULES: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "identity": nn.Identity}
 """Activations that torch has as modules, by name."""
@@ -90,6 +90,7 @@ def gm_to_mlp(
           (2): Linear(in_features=30, out_features=2, bias=False)
         )
     """
+    check_layer("gm_to_mlp", layer)
     width = whole("gm_to_mlp: width", width)
     law = _law(layer)
     if width < (len(law.share) if stratified else 1) * (1 + antithetic):
@@ -148,6 +149,7 @@ def sampling_variance(layer: GMLayer, x: Tensor, *, stratified: bool = True) -> 
         >>> bool((convert.sampling_variance(layer, x) <= convert.sampling_variance(layer, x, stratified=False)).all())
         True
     """
+    check_layer("sampling_variance", layer)
     check_input("sampling_variance", x, layer.in_features, layer.mean.dtype)
     law, rows = _law(layer), x.reshape(-1, x.shape[-1]).double()
     size = max(1, BLOCK // (2 * NODES * len(law.share)))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gmlayers.diagnostics._mixture import Mixture
 from gmlayers.nn import GMLayer
-from gmlayers.nn._gm_layer import autocast_off, check_input, upcast
+from gmlayers.nn._gm_layer import autocast_off, check_input, check_layer, upcast
 
 
 class Clustering(NamedTuple):
@@ -94,6 +94,7 @@ def effective_components(layer: GMLayer, x: Tensor) -> Tensor:
         >>> round(float(effective_components(layer, torch.randn(8, 4))), 4)
         1.0
     """
+    check_layer("effective_components", layer)
     check_input("effective_components", x, layer.in_features, layer.mean.dtype)
     if x.numel() == 0:
         raise ValueError(f"effective_components: expected at least one input, got shape {tuple(x.shape)}")

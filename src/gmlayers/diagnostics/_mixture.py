@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gmlayers.nn import GMLayer, LowRank, Regression, SharedFactor
-from gmlayers.nn._gm_layer import upcast
+from gmlayers.nn._gm_layer import check_layer, upcast
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +80,7 @@ def marginal(layer: GMLayer) -> Mixture:
         >>> marginal(GMLayer(784, 10, 120)).factor.shape
         torch.Size([120, 784, 1])
     """
+    check_layer("marginal", layer)
     p = {name: upcast(parameter) for name, parameter in layer.family_parameters().items()}
     K = layer.num_components
     if isinstance(layer.covariance, (LowRank, Regression, SharedFactor)):

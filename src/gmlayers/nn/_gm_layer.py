@@ -273,6 +273,12 @@ class GMLayer(nn.Module):
         return {name: getattr(self, name) for name in self._family_shapes}
 
 
+def check_layer(function: str, layer: object) -> None:
+    """Raise if something is no Gaussian mixture layer; compiled ones are."""
+    if not hasattr(layer, "family_parameters"):
+        raise TypeError(f"{function}: expected a GMLayer, got {type(layer).__name__}")
+
+
 def check_input(module: str, x: Tensor, in_features: int, dtype: torch.dtype) -> None:
     """Raise if a module of those features and that dtype of parameters cannot take the input."""
     if not x.is_floating_point():

@@ -65,6 +65,8 @@ class Contest:
     """Methods that the claim compares it with."""
     profiles: Mapping[ProfileName, ContestProfile]
     note: str = ""
+    pictured: tuple[str, ...] = ()
+    """Readings of which it is drawn what was learned."""
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def _plain(predict: object) -> GMNM | None:
 
 
 def draw(contest: Contest, entries: Mapping[Path, Entry], sizes: Mapping[str, Size | None]) -> Figure | None:
-    """Draw the kept module of every reading on every problem of two variables, at a size given for each problem.
+    """Draw kept modules on every problem of two variables, at a size given for each problem.
 
     An ellipse is where a bump has fallen to exp(-½); a ridge is two lines there, which the frame cuts. The colour is
     that of the sign of its weight, the fainter the smaller it is.
@@ -93,9 +93,9 @@ def draw(contest: Contest, entries: Mapping[Path, Entry], sizes: Mapping[str, Si
         (problem, reading, path)
         for problem, size in sizes.items()
         if len(contest.problems[problem].box[0]) == 2
-        for reading, methods in contest.readings.items()
+        for reading in contest.pictured
         for folder, entry in entries.items()
-        if (entry.problem, entry.size) == (problem, size) and entry.method in methods
+        if (entry.problem, entry.size) == (problem, size) and entry.method in contest.readings[reading]
         if (path := seed_folder(folder, KEPT_SEED) / MODULE).exists()
     ]
     if not rows:

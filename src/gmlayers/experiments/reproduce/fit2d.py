@@ -36,4 +36,5 @@ CONTEST = Contest(
     note="1000 training and 1000 test points, uniform and without noise, new ones for every seed. The gradient of "
     "sin(3π√x) is not square integrable, so its error says nothing. Chebyshev polynomials show what is possible on "
     "boxes.",
+    pictured=("mahalanobis", "ridge"),
 )

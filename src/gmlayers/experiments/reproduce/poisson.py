@@ -40,4 +40,5 @@ CONTEST = Contest(
     note="poisson-a is the example of pykan, poisson-b section 3.4 of the KAN paper (arXiv 2404.19756); solutions are "
     "tested on a grid of 101 × 101. [2,10,1] and 4 x 100 are the sizes of the KAN paper; beside them solve takes up to "
     "10 000 numbers. Solve and Chebyshev polynomials choose points of their own, from the equation.",
+    pictured=("mahalanobis by gradients", "ridge by gradients", "solved"),
 )

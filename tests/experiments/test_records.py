@@ -69,3 +69,14 @@ def test_environment_names_versions_and_machine():
     assert found["torch"] == torch.__version__
     assert found["processor"]
     assert found["threads"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("preload", "words"), [("", "torch"), ("/usr/lib/libjemalloc.so.2 /b/c.so", "libjemalloc.so.2, c.so")]
+)
+def test_environment_names_libraries_that_are_loaded_before(tmp_path, monkeypatch, preload, words):
+    monkeypatch.setenv("LD_PRELOAD", preload)
+    records.write_json(tmp_path / "environment.json", records.environment())
+    said = records.environment_in_words(tmp_path)
+    assert words in said
+    assert ("loaded before" in said) == bool(preload)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -139,13 +140,21 @@ def environment() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "preloaded": _preloaded(),
     }
 
 
 def environment_in_words(folder: Path) -> str:
     """Return what the records in a folder were made with."""
     e = read_json(folder / "environment.json")
-    return f"{e['processor']} ({e['cpus']} cores), torch {e['torch']}, Python {e['python']}"
+    loaded = ", ".join(e.get("preloaded", []))  # which older records lack
+    with_it = f" with {loaded} loaded before" if loaded else ""
+    return f"{e['processor']} ({e['cpus']} cores), torch {e['torch']}{with_it}, Python {e['python']}"
+
+
+def _preloaded() -> list[str]:
+    """Return the names of the libraries that LD_PRELOAD puts before torch's own: they may change its times a lot."""
+    return [Path(part).name for part in re.split("[: ]+", os.environ.get("LD_PRELOAD", "")) if part]
 
 
 def _processor() -> str:

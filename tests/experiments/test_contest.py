@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,13 @@ from gmlayers.experiments.approximation.problems import FIT2D_PROBLEMS, POISSON_
 from gmlayers.experiments.approximation.tasks import State
 from gmlayers.experiments.display import live, print_findings
 from gmlayers.experiments.records import readable
-from gmlayers.experiments.reproduce import contest_outcomes, contest_picture, contest_plan, contest_report
+from gmlayers.experiments.reproduce import (
+    contest_outcomes,
+    contest_picture,
+    contest_plan,
+    contest_report,
+    contest_verdicts,
+)
 from gmlayers.experiments.reproduce.command import CONTESTS, GROUPS, plot, reproduce
 from gmlayers.experiments.reproduce.contest import (
     CHOICE_SEED,
@@ -60,7 +67,9 @@ def made(**methods):
     profile = dataclasses.replace(profile, free={k: v for k, v in profile.free.items() if k in methods})
     profiles = {"smoke": profile}
     return Contest(
-        "made", "Made up", "ours is better", FIT2D_PROBLEMS, methods, {"so": ("ours",)}, ("peer",), profiles, "A note."
+        *("made", "Made up", "ours is better", FIT2D_PROBLEMS, methods, {"so": ("ours",)}, ("peer",), profiles),
+        note="A note.",
+        claims=("C0",),
     )
 
 
@@ -94,14 +103,14 @@ def test_a_contest_from_its_trials_to_its_page(contest, tmp_path, capsys):
     said = capsys.readouterr().out
     page = (tmp_path / "made.md").read_text()
     for text in (said, page):
-        assert "exponential, 100 parameters, 1 s, so: ours " in text
-        assert ", best peer peer " in text
-        assert "so against the best peer: " in text
         assert "borne out" in text
-        assert "1 s, so: 100 parameters are enough for the least error of a peer (peer, " in text
-        assert "exponential, 350 parameters, 1 s, so: ours has an error of " in text
-        assert "(3 of 3 seeds reach it), peer after " in text
+        assert "as many" in text
         assert "not finished" not in text
+    assert "  so: lower error " in said
+    assert "**Claim (C0).** Ours is better." in page
+    assert "| so | **" in page
+    assert re.search(r"\| exponential \| 350 \| 1 \| so \| .* \| peer \| .* \(3 of 3\) \|", page)
+    assert re.search(r"\| exponential \| 1 \| .* \| peer \| 100 \| 100 \|", page)
     assert "`gmlayers reproduce made --profile smoke`" in page
     assert "| exponential | free | 1 (its own) | 2 |" in page
     assert "offset 0.0, gap 0.0 (of 3)" in page  # the best on the points held out
@@ -253,18 +262,61 @@ def made_outcomes(errors, seconds=1.0):
     ],
 )
 def test_what_a_comparison_says(ours, theirs, outcome):
-    sentences = contest_report.judge(made(), made_outcomes({"ours": ours, "peer": theirs}))
-    assert sentences[0].endswith(f": {outcome}")
-    assert sentences[1] == f"**so against the best peer: 1 × {outcome}**"
+    (match,) = contest_verdicts.matches_of(made(), made_outcomes({"ours": ours, "peer": theirs}))
+    assert match.lower == outcome
 
 
-def test_the_time_to_an_error_is_given_for_both():
-    outcomes = made_outcomes({"ours": (1e-3, 1e-3, 0.5), "peer": (1e-2, 1e-2, 1e-2)})
-    (sentence,) = contest_report.faster(made(), outcomes)
-    assert sentence == (
-        "product, 350 parameters, 1 s, so: ours has an error of 1.1e-02 after 0.5 s (2 of 3 seeds reach it), "
-        "peer after 0.5 s (3 of 3 seeds reach it)"
-    )
+@pytest.mark.parametrize(
+    ("ours", "theirs", "outcome"),
+    [
+        ([1e-3] * 5, [1e-2] * 5, "borne out"),  # reached by the first state, and by the last
+        ([1e-3] * 4 + [0.5], [1e-2] * 5, "not decided"),
+        ([0.5] * 5, [1e-2] * 5, "refuted"),
+        ([1e-3] * 2, [1e-2] * 2, "not decided"),
+        ([1e-3] * 5, [1e-2] * 4 + [math.inf], "not tested, some seeds of the peer have no finite error"),
+    ],
+)
+def test_what_the_times_to_an_error_say(ours, theirs, outcome):
+    outcomes = made_outcomes({"ours": ours, "peer": theirs})
+    early = [
+        dataclasses.replace(o, states=[{**state, "seconds": state["seconds"] / 2} for state in o.states])
+        if o.entry.method == "ours"
+        else o
+        for o in outcomes
+    ]
+    (match,) = contest_verdicts.matches_of(made(), early)
+    assert match.sooner == outcome
+    assert match.arrivals[1].tolist() == [0.1 if math.inf in theirs else 0.5] * len(theirs)
+    assert match.arrivals[0].tolist() == [0.25 if error < 0.01 else math.inf for error in ours] or math.inf in theirs
+
+
+@pytest.mark.parametrize(
+    ("ours", "enough", "outcome"),
+    [
+        ((1e-3, 1e-4, 1e-5), 100, "borne out"),
+        ((1.0, 1e-4, 1e-5), 350, "as many"),
+        ((1.0, 1.0, 1e-5), 1400, "refuted"),
+        ((1.0, 1.0, 1.0), None, "refuted"),
+    ],
+)
+def test_how_few_parameters_are_enough(ours, enough, outcome):
+    theirs = (1e-1, 1e-3, 1e-2)
+    outcomes = [
+        dataclasses.replace(o, entry=dataclasses.replace(o.entry, parameters=number))
+        for i, number in enumerate((100, 350, 1400))
+        for o in made_outcomes({"ours": (ours[i],) * 2, "peer": (theirs[i],) * 2})
+    ]
+    (need,) = contest_verdicts.needs_of(contest_verdicts.matches_of(made(), outcomes))
+    assert (need.peer, need.theirs, need.ours, need.fewer) == ("peer", 350, enough, outcome)
+    assert need.error == pytest.approx(1e-3)
+
+
+def test_what_verdicts_come_to():
+    assert contest_verdicts.mark([]) == "no records"
+    assert contest_verdicts.mark(["borne out", "borne out, at least 10 times"]) == "**confirmed**: 2 of 2 borne out"
+    found = contest_verdicts.mark(["refuted", "borne out", "not decided", "not decided"])
+    assert found == "**in part**: 1 of 4 borne out, 2 not decided, 1 refuted"
+    assert contest_verdicts.mark(["not tested, one seed"]) == "**not confirmed**: 0 of 1 borne out, 1 not tested"
 
 
 def test_a_longer_time_that_has_only_begun_does_not_hide_the_rest():
@@ -381,7 +433,7 @@ def test_smoke(name, tmp_path, capsys):
     reproduce(name, profile="smoke", out=tmp_path, jobs=2)
     text = capsys.readouterr().out
     assert CONTESTS[name].claim in text
-    assert " against the best peer: " in text
+    assert "  mahalanobis by gradients: lower error " in text
     table = pd.read_csv(tmp_path / f"{name}.csv")
     assert set(table["method"]) == set(CONTESTS[name].methods)
     assert (table.groupby(["problem", "method"])["seed"].nunique() == 2).all()

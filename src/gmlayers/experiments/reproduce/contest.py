@@ -67,6 +67,8 @@ class Contest:
     note: str = ""
     pictured: tuple[str, ...] = ()
     """Readings of which it is drawn what was learned."""
+    claims: tuple[str, ...] = ()
+    """Of the paper, by the numbers that the documentation gives them."""
 
 
 @dataclass(frozen=True)

@@ -24,4 +24,5 @@ CONTEST = Contest(
     },
     note="1000 training and 1000 test points, uniform in the boxes of Udrescu and Tegmark (2020), without noise.",
     pictured=("mahalanobis", "ridge"),
+    claims=("C1",),
 )

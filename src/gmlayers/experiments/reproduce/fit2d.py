@@ -37,4 +37,5 @@ CONTEST = Contest(
     "sin(3π√x) is not square integrable, so its error says nothing. Chebyshev polynomials show what is possible on "
     "boxes.",
     pictured=("mahalanobis", "ridge"),
+    claims=("C1", "C6"),
 )

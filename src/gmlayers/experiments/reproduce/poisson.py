@@ -41,4 +41,5 @@ CONTEST = Contest(
     "tested on a grid of 101 × 101. [2,10,1] and 4 x 100 are the sizes of the KAN paper; beside them solve takes up to "
     "10 000 numbers. Solve and Chebyshev polynomials choose points of their own, from the equation.",
     pictured=("mahalanobis by gradients", "ridge by gradients", "solved"),
+    claims=("C2",),
 )

@@ -34,3 +34,5 @@ from gmlayers.solve._solve import Step as Step
 from gmlayers.solve._solve import solve as solve
 from gmlayers.solve._variable_projection import VariableProjection as VariableProjection
 from gmlayers.solve._variable_projection import variable_projection as variable_projection
+from gmlayers.solve._widen import Widened as Widened
+from gmlayers.solve._widen import widen as widen

@@ -1,0 +1,117 @@
+"""How wide bumps should be for a fit that solves for their weights, by the error on rows that are left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gmlayers.functional import gmnm
+from gmlayers.nn import GMNM
+from gmlayers.solve._fit import assign, check_data
+
+FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0)
+
+FREE = 1e-10
+"""Share of a row that the other rows do not decide, below which its error when left out is rounding."""
+
+
+class Widened(NamedTuple):
+    """What :func:`widen` tried."""
+
+    factor: float
+    """By which the bumps are wider now: the one of the least error."""
+    errors: Tensor
+    """For every factor the root mean square of the errors on rows that are left out, outputs summed; infinite where the
+    others do not decide one, or the bumps are not finite."""
+
+
+@torch.no_grad()
+def widen(
+    module: GMNM,
+    x: Tensor,
+    y: Tensor,
+    *,
+    weight: Tensor | None = None,
+    factors: Sequence[float] = FACTORS,
+    regularisation: float = 1e-8,
+) -> Widened:
+    r"""Make all bumps of a module wider by the factor that is best for data, and fit its weights.
+
+    Bumps that just overlap, as modules have them at first, are good to train by gradients. With weights that are solved
+    for, wide ones are better by orders of magnitude, up to where they are nearly dependent. What is best is not known
+    before, but is found with no rows put aside: left out and predicted from all others, row i has the error
+
+    .. math:: e_i = \frac{r_i}{1 - h_i}
+
+    where r is what the fit to all rows leaves, and h the diagonal of the matrix that takes targets to fitted values
+    (Allen, *The relationship between variable selection and data augmentation*, 1974). Each factor takes one QR
+    factorisation of (rows + bumps) × bumps numbers, in float64, whatever the dtype of the module.
+
+    Args:
+        module: its form is divided by the factor, its ``weight`` and ``bias`` are written, its ``mean`` stays.
+        x: inputs, (n, in_features), of any floating dtype.
+        y: targets, (n, out_features).
+        weight: how much each row counts, (n,), not negative.
+        factors: that are tried; below 1 bumps get narrower.
+        regularisation: λ, as for :func:`variable_projection`, but greater than 0.
+
+    Returns:
+        The factor, and the errors of all.
+
+    Raises:
+        ValueError: shapes that are not those of the module, numbers that are not finite, options out of range, and if
+            no factor has a finite error, as with more bumps than rows can decide.
+        RuntimeError: if the module is parametrized; what is written here would be computed away.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import GMNM, solve
+        >>> x = torch.linspace(-1, 1, 100, dtype=torch.float64)[:, None]
+        >>> module = GMNM(1, 1, 20, domain=(-1, 1), dtype=torch.float64)
+        >>> found = solve.widen(module, x, torch.sin(6 * x))
+        >>> found.factor, bool(found.errors[1] < found.errors[0] / 10)
+        (2.0, True)
+    """
+    check_data("widen", module, x, y, weight)
+    if not factors or not all(0 < factor < math.inf for factor in factors):
+        raise ValueError(f"widen: factors must be positive and finite, and at least one, got {list(factors)}")
+    if not 0 < regularisation < math.inf:
+        raise ValueError(f"widen: regularisation must be finite and positive, got {regularisation}")
+    counts = y.new_ones(len(y), dtype=torch.float64) if weight is None else weight.double()
+    tried = [_left_out(module, factor, x.double(), y.double(), counts, regularisation) for factor in factors]
+    errors = torch.tensor([error for error, _ in tried], dtype=torch.float64)
+    best = int(errors.argmin())
+    if not math.isfinite(errors[best]):
+        raise ValueError(
+            f"widen: with {module.num_components} bumps and {len(x)} rows no error on rows that are left out is "
+            f"finite; give more rows, fewer bumps, or factors nearer to 1 than {list(factors)}"
+        )
+    for parameter in module.form_parameters().values():
+        parameter.div_(factors[best])
+    assign(module, tried[best][1])
+    return Widened(factors[best], errors)
+
+
+def _left_out(
+    module: GMNM, factor: float, x: Tensor, y: Tensor, counts: Tensor, regularisation: float
+) -> tuple[float, Tensor]:
+    """Return the error on rows that are left out, with bumps that much wider, and the weights."""
+    n, m = len(x), module.num_components
+    form = {name: value.double() / factor for name, value in module.form_parameters().items()}
+    columns = gmnm.bumps(x, module.mean.double(), module.form.projection(form))
+    if module.bias is not None:
+        columns = torch.cat([columns, columns.new_ones(n, 1)], 1)
+    if not bool(columns.isfinite().all()):
+        return math.inf, columns.new_zeros(columns.shape[1], y.shape[1])
+    root, mass = counts.sqrt().unsqueeze(1), counts.sum()
+    pull = regularisation * mass.sqrt() * torch.eye(m, columns.shape[1], dtype=torch.float64, device=x.device)
+    Q, R = torch.linalg.qr(torch.cat([root * columns, pull]))
+    fitted = Q[:n].mT @ (root * y)
+    free = 1 - Q[:n].square().sum(1, keepdim=True)
+    residual = root * y - Q[:n] @ fitted
+    error = float(torch.where(free > FREE, residual / free, math.inf).square().sum().div(mass).sqrt())
+    return error, torch.linalg.solve_triangular(R, fitted, upper=True)

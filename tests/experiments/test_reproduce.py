@@ -329,6 +329,31 @@ def test_figure_4_is_projected_onto_the_plane_of_the_last_mixture(tmp_path):
         train(resume=folder.parent)
 
 
+@pytest.mark.parametrize(
+    ("layer", "outcome"),
+    [
+        ((2.0, 2.1, 2.2), "borne out for displacement, kernel, function, clustering"),
+        ((1.05, 1.0, 1.1), "not borne out"),  # within what two nets differ by
+        ((0.1, 5.0, 2.0), "not borne out"),  # all over the place
+    ],
+)
+def test_a_layer_is_held_against_how_far_nets_are_apart(layer, outcome):
+    nets = {dynamics.net(1000).label: (1.0, 1.01, 0.99), dynamics.net(10_000).label: (1.2,)}
+    rows = [
+        {"dataset": "made", "label": label, "seed": seed, "epoch": epoch, **dict.fromkeys(dynamics.QUANTITIES, value)}
+        for label, values in {dynamics.gm(80).label: layer, **nets}.items()
+        for seed, value in enumerate(values)
+        for epoch in ((3,) if label == dynamics.net(10_000).label else (3, 10))
+    ]
+    *each, last = dynamics._apart(pd.DataFrame(rows), "made")
+    assert len(each) == 4
+    assert "epoch 10: relative change of the kernel: GM K = 80 (equal time) has " in each[1]
+    assert "(3 and 3 seeds); the nets differ by a factor of 1.20 at epoch 3: " in each[1]
+    assert "the nets differ by 0.200 at epoch 3: " in each[3]
+    assert last.endswith(f": {outcome}")
+    assert dynamics._apart(pd.DataFrame(rows[:2]), "made") == []
+
+
 def test_dynamics_start_at_nothing_and_move(tmp_path):
     arm = dynamics.net(100)
     run = parts(TRAINED["dynamics"], TRAINED["dynamics"].profiles["smoke"], {"digits": load("digits")}, tmp_path)

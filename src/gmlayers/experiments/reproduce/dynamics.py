@@ -13,11 +13,14 @@ moved, and how near the nearest neuron is in direction.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy import stats
 from torch import Tensor, nn
 
 from gmlayers import diagnostics
@@ -95,34 +98,81 @@ WIDTHS, COMPONENTS = (100, 1000, 10_000), (5, 20, 80)
 
 
 def draw(results: Results) -> Figure:
-    """Draw every quantity against the epoch; a row for each data set."""
+    """Draw every quantity against the epoch; two rows for each data set."""
     datasets = list(results.table["dataset"].unique())
-    figure = Figure(figsize=(3.2 * len(QUANTITIES) + 1.6, 3.0 * len(datasets) + 0.2), layout="constrained")
-    grid = figure.subplots(len(datasets), len(QUANTITIES), squeeze=False)
-    for row, dataset in zip(grid, datasets):
+    figure = Figure(figsize=(7.2, 5.0 * len(datasets) + 0.8), layout="constrained")
+    grid = figure.subplots(2 * len(datasets), 2, squeeze=False)
+    for i, dataset in enumerate(datasets):
         rows = results.table[results.table["dataset"] == dataset]
-        for axes, (name, title) in zip(row, QUANTITIES.items()):
+        for axes, (name, title) in zip(grid[2 * i : 2 * i + 2].flat, QUANTITIES.items()):
             if name in rows:
                 tables.band(axes, pd.DataFrame(rows).dropna(subset=[name]), "epoch", name)
             axes.set(title=title, xlabel="epoch", xscale="log", yscale="linear" if name == "clustering" else "log")
             axes.title.set_fontsize("small")
+            if name in ("displacement", "function"):  # less than two decades
+                tables.plain_numbers(axes)
             axes.grid(which="both", alpha=0.25)
-        row[0].set_ylabel(dataset)
-        row[-1].legend(frameon=False, fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+        for axes in grid[2 * i : 2 * i + 2, 0]:
+            axes.set_ylabel(dataset)
+    figure.legend(
+        *grid[0, 0].get_legend_handles_labels(), frameon=False, fontsize="x-small", loc="outside lower center", ncols=4
+    )
     return figure
 
 
 def judge(results: Results) -> Sequence[str]:
-    """Say how near the largest nets are to each other, and GM layers to the largest net, in every quantity."""
+    """Say how near two nets and two layers are, and judge whether a layer is further from a net than that."""
     sentences = []
     for dataset in results.table["dataset"].unique():
-        for one, other in (
-            (net(WIDTHS[1]), net(WIDTHS[2])),
-            (gm(COMPONENTS[1]), gm(COMPONENTS[2])),
-            (gm(COMPONENTS[2]), net(WIDTHS[2])),
-        ):
+        for one, other in ((net(WIDTHS[1]), net(WIDTHS[2])), (gm(COMPONENTS[1]), gm(COMPONENTS[2]))):
             sentences.append(_beside(results.table, dataset, one.label, other.label))
+        sentences += _apart(results.table, dataset)
     return sentences
+
+
+def _apart(table: pd.DataFrame, dataset: str) -> list[str]:
+    """Judge in every quantity whether the layer and a net are further apart than nets of two widths are."""
+    layer, narrow, wide = gm(COMPONENTS[2]).label, net(WIDTHS[1]).label, net(WIDTHS[2]).label
+    epoch, before = (tables.last_common_epoch(table, dataset, pair) for pair in ((layer, narrow), (narrow, wide)))
+    sentences, apart = [], []
+    for name, title in QUANTITIES.items():
+        by_ratio = name != "clustering"  # which may be negative
+        values = [
+            _watched(table, dataset, label, name, at)
+            for label, at in ((layer, epoch), (narrow, epoch), (narrow, before), (wide, before))
+        ]
+        if any(len(part) < least for part, least in zip(values, (2, 2, 1, 1))):
+            continue
+        ours, theirs, one, other = (np.log(part) if by_ratio else part for part in values)
+        test: Any = stats.ttest_ind(ours, theirs, equal_var=False)
+        low, high = map(float, test.confidence_interval(1 - tables.LEVEL))
+        usual = abs(float(one.mean() - other.mean()))
+        outcome = "further apart" if low > usual or high < -usual else "not shown to be further apart"
+        apart += [name] * (outcome == "further apart")
+        mean, low, high, usual = (
+            f"{math.exp(v):.2f}" if by_ratio else f"{v:.3f}"
+            for v in (float(ours.mean() - theirs.mean()), low, high, usual)
+        )
+        interval = f"{mean} [{low}, {high}]"
+        words = f"has {interval} times that of {narrow}" if by_ratio else f"less {narrow} is {interval}"
+        nets = f"a factor of {usual}" if by_ratio else usual
+        sentences.append(
+            f"{dataset}, epoch {epoch}: {title}: {layer} {words} ({len(ours)} and {len(theirs)} "
+            f"seeds); the nets differ by {nets} at epoch {before}: {outcome}"
+        )
+    if sentences:
+        outcome = f"borne out for {', '.join(apart)}" if apart else "not borne out"
+        sentences.append(
+            f"{dataset}: the layer is further from the net than nets of two widths from each other: {outcome}"
+        )
+    return sentences
+
+
+def _watched(table: pd.DataFrame, dataset: str, label: str, name: str, epoch: int) -> np.ndarray:
+    """Return a quantity at an epoch, one number for each seed that has it."""
+    wanted = (table["dataset"] == dataset) & (table["label"] == label) & (table["epoch"] == epoch)
+    rows = pd.DataFrame(table[wanted])
+    return pd.Series(rows[name]).dropna().to_numpy(np.float64) if name in rows else np.array([])
 
 
 def _beside(table: pd.DataFrame, dataset: str, one: str, other: str) -> str:
@@ -156,8 +206,8 @@ EXPERIMENT = Experiment(
     draw=draw,
     judge=judge,
     note=(
-        "Nets are drawn with the second moments of the layer's neurons, but for the last, from N(0, 1/4). How far "
-        "apart curves must lie to differ markedly is left to the reader; the numbers at the last common epoch are "
-        "given."
+        "Nets are drawn with the second moments of the layer's neurons, but for the last, from N(0, 1/4). How far nets "
+        "of two widths are apart, in the mean-field regime where curves coincide, is what the layer is held against; "
+        "by the interval of 95 % of Welch's test, of logarithms where a ratio is given."
     ),
 )

@@ -1,8 +1,12 @@
+import importlib
+
 import pytest
 import torch
 
 from gmlayers import ops
 from gmlayers.ops.mix import MIX, Arguments
+
+products = importlib.import_module("gmlayers.ops.mix.products")  # `gmlayers.ops.mix` is the operation
 
 PRODUCTS = ["one_gemm", "blocked", "gated_input", "by_rows"]
 
@@ -48,6 +52,22 @@ def test_equals_reference(implementation, rows, scaled, needs_x, K, dtype):
     bound = {torch.float32: 1e-5, torch.float64: 1e-13}[dtype]
     for got, expected in zip(*results):
         assert (got - expected).abs().max().item() <= bound * expected.abs().max().item() if got.numel() else True
+
+
+@pytest.mark.parametrize("implementation", ["one_gemm", "blocked"])
+@pytest.mark.parametrize("few", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)])
+def test_gradients_of_a_few_components_at_a_time(implementation, few, wanted, dtype, monkeypatch):
+    out, features = (200, 7) if implementation == "blocked" else (5, 7)
+    monkeypatch.setattr(products, "CACHED", few * out * features + 1)
+    gate, weight, x, scale = tensors((9,), 17, out, features, dtype, requires_grad=False)
+    inputs = [t.requires_grad_() for t, want in zip((weight, scale), wanted) if want]
+    results = []
+    for name in (implementation, "reference"):
+        y = ops.mix(gate, weight, x, scale=scale, implementation=name)
+        results.append(torch.autograd.grad(y, inputs, torch.ones_like(y).cumsum(-1)))
+    for got, expected in zip(*results):
+        torch.testing.assert_close(got, expected)
 
 
 @pytest.mark.parametrize("implementation", ["one_gemm", "gated_input", "by_rows", "blocked"])

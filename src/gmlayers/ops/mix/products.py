@@ -21,6 +21,9 @@ from torch import Tensor
 from gmlayers.ops._fused import Tensors
 from gmlayers.ops.mix import reference
 
+CACHED = 2**18
+"""Numbers of a tensor of which most is still in the cache of a CPU's core when the next operation reads it."""
+
 
 class ByOutputs:
     r"""Blocks of components, gated on the side of the output.
@@ -92,8 +95,7 @@ class ByOutputs:
         return grad_gate, grad_weight if need_weight else None, grad_scale, grad_x
 
     def _blocks(self, weight: Tensor) -> list[slice]:
-        K = len(weight)
-        return [slice(k, min(k + self.block, K)) for k in range(0, K, self.block)]
+        return _few(slice(0, len(weight)), self.block)
 
 
 class ByInputs:
@@ -197,6 +199,10 @@ def _gated(gate: Tensor, scale: Tensor | None, x: Tensor) -> Tensor:
     return gated if scale is None else gated.mul_(scale)
 
 
+def _few(block: slice, step: int) -> list[slice]:
+    return [slice(k, min(k + step, block.stop)) for k in range(block.start, block.stop, step)]
+
+
 def _weight_gradient(
     gated: Tensor,
     x: Tensor,
@@ -206,10 +212,20 @@ def _weight_gradient(
     grad_weight: Tensor,
     grad_scale: Tensor | None,
 ) -> None:
-    """Fill a block of the gradients of weight and scale, in place: no other tensor of the weight's size is made."""
-    part = grad_weight[block]
-    torch.mm(gated.t(), x, out=part.view(-1, part.shape[2]))
-    if scale is not None:
-        if grad_scale is not None:
-            torch.sum(part * weight[block], 1, out=grad_scale[block])
-        part.mul_(scale[block].unsqueeze(1))
+    """Fill a block of the gradients of weight and scale, in place: no other tensor of the weight's size is made.
+
+    A few components at a time, so that what one pass has written is still in the cache for the next.
+    """
+    _, out, features = weight.shape
+    if scale is None:
+        torch.mm(gated.t(), x, out=grad_weight[block].view(-1, features))
+        return
+    count = block.stop - block.start
+    step = min(max(1, CACHED // (out * features)), count) if x.device.type == "cpu" else count
+    product = None if grad_scale is None else weight.new_empty(step, out, features)
+    for few in _few(block, step):
+        part, columns = grad_weight[few], slice((few.start - block.start) * out, (few.stop - block.start) * out)
+        torch.mm(gated[:, columns].t(), x, out=part.view(-1, features))
+        if grad_scale is not None and product is not None:
+            torch.sum(torch.mul(part, weight[few], out=product[: len(part)]), 1, out=grad_scale[few])
+        part.mul_(scale[few].unsqueeze(1))

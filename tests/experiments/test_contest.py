@@ -264,6 +264,7 @@ def made_outcomes(errors, seconds=1.0):
 def test_what_a_comparison_says(ours, theirs, outcome):
     (match,) = contest_verdicts.matches_of(made(), made_outcomes({"ours": ours, "peer": theirs}))
     assert match.lower == outcome
+    assert "nan" not in " ".join(contest_report._beside(match))
 
 
 @pytest.mark.parametrize(

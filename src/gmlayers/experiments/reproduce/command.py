@@ -92,6 +92,13 @@ Modern Neural Architectures* (arXiv 2510.06660, 2025) on functions and Poisson's
 of them. We know of no numbers of the paper. How the projections of a bump are put together can be read in two ways:
 `mahalanobis`, our default, and `ridge`; both stand here. All of this page is made from the records in the folder of the
 figures by `gmlayers plot gmnm`.
+
+- C1: on functions a lower error, and sooner, than KAN and MLP.
+- C2: on Poisson's equation a lower error, and sooner, than KAN, MLP and PINN.
+- C6: often fewer parameters, and no slower.
+
+A part of a claim is marked as confirmed where each of its comparisons is borne out, at equal numbers of parameters and
+seconds; "in part" says in how many it is.
 """,
     ),
 }

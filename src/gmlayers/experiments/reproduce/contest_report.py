@@ -71,7 +71,7 @@ def finish(contest: Contest, entries: Mapping[Path, Entry], folder: Path) -> boo
         for entry, own in by_entry(outcomes)
     ]
     found = [
-        f"{reading}: " + "; ".join(f"{part} {found}" for part, found in zip(PARTS, parts))
+        f"{reading}: " + "; ".join(f"{part} {text}" for part, text in zip(PARTS, parts))
         for reading, *parts in marks(contest, matches, needs)
     ]
     display.print_findings(
@@ -183,12 +183,16 @@ def _beside(match: Match) -> list[str]:
         f"{centre(ours):.1e}",
         match.peer,
         f"{centre(theirs):.1e}",
-        f"{found.mean:.3g} [{found.low:.2g}, {found.high:.2g}]",
-        f"{found.p:.2g}",
+        _known(found.mean, ".3g") + ("" if math.isnan(found.low) else f" [{found.low:.2g}, {found.high:.2g}]"),
+        _known(found.p, ".2g"),
         match.lower,
         *map(_arrival, match.arrivals),
         match.sooner,
     ]
+
+
+def _known(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else f"{value:{form}}"
 
 
 def _arrival(times: np.ndarray) -> str:

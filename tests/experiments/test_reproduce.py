@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -18,7 +19,7 @@ from filelock import FileLock
 from gmlayers import diagnostics
 from gmlayers.experiments.data import load
 from gmlayers.experiments.records import readable
-from gmlayers.experiments.reproduce import cluster, command, dynamics, tables, trained, workers
+from gmlayers.experiments.reproduce import cluster, command, dynamics, fig6, tables, trained, workers
 from gmlayers.experiments.reproduce.command import TRAINED, plot, reproduce
 from gmlayers.experiments.reproduce.experiment import PROFILES, Arm, Profile, Results, Size, parts
 from gmlayers.experiments.run_folder import open_run
@@ -327,6 +328,22 @@ def test_figure_4_is_projected_onto_the_plane_of_the_last_mixture(tmp_path):
     assert (folder / "projected.jsonl").read_text() == before
     with pytest.raises(ValueError, match="is watched by `gmlayers reproduce`"):
         train(resume=folder.parent)
+
+
+@pytest.mark.parametrize(
+    ("intervals", "outcome"),
+    [
+        ([(0.5, 2.0), *[(-1.0, 1.0)] * 4], "borne out"),
+        ([(-2.0, -0.5), *[(math.nan, math.nan)] * 4], "borne out"),
+        ([(-1.0, 1.0)] * 5, "not borne out"),
+        ([*[(-1.0, 1.0)] * 4, (math.nan, math.nan)], "not judged yet"),
+    ],
+)
+def test_a_scale_that_differs_bears_the_claim_out(intervals, outcome, monkeypatch):
+    found = iter(intervals)
+    monkeypatch.setattr(tables, "compare", lambda *_: tables.Comparison("said", *next(found), 1.0))
+    results = SimpleNamespace(table=pd.DataFrame({"dataset": ["made"]}))
+    assert fig6.judge(results) == [*["said"] * 5, f"made: the initial scale matters: {outcome}"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ its own, so :math:`\partial\Phi` has one column that is not 0.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -125,7 +126,7 @@ def variable_projection(
             raise ValueError(f"variable_projection: {name} must be finite and not negative, got {value}")
     iterations = positive("variable_projection: iterations", iterations)
     problem = _Problem.of(module, x, y, weight, regularisation, rank_tolerance)
-    point = problem.at(torch.cat([p.double().flatten(1) for p in problem.parameters(module).values()], 1))
+    point = problem.at(problem.shapes(problem.parameters(module)))
     if point.cost == math.inf:
         raise ValueError("variable_projection: the bumps of the module are not finite on these inputs; draw them anew")
     history, reason = [problem.residual(point)], "iterations"
@@ -211,6 +212,11 @@ class _Problem:
     def parameters(module: GMNM) -> dict[str, Tensor]:
         return {"mean": module.mean, **module.form_parameters()}
 
+    @staticmethod
+    def shapes(parameters: Mapping[str, Tensor]) -> Tensor:
+        """Return the parameters of every bump, (m, parameters of one)."""
+        return torch.cat([p.double().flatten(1) for p in parameters.values()], 1)
+
     def split(self, shapes: Tensor) -> dict[str, Tensor]:
         """Return the parameters by name, (m, ...), or of a single bump, (1, ...)."""
         like = self.parameters(self.module)
@@ -221,12 +227,16 @@ class _Problem:
         p = self.split(shapes)
         return gmnm.bumps(x, p["mean"], self.module.form.projection(p))
 
-    def at(self, shapes: Tensor) -> _Point:
-        """Return the best weights for shapes; shapes that overflow are infinitely bad."""
+    def columns(self, shapes: Tensor) -> Tensor:
+        """Return the bumps and the bias, and below them the rows that pull."""
         columns = self.root * self.bumps(self.x, shapes)
         if self.module.bias is not None:
             columns = torch.cat([columns, self.root], 1)
-        columns = torch.cat([columns, self.pull])
+        return torch.cat([columns, self.pull])
+
+    def at(self, shapes: Tensor) -> _Point:
+        """Return the best weights for shapes; shapes that overflow are infinitely bad."""
+        columns = self.columns(shapes)
         if not bool(columns.isfinite().all()):
             return _Point(shapes, columns, columns, columns, columns, columns, math.inf)
         U, sigma, Vh = torch.linalg.svd(columns, full_matrices=False)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gmlayers.functional import gmnm
 from gmlayers.nn import GMNM
 from gmlayers.solve._fit import assign, check_data
+from gmlayers.solve._variable_projection import _Problem
 
 FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0)
 
@@ -81,8 +81,8 @@ def widen(
         raise ValueError(f"widen: factors must be positive and finite, and at least one, got {list(factors)}")
     if not 0 < regularisation < math.inf:
         raise ValueError(f"widen: regularisation must be finite and positive, got {regularisation}")
-    counts = y.new_ones(len(y), dtype=torch.float64) if weight is None else weight.double()
-    tried = [_left_out(module, factor, x.double(), y.double(), counts, regularisation) for factor in factors]
+    problem = _Problem.of(module, x, y, weight, regularisation, 0.0)
+    tried = [_left_out(problem, factor) for factor in factors]
     errors = torch.tensor([error for error, _ in tried], dtype=torch.float64)
     best = int(errors.argmin())
     if not math.isfinite(errors[best]):
@@ -96,22 +96,15 @@ def widen(
     return Widened(factors[best], errors)
 
 
-def _left_out(
-    module: GMNM, factor: float, x: Tensor, y: Tensor, counts: Tensor, regularisation: float
-) -> tuple[float, Tensor]:
+def _left_out(problem: _Problem, factor: float) -> tuple[float, Tensor]:
     """Return the error on rows that are left out, with bumps that much wider, and the weights."""
-    n, m = len(x), module.num_components
-    form = {name: value.double() / factor for name, value in module.form_parameters().items()}
-    columns = gmnm.bumps(x, module.mean.double(), module.form.projection(form))
-    if module.bias is not None:
-        columns = torch.cat([columns, columns.new_ones(n, 1)], 1)
+    form = {name: value.double() / factor for name, value in problem.module.form_parameters().items()}
+    columns = problem.columns(problem.shapes({"mean": problem.module.mean, **form}))
     if not bool(columns.isfinite().all()):
-        return math.inf, columns.new_zeros(columns.shape[1], y.shape[1])
-    root, mass = counts.sqrt().unsqueeze(1), counts.sum()
-    pull = regularisation * mass.sqrt() * torch.eye(m, columns.shape[1], dtype=torch.float64, device=x.device)
-    Q, R = torch.linalg.qr(torch.cat([root * columns, pull]))
-    fitted = Q[:n].mT @ (root * y)
+        return math.inf, columns
+    n, target = len(problem.x), problem.target[: len(problem.x)]
+    Q, R = torch.linalg.qr(columns)
+    fitted = Q[:n].mT @ target
     free = 1 - Q[:n].square().sum(1, keepdim=True)
-    residual = root * y - Q[:n] @ fitted
-    error = float(torch.where(free > FREE, residual / free, math.inf).square().sum().div(mass).sqrt())
-    return error, torch.linalg.solve_triangular(R, fitted, upper=True)
+    errors = torch.where(free > FREE, (target - Q[:n] @ fitted) / free, math.inf)
+    return float(errors.norm()) / math.sqrt(problem.mass), torch.linalg.solve_triangular(R, fitted, upper=True)

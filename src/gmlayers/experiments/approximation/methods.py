@@ -6,6 +6,7 @@ the seed of the budget.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import time
@@ -46,6 +47,10 @@ LIMIT = 1e-15
 """Tolerance of a solve that is to go on to where double precision ends."""
 
 Task = Regression | Collocation
+
+
+ROUNDING = 1e-12
+"""Share of the targets below which what is left of them is rounding."""
 
 
 class Fitted(ABC):
@@ -177,31 +182,40 @@ class GMNMByGradient(Descended):
 
 @dataclass(frozen=True)
 class VariableProjection(Fitted):
-    """A GMNM whose weights are always the best ones: :func:`gmlayers.solve.variable_projection`, for regressions."""
+    """A GMNM whose weights are always the best ones: :func:`gmlayers.solve.variable_projection`, for regressions.
+
+    Where nothing is left to gain it begins anew with other bumps, for as long as there is time.
+    """
 
     form: FormName = "mahalanobis"
     widened: float = 1.0
-    """By which the bumps are wider at the start than neighbours that just overlap."""
+    """By which the bumps are wider at the start than is best before they are trained, as rows left out tell."""
 
     def nets(self, task: Task, parameters: int, clock: Clock, generator: torch.Generator) -> Iterator[nn.Module]:
-        """Yield the same module after some iterations each."""
+        """Yield the module that leaves least, after some iterations each."""
         task = _regression("VariableProjection", task)
         bumps = largest(lambda m: gmnm_count(dimension(task), m, self.form), parameters)
-        with _drawing(generator):
-            module = GMNM.from_data(task.x, 1, bumps, y=task.y, form=self.form, generator=generator)
-        with torch.no_grad():
-            for parameter in module.form_parameters().values():
-                parameter.div_(self.widened)
-        iterations = 2
-        while True:
-            begin = clock.passed()
-            result = solve.variable_projection(module, task.x, task.y, iterations=iterations)
-            yield module
-            if result.reason != "iterations":
-                return
-            share = (clock.passed() - begin) / clock.seconds
-            if share < 0.02:  # few long calls are better than many short ones, which begin with a damping of their own
-                iterations *= 2
+        least, best, enough = math.inf, None, ROUNDING * float(task.y.square().mean().sqrt())
+        while least > enough:
+            with _drawing(generator):
+                module = GMNM.from_data(task.x, 1, bumps, y=task.y, form=self.form, generator=generator)
+            solve.widen(module, task.x, task.y)
+            if best is None:
+                yield module
+            with torch.no_grad():
+                for parameter in module.form_parameters().values():
+                    parameter.div_(self.widened)
+            iterations, reason = 2, "iterations"
+            while reason == "iterations":
+                begin = clock.passed()
+                result = solve.variable_projection(module, task.x, task.y, iterations=iterations)
+                reason, left = result.reason, float(result.history[-1])
+                if best is None or left < least:
+                    least, best = left, copy.deepcopy(module)
+                yield best
+                share = (clock.passed() - begin) / clock.seconds
+                if share < 0.02:  # few long calls: each begins with a damping of its own
+                    iterations *= 2
 
 
 @dataclass(frozen=True)
@@ -409,7 +423,7 @@ def _mlps(activation: Activation) -> tuple[Method, ...]:
 
 _KANS = tuple(KolmogorovArnold(hidden) for hidden in ((2,), (5,), (2, 2), (5, 5)))
 _RBFS = tuple(RadialBasis(width) for width in (2.0, 1.0, 3.0, 5.0))
-_WIDENED = (1.0, 2.0, 4.0, 8.0)
+_WIDENED = (0.5, 1.0, 2.0, 4.0)
 
 REGRESSION: Mapping[str, tuple[Method, ...]] = {
     "GMNM mahalanobis, variable projection": tuple(VariableProjection("mahalanobis", w) for w in _WIDENED),

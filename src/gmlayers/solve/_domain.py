@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,10 +20,22 @@ BOUNDARY = "boundary"
 ON_EDGE = 1e-12
 """By which a point may be outside, relative to the size of the domain, and still count as inside."""
 
+BESIDE = 1e-7
+"""How far beside a boundary it is looked whether a point is on it, relative to the size of the domain."""
+
+CIRCLE = 720
+"""Points of a circle on which it is seen how wide a corner is."""
+
+SHARPEST = 1 / 180
+"""Share of a circle by which a corner has to be more than straight to count as re-entrant."""
+
 GOLDEN = 0.6180339887498949
 """Its multiples modulo 1 are evenly spread, however many there are."""
 
-DRAWS = 64
+BEYOND = 1e-6
+"""By which a domain may go beyond its box, relative to its size: that is rounding."""
+
+DRAWS = 512
 """Blocks of points of a bounding box after which a domain is taken for empty."""
 
 
@@ -53,12 +65,14 @@ class Domain(ABC):
         high: upper corner of the bounding box, (d,).
         parts: names of the parts of the boundary to which conditions may refer.
         corners: where bumps are to be graded.
+        dense: whether there are as many points as are asked for.
     """
 
     low: Tensor
     high: Tensor
     parts: tuple[str, ...] = (BOUNDARY,)
     corners: tuple[Corner, ...] = ()
+    dense: bool = True
 
     @abstractmethod
     def distance(self, x: Tensor) -> Tensor:
@@ -77,7 +91,10 @@ class Domain(ABC):
             found = torch.cat([found, x[self.distance(x) < 0]])
             if len(found) >= n:
                 return found[:n]
-        raise ValueError(f"{type(self).__name__}: next to nothing of the box {self.low}, {self.high} is in the domain")
+        raise ValueError(
+            f"{type(self).__name__}: next to nothing of the box {self.low.tolist()}, {self.high.tolist()} is in the "
+            f"domain; give a box that is not much larger"
+        )
 
     def inside(self, x: Tensor) -> Tensor:
         """Return which points are in the domain or on its boundary, (n,) of bool."""
@@ -86,6 +103,14 @@ class Domain(ABC):
     def reached(self, x: Tensor, margin: float) -> Tensor:
         """Return which points of the bounding box widened by the margin are no further than that from the domain."""
         return self.distance(x) <= margin
+
+    def outlines(self) -> Iterator[Domain]:
+        """Yield the domains from whose boundaries the boundary is put together."""
+        yield self
+
+    def segments(self) -> Tensor:
+        """Return the straight edges in the plane by their ends, (n, 2, 2); none if the boundary is not made of them."""
+        return self.low.new_empty(0, 2, 2)
 
     @property
     def dim(self) -> int:
@@ -138,6 +163,12 @@ class Box(Domain):
     def reached(self, x: Tensor, margin: float) -> Tensor:  # noqa: ARG002
         """Return True for all points: the bounding box is the domain."""
         return torch.ones(len(x), dtype=torch.bool)
+
+    def segments(self) -> Tensor:
+        if self.dim != 2:
+            return super().segments()
+        (a, b), (c, d) = self.low.tolist(), self.high.tolist()
+        return _around(self.low.new_tensor([(a, b), (c, b), (c, d), (a, d)]))
 
     def interior(self, n: int, *, held_out: bool = False) -> Tensor:
         return self.low + (self.high - self.low) * _Sequence(self.dim, held_out).draw(n)
@@ -196,11 +227,13 @@ class Ball(Domain):
 class Polygon(Domain):
     """A polygon in the plane, any simple one; it knows its re-entrant corners.
 
+    Its parts are ``"boundary"``, all of it, and ``"edge 0"``, from the first vertex to the second, ``"edge 1"``, …
+
     Args:
-        vertices: in order, (n, 2), either way round.
+        vertices: in order, (n, 2), either way round; one that is given twice in a row counts once.
 
     Raises:
-        ValueError: fewer than three vertices, or no area.
+        ValueError: fewer than three vertices, no area, or edges that cross.
 
     Example:
         >>> from gmlayers import solve
@@ -211,16 +244,27 @@ class Polygon(Domain):
 
     def __init__(self, vertices: Sequence[Sequence[float]]) -> None:
         start = torch.as_tensor(vertices, dtype=torch.float64)
-        if start.ndim != 2 or start.shape[1] != 2 or len(start) < 3:
-            raise ValueError(f"Polygon: expected at least three vertices (n, 2), got {tuple(start.shape)}")
-        if float(_cross(start, start.roll(-1, 0)).sum()) < 0:
-            start = start.flip(0)  # counter-clockwise, so that the outside is on the right
+        if start.ndim != 2 or start.shape[1] != 2:
+            raise ValueError(f"Polygon: expected vertices (n, 2), got {tuple(start.shape)}")
+        start = start[(start != start.roll(-1, 0)).any(1)]  # the first one may be given again at the end
+        if len(start) < 3:
+            raise ValueError(f"Polygon: expected at least three different vertices, got {len(start)}")
+        names = [f"edge {i}" for i in range(len(start))]
+        middle = start - start.mean(0)
+        twice_area = float(_cross(middle, middle.roll(-1, 0)).sum())
+        if twice_area < 0:  # counter-clockwise, so that the outside is on the right
+            start, names = start.flip(0), [*reversed(names[:-1]), names[-1]]
         self.start, self.end = start, start.roll(-1, 0)
         self.edge = self.end - self.start
+        self.low, self.high = _bounds("Polygon", start.amin(0), start.amax(0))
+        if (crossing := self._crossing()) is not None:
+            raise ValueError(f"Polygon: {names[crossing[0]]} and {names[crossing[1]]} cross; give the vertices in order")
+        if abs(twice_area) <= ON_EDGE * float((self.high - self.low).prod()):
+            raise ValueError("Polygon: the vertices are on a line, there is no area")
+        self.parts = (BOUNDARY, *names)
         self.length = torch.linalg.vector_norm(self.edge, dim=1)
         self.normal = torch.stack([self.edge[:, 1], -self.edge[:, 0]], 1) / self.length.unsqueeze(1)
-        self.low, self.high = _bounds("Polygon", start.amin(0), start.amax(0))
-        self.corners = self._reentrant()
+        self.corners = _reentrant(self)
 
     def distance(self, x: Tensor) -> Tensor:
         offset = x.unsqueeze(1) - self.start
@@ -233,23 +277,22 @@ class Polygon(Domain):
 
     def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
         self._check_part(part)
-        found = []
-        for start, edge, length, normal in zip(self.start, self.edge, self.length, self.normal):
-            along = spread(max(2, math.ceil(n * float(length / self.length.sum()))), 1, held_out)
-            found.append(Points(start + along * edge, normal.expand(len(along), 2)))
+        kept = [i for i, name in enumerate(self.parts[1:]) if part in (BOUNDARY, name)]
+        total, found = float(self.length[kept].sum()), []
+        for i in kept:
+            along = spread(max(2, math.ceil(n * float(self.length[i]) / total)), 1, held_out)
+            found.append(Points(self.start[i] + along * self.edge[i], self.normal[i].expand(len(along), 2)))
         return _joined(found)
 
-    def _reentrant(self) -> tuple[Corner, ...]:
-        """Return the corners at which the boundary turns to the outside."""
-        turn = _cross(self.edge.roll(1, 0), self.edge) / (self.length * self.length.roll(1, 0))
-        found = []
-        for i in (turn < -1e-9).nonzero().flatten().tolist():
-            point, others = self.start[i], [j for j in range(len(self.start)) if j not in (i, (i - 1) % len(turn))]
-            offset = point - self.start[others]
-            along = ((offset * self.edge[others]).sum(-1) / self.length[others].square()).clamp(0, 1)
-            gaps = torch.linalg.vector_norm(offset - along.unsqueeze(-1) * self.edge[others], dim=-1)
-            found.append(Corner(point, float(gaps.min())))
-        return tuple(found)
+    def segments(self) -> Tensor:
+        return _around(self.start)
+
+    def _crossing(self) -> tuple[int, int] | None:
+        """Return two edges that cross, if there are."""
+        across = [_cross(self.edge.unsqueeze(1), end - self.start.unsqueeze(1)) for end in (self.start, self.end)]
+        apart = across[0] * across[1] < 0  # [i, j]: the ends of edge j are on both sides of the line of edge i
+        crossing = (apart & apart.mT).nonzero().tolist()
+        return (crossing[0][0], crossing[0][1]) if crossing else None
 
 
 def l_shape() -> Polygon:
@@ -263,8 +306,11 @@ class Implicit(Domain):
     Args:
         function: of points (n, d), with values (n,): the signed distance, or anything with its sign whose gradient at
             the boundary is not 0; then also differentiable by autograd.
-        low: the lower corner of a box that contains the domain.
+        low: the lower corner of a box that contains the domain, and little else.
         high: its upper corner.
+
+    Raises:
+        ValueError: values of a wrong shape, or without derivatives; a domain that goes beyond the box.
 
     Example:
         >>> from gmlayers import solve
@@ -276,6 +322,11 @@ class Implicit(Domain):
     def __init__(self, function: Callable[[Tensor], Tensor], low: Sequence[float], high: Sequence[float]) -> None:
         self.function = function
         self.low, self.high = _bounds("Implicit", low, high)
+        on_box = Box(low, high).boundary(1024).x
+        if bool((self.distance(on_box) < -BEYOND * float((self.high - self.low).max())).any()):
+            raise ValueError(
+                f"Implicit: the domain goes beyond its box {self.low.tolist()}, {self.high.tolist()}; give a larger one"
+            )
 
     def distance(self, x: Tensor) -> Tensor:
         """Return the value over the length of the gradient: the distance to first order."""
@@ -292,64 +343,143 @@ class Implicit(Domain):
             x = x - (value / gradient.square().sum(1).clamp(min=1e-300)).unsqueeze(1) * gradient
         value, gradient = self._with_gradient(x)
         normal = gradient / torch.linalg.vector_norm(gradient, dim=1, keepdim=True).clamp(min=1e-300)
-        there = (self.distance(x).abs() < 1e-9 * float(size.max())) & x.isfinite().all(1)
+        edge = 1e-9 * float(size.max())
+        there = (self.distance(x).abs() < edge) & x.isfinite().all(1)
+        there &= ((self.low - edge <= x) & (x <= self.high + edge)).all(1)  # it may be 0 elsewhere, too
         kept = there.nonzero().flatten()
+        if not len(kept):
+            raise ValueError(
+                f"Implicit: the function is 0 nowhere in the box {self.low.tolist()}, {self.high.tolist()}; is it the "
+                f"signed distance to a boundary, negative inside?"
+            )
         kept = kept[_evenly(x[kept], n)]
         return Points(x[kept], normal[kept])
 
     def _with_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            value = self.function(x).reshape(-1)
+            value = self.function(x)
+            if not isinstance(value, Tensor) or value.shape not in ((len(x),), (len(x), 1)):
+                shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise ValueError(f"Implicit: the function must have values ({len(x)},) at {len(x)} points, got {shape}")
+            if not value.requires_grad:
+                raise ValueError("Implicit: the function has no derivative for autograd; compute it by torch from x")
+            value = value.reshape(-1)
             (gradient,) = torch.autograd.grad(value.sum(), x)
         return value.detach(), gradient
 
 
 class _Pair(Domain):
-    """Two domains taken together."""
+    """Two domains taken together.
+
+    Re-entrant corners between straight edges, of boxes and polygons in the plane, are known.
+    """
+
+    sign: float
+    """Of the normals of the second domain."""
 
     def __init__(self, a: Domain, b: Domain) -> None:
         if a.dim != b.dim:
             raise ValueError(f"{type(self).__name__}: the domains have {a.dim} and {b.dim} coordinates")
         self.a, self.b = a, b
+        self.dense = a.dense and b.dense
+        self.parts = (BOUNDARY, *_named("first", a), *_named("second", b))
 
-    def _boundary(self, n: int, held_out: bool, keep_b: Callable[[Tensor], Tensor], sign: float) -> Points:
-        (a, of_a), (b, of_b) = (domain.boundary(n, held_out=held_out) for domain in (self.a, self.b))
-        in_a, in_b = self.b.distance(a) >= 0, keep_b(b)
-        x = torch.cat([a[in_a], b[in_b]])
-        if of_a is None or of_b is None:
-            return Points(x)
-        return Points(x, torch.cat([of_a[in_a], sign * of_b[in_b]]))
+    @abstractmethod
+    def _kept_of_b(self, x: Tensor) -> Tensor:
+        """Return which points of the boundary of the second domain are not hidden by the first, (n,) of bool."""
+
+    def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
+        self._check_part(part)
+        found = []
+        if part == BOUNDARY or part in _named("first", self.a):
+            of_a = self.a.boundary(n, _own(part), held_out=held_out)
+            found.append(self._left(of_a, self.b.distance(of_a.x) >= 0))
+        if part == BOUNDARY or part in _named("second", self.b):
+            x, normal = self.b.boundary(n, _own(part), held_out=held_out)
+            turned = None if normal is None else self.sign * normal
+            found.append(self._left(Points(x, turned), self._kept_of_b(x)))
+        points = Points(torch.cat([p.x for p in found])) if any(p.normal is None for p in found) else _joined(found)
+        if not len(points.x):
+            raise ValueError(f"{type(self).__name__}: nothing is left of the part {part!r} of its boundary")
+        return points
+
+    def outlines(self) -> Iterator[Domain]:
+        yield from (*self.a.outlines(), *self.b.outlines())
+
+    def _left(self, points: Points, seen: Tensor) -> Points:
+        """Return those points of the boundary of one domain that are on that of both together.
+
+        With normals that is seen from steps off the boundary, on both sides, so that where the two domains share an
+        edge it is right, too; a step to the inside is also tried slantwise, for points at corners.
+        """
+        x, normal = points
+        if normal is None:
+            return Points(x[seen])
+        step = BESIDE * float((self.high - self.low).max())
+        slants = torch.cat([torch.eye(self.dim, dtype=x.dtype), -torch.eye(self.dim, dtype=x.dtype)]) / 2
+        inwards = (x - step * normal).unsqueeze(1) + step * slants
+        within = self.distance(inwards.flatten(0, 1)).view(len(x), -1) < 0
+        seen = (self.distance(x + step * normal) > 0) & within.any(1)
+        return Points(x[seen], normal[seen])
 
 
 class Union(_Pair):
-    """What is in one of two domains or in both; also written ``a | b``. Corners where the two meet are not known."""
+    """What is in one of two domains or in both; also written ``a | b``.
+
+    Its parts are ``"boundary"``, ``"first"`` and ``"second"``, what is left of the boundary of each, and the parts of
+    those, as in ``"first low 0"``.
+    """
+
+    sign = 1.0
 
     def __init__(self, a: Domain, b: Domain) -> None:
         super().__init__(a, b)
         self.low, self.high = torch.minimum(a.low, b.low), torch.maximum(a.high, b.high)
+        self.corners = _reentrant(self)
 
     def distance(self, x: Tensor) -> Tensor:
         return torch.minimum(self.a.distance(x), self.b.distance(x))
 
-    def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
-        self._check_part(part)
-        return self._boundary(n, held_out, lambda x: self.a.distance(x) >= 0, 1.0)
+    def _kept_of_b(self, x: Tensor) -> Tensor:
+        return self.a.distance(x) >= 0
 
 
 class Difference(_Pair):
-    """What is in the first domain and not in the second; also written ``a - b``."""
+    """What is in the first domain and not in the second; also written ``a - b``.
+
+    Its parts are ``"boundary"``, ``"first"`` and ``"second"``, what is left of the boundary of each, and the parts of
+    those, as in ``"first low 0"``.
+
+    Example:
+        >>> from gmlayers import solve
+        >>> plate = solve.Box((-1, -1), (1, 1)) - solve.Ball((0, 0), 0.5)
+        >>> plate.boundary(100, "second").normal.shape  # of the hole
+        torch.Size([100, 2])
+    """
+
+    sign = -1.0
 
     def __init__(self, a: Domain, b: Domain) -> None:
         super().__init__(a, b)
         self.low, self.high = a.low, a.high
+        self.corners = _reentrant(self)
 
     def distance(self, x: Tensor) -> Tensor:
         return torch.maximum(self.a.distance(x), -self.b.distance(x))
 
-    def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
-        self._check_part(part)
-        return self._boundary(n, held_out, lambda x: self.a.distance(x) <= 0, -1.0)
+    def _kept_of_b(self, x: Tensor) -> Tensor:
+        return self.a.distance(x) <= 0
+
+
+def _named(which: str, domain: Domain) -> tuple[str, ...]:
+    """Return what the parts of one of two domains are called."""
+    return tuple(which if part == BOUNDARY else f"{which} {part}" for part in domain.parts)
+
+
+def _own(part: str) -> str:
+    """Return what one of two domains calls that part."""
+    return BOUNDARY if part == BOUNDARY else part.partition(" ")[2] or BOUNDARY
 
 
 class SpaceTime(Domain):
@@ -370,6 +500,7 @@ class SpaceTime(Domain):
         self.space, self.start, self.end = space, float(start), float(end)
         self.low, self.high = _bounds("SpaceTime", [*space.low.tolist(), start], [*space.high.tolist(), end])
         self.parts = (*space.parts, "initial", "final")
+        self.dense = space.dense
 
     def distance(self, x: Tensor) -> Tensor:
         time = torch.maximum(self.start - x[:, -1], x[:, -1] - self.end)
@@ -406,14 +537,16 @@ class SpaceTime(Domain):
 
 
 class PointCloud(Domain):
-    """Points from somewhere else: from a mesh, or measured. Every fourth point is held out.
+    """Points from somewhere else: from a mesh, or measured. A quarter is held out.
 
     Args:
-        interior: points inside, (n, d).
-        boundary: points of the boundary, or of its parts by name, (n, d) or :class:`Points` with normals.
+        interior: points inside, (n, d), of any floating dtype.
+        boundary: points of the boundary, or of its parts by name, (n, d) or :class:`Points` with normals, of any length.
 
     Raises:
-        ValueError: points of different sizes, or not finite; fewer than four of a kind.
+        ValueError: points of different sizes, or not finite; fewer than four of a kind; normals that are not as many,
+            or of length 0.
+        TypeError: what is no tensor of floating-point numbers.
 
     Example:
         >>> import torch
@@ -423,9 +556,11 @@ class PointCloud(Domain):
         torch.Size([150, 2])
     """
 
+    dense = False
+
     def __init__(self, interior: Tensor, boundary: Mapping[str, Tensor | Points]) -> None:
-        self.points = interior.double()
-        self.edge = {part: _as_points(given) for part, given in boundary.items()}
+        self.points = _floating("the interior", interior)
+        self.edge = {part: _as_points(part, given) for part, given in boundary.items()}
         every = [self.points, *(p.x for p in self.edge.values())]
         for x in every:
             if x.ndim != 2 or x.shape[1:] != self.points.shape[1:] or len(x) < 4 or not bool(x.isfinite().all()):
@@ -480,9 +615,73 @@ def _bounds(name: str, low: Sequence[float] | Tensor, high: Sequence[float] | Te
     return a, b
 
 
-def _as_points(given: Tensor | Points) -> Points:
+def _floating(name: str, given: object) -> Tensor:
+    if not (isinstance(given, Tensor) and given.is_floating_point()):
+        raise TypeError(f"PointCloud: {name} must be a tensor of floating-point numbers, got {type(given).__name__}")
+    return given.double()
+
+
+def _as_points(part: str, given: Tensor | Points) -> Points:
+    """Return points of a part with normals of length 1, if there are any."""
     x, normal = given if isinstance(given, Points) else Points(given)
-    return Points(x.double(), None if normal is None else normal.double())
+    x = _floating(f"the part {part!r}", x)
+    if normal is None:
+        return Points(x)
+    normal = _floating(f"the normals of {part!r}", normal)
+    length = torch.linalg.vector_norm(normal, dim=-1, keepdim=True)
+    if normal.shape != x.shape or not bool(((length > 0) & length.isfinite()).all()):
+        raise ValueError(
+            f"PointCloud: expected normals of {part!r} like its points, {tuple(x.shape)}, finite and not 0, got "
+            f"{tuple(normal.shape)}"
+        )
+    return Points(x, normal / length)
+
+
+def _around(vertices: Tensor) -> Tensor:
+    """Return the edges between vertices in order, (n, 2, 2)."""
+    return torch.stack([vertices, vertices.roll(-1, 0)], 1)
+
+
+def _reentrant(domain: Domain) -> tuple[Corner, ...]:
+    """Return the corners between straight edges in the plane at which more than half of a small circle is inside."""
+    outlines = list(domain.outlines())
+    segments = torch.cat([outline.segments() for outline in outlines])
+    if domain.dim != 2 or not len(segments):
+        return ()
+    curved = [outline for outline in outlines if not len(outline.segments())]
+    rounding = BESIDE * float((domain.high - domain.low).max())
+    angle = 2 * math.pi * (torch.arange(CIRCLE, dtype=torch.float64) + 0.5) / CIRCLE
+    circle = torch.stack([angle.cos(), angle.sin()], 1)
+    found: list[Corner] = []
+    for point in torch.cat([segments[:, 0], _crossings(segments)]):
+        gaps = _gaps(point, segments)
+        others = [*gaps[gaps > rounding].tolist(), *(abs(float(c.distance(point.unsqueeze(0)))) for c in curved)]
+        radius = min(others, default=math.inf)
+        known = any(float((point - corner.point).norm()) <= rounding for corner in found)
+        if known or not rounding < radius < math.inf:
+            continue
+        share = float((domain.distance(point + radius / 2 * circle) < 0).double().mean())
+        if 0.5 + SHARPEST < share < 1:
+            found.append(Corner(point, radius))
+    return tuple(found)
+
+
+def _gaps(point: Tensor, segments: Tensor) -> Tensor:
+    """Return the distances of a point to segments, (n,)."""
+    edge, offset = segments[:, 1] - segments[:, 0], point - segments[:, 0]
+    along = ((offset * edge).sum(-1) / edge.square().sum(-1)).clamp(0, 1)
+    return torch.linalg.vector_norm(offset - along.unsqueeze(-1) * edge, dim=-1)
+
+
+def _crossings(segments: Tensor) -> Tensor:
+    """Return the points where two segments cross, (n, 2)."""
+    edge = segments[:, 1] - segments[:, 0]
+    sine = _cross(edge.unsqueeze(1), edge)
+    offset = segments[:, 0] - segments[:, :1]  # [i, j]: from the start of i to that of j
+    along = _cross(offset, edge) / sine  # of i; not finite where they are parallel
+    of_the_other = _cross(offset, edge.unsqueeze(1)) / sine
+    i, j = ((along > 0) & (along < 1) & (of_the_other > 0) & (of_the_other < 1)).triu().nonzero(as_tuple=True)
+    return segments[i, 0] + along[i, j].unsqueeze(1) * edge[i]
 
 
 def _joined(found: Sequence[Points]) -> Points:
@@ -494,8 +693,8 @@ def _cross(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _share(n: int, held_out: bool) -> Tensor:
-    """Return which of n points are held out, or which are not."""
-    return (torch.arange(n) % 4 == 3) == held_out
+    """Return which of n points are held out, or which are not: without regard to their order, which may mean something."""
+    return (torch.randperm(n, generator=torch.Generator().manual_seed(n)) % 4 == 3) == held_out
 
 
 def _evenly(x: Tensor, n: int) -> Tensor:

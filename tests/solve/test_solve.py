@@ -314,3 +314,77 @@ def test_functions_that_fail_are_named(equation, condition, match):
 def test_problems_that_are_none(make, error, match):
     with pytest.raises(error, match=match):
         make(solve.unknown(2))
+
+
+def test_a_source_between_the_points_is_not_missed():
+    """So narrow that no set of the first ones has a point on it."""
+    centre, width = torch.tensor([0.4321, 0.4321], dtype=F64), 0.004
+
+    def peak(x):
+        return torch.exp(-(x - centre).square().sum(1) / (2 * width**2))
+
+    def exact(x):
+        return torch.sin(3 * x[:, 0]) * torch.exp(x[:, 1]) + peak(x)
+
+    def source(x):
+        r2 = (x - centre).square().sum(1)
+        return -8 * torch.sin(3 * x[:, 0]) * torch.exp(x[:, 1]) + peak(x) * (r2 / width**4 - 2 / width**2)
+
+    u = solve.unknown(2)
+    problem = solve.Problem(solve.Box((0, 0), (1, 1)), solve.laplacian(u) == source, {"boundary": u == exact})
+    found = solve.solve(problem, tol=1e-5, max_components=500)
+    assert found.error > 1e-2
+    assert max(step.depth for step in found.history) >= 2  # it goes to where the source is
+
+
+@pytest.mark.parametrize("domain", ["touching boxes", "difference"])
+def test_edges_that_two_domains_share_are_no_boundary(domain):
+    domain = {
+        "touching boxes": solve.Box((-1, -1), (0, 1)) | solve.Box((0, -1), (1, 1)),
+        "difference": solve.Box((-1, -1), (2, 1)) - solve.Box((1, -1), (2, 1)),
+    }[domain]
+    u, (plain, exact) = solve.unknown(2), problems.poisson_a()
+    problem = solve.Problem(domain, solve.laplacian(u) == plain.equation.right, {"boundary": u == 0})
+    found = solve.solve(problem, tol=1e-6)
+    assert found.converged
+    assert error(found.u, exact, domain) < 1e-6
+
+
+def test_a_difference_of_boxes_is_as_good_as_the_polygon():
+    problem, exact = problems.poisson_l()
+    domain = solve.Box((-1, -1), (1, 1)) - solve.Box((0, -1), (1, 0))
+    same = solve.Problem(domain, problem.equation, problem.conditions)
+    found = solve.solve(same, tol=1e-9, max_components=700)
+    assert error(found.u, exact, domain) < ACCURACY["poisson-l"][0]
+
+
+def test_a_corner_that_is_not_known_is_not_taken_for_solved():
+    """A larger grid around the same boxes changes little, where they are too coarse."""
+    problem, exact = problems.poisson_l()
+
+    def distance(x):
+        return torch.maximum(x.abs().amax(1) - 1, torch.minimum(x[:, 0], -x[:, 1]))
+
+    domain = solve.Implicit(distance, (-1, -1), (1, 1))
+    found = solve.solve(solve.Problem(domain, problem.equation, problem.conditions), tol=1e-3, max_components=1400)
+    assert error(found.u, exact, domain) <= found.error
+
+
+def test_a_cloud_of_points_in_the_order_of_a_sequence():
+    problem, exact = problems.poisson_a()
+    cloud = solve.PointCloud(SQUARE.interior(1500), {"boundary": SQUARE.boundary(240)})
+    found = solve.solve(solve.Problem(cloud, problem.equation, problem.conditions), tol=1e-6)
+    assert found.converged
+    assert error(found.u, exact, SQUARE) < 1e-6
+    assert {step.depth for step in found.history} == {0}  # there are no points for narrower bumps
+
+
+def test_a_forgotten_condition_does_not_look_like_convergence():
+    """Without the velocity at the start a wave is not determined: sets differ as much as their solutions do."""
+    u = solve.unknown(1, time=True)
+    problem = solve.Problem(
+        solve.SpaceTime(solve.Box((0,), (1,)), 1.0),
+        solve.dt(solve.dt(u)) - solve.laplacian(u) == 0,
+        {"boundary": u == 0, "initial": u == (lambda x: torch.sin(math.pi * x[:, 0]))},
+    )
+    assert solve.solve(problem, tol=1e-4, max_components=600).error > 1e-2

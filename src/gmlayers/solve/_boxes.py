@@ -100,6 +100,21 @@ class Boxes:
             square: squared residuals there in units of u, times the volumes the points stand for, (n,).
             most: bumps there may be. With less room fewer boxes are split; None if there is room for none.
         """
+        marked = self.marked(x, square)
+        number = 0 if marked is None else len(marked)
+        while marked is not None and number:
+            few = marked[:number]
+            finer = self._split_also(few[few[:, 0] < self.deepest])
+            if self.num_bumps < finer.num_bumps <= most:
+                return finer
+            number = number * 3 // 4
+        return None
+
+    def marked(self, x: Tensor, square: Tensor) -> Tensor | None:
+        """Return the boxes in which a residual is, depth first, the worst first, (k, 1 + d); None if it is all over.
+
+        The arguments are those of :meth:`refined`.
+        """
         depth = self.depth(x)
         boxes, owner = torch.cat([depth.unsqueeze(1), self._at(x, depth.unsqueeze(1))], 1).unique(
             dim=0, return_inverse=True
@@ -110,13 +125,7 @@ class Boxes:
         volume = 0.5 ** (self.dim * boxes[:, 0].double())
         if float(volume[order[:number]].sum()) > CONCENTRATED * float(volume.sum()):
             return None
-        while number:
-            marked = boxes[order[:number]]
-            finer = self._split_also(marked[marked[:, 0] < self.deepest])
-            if self.num_bumps < finer.num_bumps <= most:
-                return finer
-            number = number * 3 // 4
-        return None
+        return boxes[order[:number]]
 
     def _split_also(self, marked: Tensor) -> Boxes:
         """Split boxes (k, 1 + d), depth first, and those around them."""

@@ -23,6 +23,9 @@ ON_EDGE = 1e-12
 BESIDE = 1e-7
 """How far beside a boundary it is looked whether a point is on it, relative to the size of the domain."""
 
+CROWD = 2048
+"""Points among which the evenly spread ones are chosen at once; the time grows with the square."""
+
 CIRCLE = 720
 """Points of a circle on which it is seen how wide a corner is."""
 
@@ -258,7 +261,8 @@ class Polygon(Domain):
         self.edge = self.end - self.start
         self.low, self.high = _bounds("Polygon", start.amin(0), start.amax(0))
         if (crossing := self._crossing()) is not None:
-            raise ValueError(f"Polygon: {names[crossing[0]]} and {names[crossing[1]]} cross; give the vertices in order")
+            i, j = crossing
+            raise ValueError(f"Polygon: {names[i]} and {names[j]} cross; give the vertices in order")
         if abs(twice_area) <= ON_EDGE * float((self.high - self.low).prod()):
             raise ValueError("Polygon: the vertices are on a line, there is no area")
         self.parts = (BOUNDARY, *names)
@@ -541,7 +545,7 @@ class PointCloud(Domain):
 
     Args:
         interior: points inside, (n, d), of any floating dtype.
-        boundary: points of the boundary, or of its parts by name, (n, d) or :class:`Points` with normals, of any length.
+        boundary: points of the boundary, or of its parts by name, (n, d) or :class:`Points` with normals.
 
     Raises:
         ValueError: points of different sizes, or not finite; fewer than four of a kind; normals that are not as many,
@@ -693,12 +697,16 @@ def _cross(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _share(n: int, held_out: bool) -> Tensor:
-    """Return which of n points are held out, or which are not: without regard to their order, which may mean something."""
+    """Return which of n points are held out, or which are not; their order may mean something, so it does not count."""
     return (torch.randperm(n, generator=torch.Generator().manual_seed(n)) % 4 == 3) == held_out
 
 
 def _evenly(x: Tensor, n: int) -> Tensor:
-    """Return the indices of n points, each as far as can be from those before it."""
+    """Return the indices of n points, each as far as can be from those before it; of many, in halves of space."""
+    if len(x) > CROWD:
+        order = x[:, int((x.amax(0) - x.amin(0)).argmax())].argsort()
+        halves, share = order.tensor_split(2), n * (len(x) // 2 + len(x) % 2) // len(x)
+        return torch.cat([half[_evenly(x[half], k)] for half, k in zip(halves, (share, n - share))])
     chosen = [0]
     gap = torch.full((len(x),), math.inf, dtype=x.dtype)
     while len(chosen) < min(n, len(x)):

@@ -19,8 +19,9 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -58,6 +59,9 @@ CONDITION = 10.0
 HELD_OUT = 300
 """Bumps for which points would be as many as those on which the error is estimated."""
 
+CLOSE = 3200
+"""The same, where the tolerance seems to be reached: nothing is to hide between the points."""
+
 CORNER_SHARE = 0.6
 """Of the bumps, around re-entrant corners."""
 
@@ -77,7 +81,8 @@ LOCAL_MARGIN = 0.15
 """Of the grid of a set that has narrower bumps somewhere."""
 
 PATIENCE = 5
-"""Sets in which the error is not halved after which a solve is at its limit."""
+"""Sets in which the error is not halved, neither from those before nor from first to last, after which it is at its
+limit."""
 
 EQUATION = "equation"
 """Name of the residual of the equation; conditions are named by their part."""
@@ -177,8 +182,8 @@ class Solution:
     error: float
     """What is compared with the tolerance: the largest of ``change`` and all ``misfits``."""
     change: float
-    """Difference to the solution of the set before, relative to u: about the error of that one. Infinite for the first
-    set."""
+    """Difference to the solution of the set before, relative to u: about the error of that one, or if it is larger to
+    that of a better set after it. Infinite for the first set."""
     misfits: dict[str, float]
     """Residuals in units of u: relative to it, and to how much larger the rows are than those of u alone. This is what
     they mean for u if they vary as fast as the bumps do."""
@@ -259,8 +264,10 @@ def solve(
     trials: list[_Trial] = []
     reason: Reason = "bumps"
     start = before = time.perf_counter()
-    for trial in _sets(problem, max_components):
+    for trial in _sets(problem, tol, max_components):
         now = time.perf_counter()
+        if trials and trial.close and not trials[-1].close:  # something was hidden from those before, too
+            trials = [t.looked_at_closely(problem) for t in trials]
         trials.append(trial)
         history.append(trial.step(now - start))
         if callback is not None:
@@ -269,14 +276,14 @@ def solve(
         if trial.error <= tol:
             reason = "tolerance"
             break
-        if len(errors) > PATIENCE and min(errors[-PATIENCE:]) > min(errors[:-PATIENCE]) / 2:
+        if _stale(errors):
             reason = "limit"
             break
         if trial.count < max_components and now - start + (now - before) * GROWTH**3 > max_seconds:
             reason = "time"
             break
         before = now
-    best = min(trials, key=lambda t: (t.error, t.misfit))
+    best = min(_with_hindsight(trials), key=lambda t: (t.error, t.misfit))
     if float32_tolerance is not None and best.float32_error > float32_tolerance:
         warnings.warn(
             f"solve: weights are as large as {best.found.max_weight:.2g}, so that u in float32 is off by "
@@ -298,21 +305,50 @@ def solve(
     )
 
 
-def _sets(problem: Problem, max_components: int) -> Iterator[_Trial]:
-    """Yield solutions by growing sets of bumps: larger grids, or narrower bumps where the residual is."""
+def _with_hindsight(trials: Sequence[_Trial]) -> Iterator[_Trial]:
+    """Yield the sets, and let how far a set was from a better one after it count as its change."""
+    for trial, after in pairwise(trials):
+        better = after.misfit <= trial.misfit
+        yield replace(trial, change=max(trial.change, after.change)) if better else trial
+    yield trials[-1]
+
+
+def _stale(errors: Sequence[float]) -> bool:
+    """Return whether the last sets are no better than those before, and do not become better one after the other."""
+    before, last = errors[:-PATIENCE], errors[-PATIENCE:]
+    return bool(before) and min(last) > min(before) / 2 and last[-1] > last[0] / 2
+
+
+def _sets(problem: Problem, tol: float, max_components: int) -> Iterator[_Trial]:
+    """Yield solutions by growing sets of bumps: larger grids, or narrower bumps where the residual is.
+
+    One that seems to have reached the tolerance is looked at more closely; if it has not, so are all that follow.
+    """
     count, shape, rounds, settled = min(FIRST, max_components), _Shape(), ROUNDS, False
-    boxes, local = None, False
+    boxes, local, close = None, False, False
+    by_splitting = 0.0  # the last change
     previous = None
     while True:
-        trial = _try(problem, count, shape, boxes, previous)
+        trial = _try(problem, count, shape, boxes, previous, close)
         if boxes is None and count <= SEARCHED:
             trial = _searched(problem, trial, previous, rounds)
         elif boxes is None and not settled:  # what is best for few bumps need not be so for many
             settled = True
-            rivals = (_try(problem, count, s, None, previous) for s in SETTLED if s != shape)
+            rivals = (_try(problem, count, s, None, previous, close) for s in SETTLED if s != shape)
             trial = min(trial, *rivals, key=lambda t: t.misfit)
+        if trial.error <= tol:
+            trial = trial.looked_at_closely(problem)
+        close = trial.close
+        if previous is not None and boxes is not previous.bumps.boxes:
+            by_splitting = trial.change
+        # what larger grids leave as it is may be wrong where boxes are too coarse; rings do grow with the grid
+        unsettled = trial.error <= tol < by_splitting and not trial.bumps.rings and _is_concentrated(trial)
+        if unsettled:
+            trial = replace(trial, change=by_splitting)
         yield trial
-        if previous is not None and trial.misfit > previous.misfit / 2:
+        if unsettled:
+            local = True
+        elif previous is not None and trial.misfit > previous.misfit / 2:
             local = not local  # what did not help is not tried again
         finer = _finer(problem.domain, trial, max_components) if local else None
         local = finer is not None
@@ -329,13 +365,20 @@ def _sets(problem: Problem, max_components: int) -> Iterator[_Trial]:
         previous = trial
 
 
+def _is_concentrated(trial: _Trial) -> bool:
+    """Return whether boxes should be split once more, if they can be."""
+    return trial.bumps.boxes is not None and trial.bumps.boxes.marked(*trial.left) is not None
+
+
 def _finer(domain: Domain, trial: _Trial, max_components: int) -> Boxes | None:
     """Return boxes that are split where the residual of a trial is, if it is concentrated and there is room."""
+    if not domain.dense or domain.dim > 3:
+        return None
     x, square = trial.left
     away = torch.ones(len(x), dtype=torch.bool)
     for ring in trial.bumps.rings:
         away &= ring.copies(x)[0]
-    if domain.dim > 3 or float(square[away].sum()) < float(square.sum()) / 2:  # rings grow with the grid
+    if float(square[away].sum()) < float(square.sum()) / 2:  # rings grow with the grid
         return None
     boxes = trial.bumps.boxes
     if boxes is None:
@@ -349,7 +392,7 @@ def _finer(domain: Domain, trial: _Trial, max_components: int) -> Boxes | None:
 def _searched(problem: Problem, trial: _Trial, previous: _Trial | None, rounds: int) -> _Trial:
     """Return the best solution by sets of that many bumps, among shapes near by."""
     for _ in range(rounds):
-        near = (_try(problem, trial.count, shape, None, previous) for shape in trial.shape.neighbours())
+        near = (_try(problem, trial.count, s, None, previous, trial.close) for s in trial.shape.neighbours())
         better = min(near, key=lambda t: t.misfit)
         if better.misfit >= trial.misfit:
             break
@@ -493,7 +536,7 @@ def _graded(
     boxes, parts = bumps.boxes.sampled(), []
     density = HELD_OUT if held_out else boxes.density
     for depth in range(len(boxes.split) + 1):
-        finer = points if depth == 0 else draw(density * 2 ** (depth * len(boxes.low)))
+        finer = points if depth == 0 else draw(max(n, density * 2 ** (depth * len(boxes.low))))
         outside, _ = _shrunk(finer, bumps.rings, dim)
         here = _take(outside, boxes.depth(outside.x) == depth)
         if len(here.x):
@@ -522,11 +565,12 @@ def _system(problem: Problem, bumps: _Bumps, n: int) -> Iterator[Rows]:
         for points, _ in block.parts:
             target = values(block.equation.right, points, f"the right-hand side of the {block.name}")
             size = _row_size(block, points, bumps)
-            weight = torch.full((len(points.x),), (importance / size) ** 2, dtype=torch.float64)
-            step = max(1, BLOCK // len(bumps.mean))
-            for i in range(0, len(points.x), step):
-                part = slice(i, i + step)
-                yield Rows(_rows(block, _take(points, part), bumps), target[part], weight[part])
+            weight = torch.full_like(target[:, 0], (importance / size) ** 2)
+            begin = 0
+            for part in _split(points, bumps):
+                end = begin + len(part.x)
+                yield Rows(_rows(block, part, bumps), target[begin:end], weight[begin:end])
+                begin = end
 
 
 def _rows(block: _Block, points: Points, bumps: _Bumps) -> Tensor:
@@ -539,8 +583,23 @@ def _row_size(block: _Block, points: Points, bumps: _Bumps) -> float:
     return float(_rows(block, some, bumps).square().sum(1).mean().sqrt()) or 1.0
 
 
+def _split(points: Points, bumps: _Bumps) -> Iterator[Points]:
+    """Yield the points in blocks whose rows take little memory."""
+    step = max(1, BLOCK // len(bumps.mean))
+    for i in range(0, len(points.x), step):
+        yield _take(points, slice(i, i + step))
+
+
 def _take(points: Points, part: slice | Tensor) -> Points:
     return Points(points.x[part], None if points.normal is None else points.normal[part])
+
+
+class _Judged(NamedTuple):
+    """What is left, as in :class:`_Trial`."""
+
+    misfits: dict[str, float]
+    residuals: dict[str, float]
+    left: tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -551,12 +610,16 @@ class _Trial:
     shape: _Shape
     bumps: _Bumps
     found: LeastSquares
+    size_of_u: float
+    """Root mean square."""
     change: float
     float32_error: float
     misfits: dict[str, float]
     residuals: dict[str, float]
     left: tuple[Tensor, Tensor]
     """Points (n, d), and their shares of the squares of the misfits, (n,)."""
+    close: bool
+    """Whether it was looked at closely, on many points."""
 
     @property
     def size(self) -> int:
@@ -574,6 +637,11 @@ class _Trial:
     def error(self) -> float:
         return max(self.change, self.misfit)
 
+    def looked_at_closely(self, problem: Problem) -> _Trial:
+        """Return the same set, judged on more points."""
+        blocks = _Block.all_of(problem, CLOSE, self.bumps, held_out=True)
+        return replace(self, **_judged(blocks, self.bumps, self.found, self.size_of_u)._asdict(), close=True)
+
     def step(self, seconds: float) -> Step:
         factor, margin = self.shape.factor, self.shape.margin
         sizes = self.size, factor, margin, self.depth
@@ -590,43 +658,47 @@ class _Trial:
         return module
 
 
-def _try(problem: Problem, count: int, shape: _Shape, boxes: Boxes | None, previous: _Trial | None) -> _Trial:
+def _try(
+    problem: Problem, count: int, shape: _Shape, boxes: Boxes | None, previous: _Trial | None, close: bool
+) -> _Trial:
     """Solve for a set of bumps, and see how good it is on points held out."""
     bumps = _bumps(problem.domain, count, shape, boxes)
     found = least_squares(_system(problem, bumps, _coarse(problem.domain, count)))
-    blocks = _Block.all_of(problem, HELD_OUT, bumps, held_out=True)
-    itself = unknown(problem.domain.dim) == 0
-
+    blocks = _Block.all_of(problem, CLOSE if close else HELD_OUT, bumps, held_out=True)
+    itself = blocks[0]._replace(equation=unknown(problem.domain.dim) == 0)
     u, lost, change = _Mean(), _Mean(), _Mean()
-    inside = blocks[0]._replace(equation=itself)
-    for points, volume in inside.parts:
-        f = _rows(inside, points, bumps)
+    for part, volume in ((part, volume) for points, volume in itself.parts for part in _split(points, bumps)):
+        f = _rows(itself, part, bumps)
         value = f @ found.weight
         u.add(value, volume)
         lost.add(torch.linalg.vector_norm(f * found.weight.mT, dim=1), volume)
         if previous is not None:
-            change.add(value - _rows(inside, points, previous.bumps) @ previous.found.weight, volume)
+            change.add(value - _rows(itself, part, previous.bumps) @ previous.found.weight, volume)
     size = u.root or 1.0
+    changed = math.inf if previous is None else change.root / size
+    judged = _judged(blocks, bumps, found, size)
+    return _Trial(count, shape, bumps, found, size, changed, 2.0**-24 * lost.root / size, *judged, close)
 
+
+def _judged(blocks: Sequence[_Block], bumps: _Bumps, found: LeastSquares, size: float) -> _Judged:
+    """Return what is left of equation and conditions on points held out; size is that of u."""
     misfits, residuals = {}, {}
     x, squares = [], []
+    itself = unknown(bumps.mean.shape[1]) == 0
     for block in blocks:
-        left, scaled = _Mean(), _Mean()
+        left, scaled, shares = _Mean(), _Mean(), []
         for points, volume in block.parts:
             target = values(block.equation.right, points, f"the right-hand side of the {block.name}")
-            residual = _rows(block, points, bumps) @ found.weight - target
+            residual = torch.cat([_rows(block, part, bumps) @ found.weight for part in _split(points, bumps)]) - target
             left.add(residual, volume)
             of_u = _row_size(block._replace(equation=itself), points, bumps)
             in_units = residual * (of_u / _row_size(block, points, bumps))
             scaled.add(in_units, volume)
+            shares.append(volume * in_units.square().flatten())
             x.append(points.x)
-            squares.append(volume * in_units.square().flatten())
         residuals[block.name], misfits[block.name] = left.root, scaled.root / size
-        for share in squares[-len(block.parts) :]:
-            share /= scaled.volume
-    changed = math.inf if previous is None else change.root / size
-    left_at = torch.cat(x), torch.cat(squares)
-    return _Trial(count, shape, bumps, found, changed, 2.0**-24 * lost.root / size, misfits, residuals, left_at)
+        squares += [share / scaled.volume for share in shares]
+    return _Judged(misfits, residuals, (torch.cat(x), torch.cat(squares)))
 
 
 class _Mean:

@@ -265,6 +265,22 @@ def test_bad_data(x, y, message):
 # --- the range of the inputs ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("dtype", "offset"), [(torch.float32, 1e4), (torch.float64, 1e9)])
+def test_a_domain_far_from_0_is_as_good_as_one_at_0(form, dtype, offset):
+    near, far = (GMNM(2, 1, 30, **form, domain=(at, at + 1), dtype=dtype) for at in (0.0, offset))
+    with torch.no_grad():
+        near.mean.copy_((near.mean * 1024).round() / 1024)  # exact at both places
+        far.load_state_dict({**near.state_dict(), "mean": near.mean + offset})
+    x = torch.randint(0, 1025, (50, 2)).to(dtype) / 1024
+    tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype is torch.float32 else {"rtol": 1e-10, "atol": 1e-10}
+    for name in ("forward", "gradient", "laplacian", "hessian"):
+        want, got = getattr(near, name)(x), getattr(far, name)(x + offset)
+        torch.testing.assert_close(got / want.abs().max(), want / want.abs().max(), **tolerance)
+        by_mean = [torch.autograd.grad(value.sum(), module.mean)[0] for value, module in ((want, near), (got, far))]
+        torch.testing.assert_close(*(g / by_mean[0].abs().max() for g in by_mean), **tolerance)
+
+
 def test_outside_a_domain():
     module = GMNM(2, 1, 3, domain=(0, [1.0, 2.0]))
     x = torch.tensor([[0.0, 0.0], [1.0, 2.0], [1.1, 1.0], [0.5, -0.1]])

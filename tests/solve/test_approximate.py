@@ -176,6 +176,20 @@ def test_a_level_does_not_matter():
     torch.testing.assert_close(other.f(x) - 1e4, first.f(x), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("offset", [1e6, 1e9])
+def test_inputs_far_from_0(offset):
+    """Such as dates in seconds: rows are rounded, and the function must not be worse than that."""
+    x = offset + torch.linspace(-1, 1, 400, dtype=F64).unsqueeze(1)
+
+    def exact(x):
+        return torch.sin(3 * (x - offset))
+
+    found = solve.approximate(x, exact(x), tol=1e-8)
+    between = offset + torch.linspace(-0.99, 0.99, 777, dtype=F64).unsqueeze(1)
+    assert found.converged
+    assert (found.f(between) - exact(between)).square().mean().sqrt() < 3e-8
+
+
 @pytest.mark.parametrize("value", [0.0, 0.1, -1e30])
 def test_constants_are_exact(value):
     x = rows(60)

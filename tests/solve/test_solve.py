@@ -370,6 +370,20 @@ def test_a_corner_that_is_not_known_is_not_taken_for_solved():
     assert error(found.u, exact, domain) <= found.error
 
 
+@pytest.mark.parametrize("offset", [1e6, 1e9])
+def test_domains_far_from_0(offset):
+    u = solve.unknown(1)
+    problem = solve.Problem(
+        solve.Box((offset,), (offset + 1,)),
+        solve.laplacian(u) == (lambda x: -9 * torch.sin(3 * (x - offset))),
+        {"low 0": u == 0, "high 0": u == math.sin(3)},
+    )
+    found = solve.solve(problem, tol=1e-8)
+    x = offset + torch.linspace(0, 1, 300, dtype=F64).unsqueeze(1)
+    assert found.converged
+    assert (found.u(x) - torch.sin(3 * (x - offset))).abs().max() < 1e-8
+
+
 def test_a_cloud_of_points_in_the_order_of_a_sequence():
     problem, exact = problems.poisson_a()
     cloud = solve.PointCloud(SQUARE.interior(1500), {"boundary": SQUARE.boundary(240)})

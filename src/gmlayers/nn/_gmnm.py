@@ -285,7 +285,12 @@ class GMNM(nn.Module):
         )
 
     def _bump_arguments(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return upcast(x), upcast(self.mean), upcast(self.projection_matrix())
+        x, mean, projection = upcast(x), upcast(self.mean), upcast(self.projection_matrix())
+        if self.domain is not None and any(abs(low + high) > high - low for low, high in zip(*self.domain)):
+            # differences first, where inputs are far from 0 in terms of the domain: A x and A μ would be too large
+            middle = mean.detach().mean(0)
+            x, mean = x - middle, mean - middle
+        return x, mean, projection
 
     def _init_weight(self, sample: Tensor, generator: torch.Generator | None) -> None:
         squares = [f.square().sum(-1) for f in (ops.bumps(*self._bump_arguments(x)) for x in sample.split(8192))]

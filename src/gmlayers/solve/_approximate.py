@@ -363,7 +363,7 @@ class _Data:
     def function(self, trial: _Trial) -> GMNM:
         """Return the function of rows as they are given."""
         shapes = {name: value / self.x_units.size for name, value in _shapes(trial.module).items()}
-        shapes["mean"] = self.x_units.mean + self.x_units.size * trial.module.mean
+        shapes["mean"] = self.x_units.given(trial.module.mean)
         weight = self.y_units.size * trial.found.weight
         weight[-1] += self.y_units.mean
         module = self._module(shapes, *self.domain)
@@ -397,6 +397,9 @@ class _Units(NamedTuple):
     def scaled(self, values: Tensor) -> Tensor:
         return (values - self.mean) / self.size
 
+    def given(self, values: Tensor) -> Tensor:
+        return self.mean + self.size * values
+
 
 @dataclass(frozen=True)
 class _Trial:
@@ -414,6 +417,7 @@ class _Trial:
     @classmethod
     def of(cls, data: _Data, module: GMNM, trained: int, factor: float = 0.0) -> _Trial:
         """Find the weights for the bumps of a module, and see how good it is on the rows held out."""
+        module.mean.copy_(data.x_units.scaled(data.x_units.given(module.mean)))  # as they can be in inputs far from 0
         found = fit(module, data.x, data.y, regularisation="gcv")
         left, held = (y - _values(module, x) for x, y in ((data.x, data.y), (data.held_x, data.held_y)))
         return cls(module, trained, factor, found, left, _rms(held))

@@ -262,6 +262,11 @@ def test_bad_data(x, y, message):
         GMNM.from_data(x, 1, 2, y=y)
 
 
+def test_from_data_of_arrays():
+    with pytest.raises(TypeError, match="GMNM.from_data: x must be a tensor, got ndarray"):
+        GMNM.from_data(torch.rand(5, 2).numpy(), 1, 2)
+
+
 # --- the range of the inputs ---------------------------------------------------------------------------------
 
 

@@ -176,6 +176,21 @@ def test_a_level_does_not_matter():
     torch.testing.assert_close(other.f(x) - 1e4, first.f(x), rtol=0, atol=1e-6)
 
 
+def test_near_copies_of_a_row_are_on_the_same_side():
+    """Or noise would be fitted on one side and found again on the other."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.rand(100, 2, generator=g, dtype=F64).repeat_interleave(4, 0)
+    y = torch.randn(100, 1, generator=g, dtype=F64).repeat_interleave(4, 0)
+    found = solve.approximate(x + 1e-9 * torch.randn(400, 2, generator=g, dtype=F64), y, tol=1e-3)
+    assert found.error > 0.5
+    assert (found.held_out.view(100, 4).sum(1) % 4 == 0).all()
+
+
+def test_the_function_needs_no_gradients():
+    x = torch.linspace(0, 1, 50, dtype=F64).unsqueeze(1)
+    assert solve.approximate(x, x**2, tol=1e-3).f(x).numpy().shape == (50, 1)
+
+
 @pytest.mark.parametrize("offset", [1e6, 1e9])
 def test_inputs_far_from_0(offset):
     """Such as dates in seconds: rows are rounded, and the function must not be worse than that."""
@@ -270,6 +285,10 @@ def test_one_of_two_that_coincide_and_one_that_no_row_sees_are_dropped():
         (rows(50), rows(50), {"max_components": 5}, ValueError, "max_components must be at least 6, got 5"),
         (rows(50), rows(50), {"max_components": 9.5}, TypeError, "whole number"),
         (rows(50), rows(50), {"max_seconds": 0}, ValueError, "max_seconds must be positive"),
+        (rows(50), rows(50), {"tol": "a"}, TypeError, "tol must be a number, got 'a'"),
+        (rows(50), rows(50), {"tol": None}, TypeError, "tol must be a number, got None"),
+        (rows(50), rows(50), {"float32_tolerance": math.nan}, ValueError, "float32_tolerance must be None or finite"),
+        (rows(5).repeat(9, 1) + 1e-9 * rows(45), rows(45), {}, ValueError, "5 different rows"),
     ],
 )
 def test_data_that_are_none(x, y, options, kind, match):

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -144,6 +145,12 @@ def test_a_side_with_the_unknown_moves_to_the_left():
         (lambda u: solve.dot((1.0,), solve.grad(u)), ValueError, "as many factors"),
         (lambda u: bool(u == 0), TypeError, "neither true nor false"),
         (lambda u: solve.unknown(0), ValueError, "at least 1"),
+        (lambda u: u == "1", TypeError, "a right-hand side must be a number or a function of points .* got '1'"),
+        (lambda u: u == None, TypeError, "got None"),  # noqa: E711
+        (lambda u: u == torch.ones(3), TypeError, "a right-hand side must be a number"),
+        (lambda u: u == 1j, TypeError, "got 1j"),
+        (lambda u: "2" * u, TypeError, "a coefficient must be a number"),
+        (lambda u: u / "2", TypeError, "a divisor must be a number"),
     ],
 )
 def test_expressions_that_mean_nothing(make, error, match):
@@ -163,6 +170,19 @@ def test_expressions_that_mean_nothing(make, error, match):
 def test_functions_of_a_wrong_shape_or_not_finite(function, match):
     with pytest.raises(ValueError, match=match):
         values(function, Points(torch.ones(4, 2, dtype=F64)), "the load")
+
+
+def test_functions_with_complex_values():
+    with pytest.raises(TypeError, match="the load must have real values, got torch.complex128"):
+        values(lambda x: x[:, 0] * 1j, Points(torch.ones(4, 2, dtype=F64)), "the load")
+
+
+@pytest.mark.parametrize("two", [2, 2.0, np.int64(2), np.float32(2), torch.tensor(2), torch.tensor([2.0])])
+def test_numbers_of_all_kinds(two):
+    u = solve.unknown(2)
+    assert (u * two).terms == (u * 2.0).terms
+    assert (u / two).terms == (u * 0.5).terms
+    assert (u == two).right == 2.0
 
 
 # --- the problems with known solutions -----------------------------------------------------------------------

@@ -144,6 +144,8 @@ def test_bad_arguments():
         solve.fit(net, x, y, weight=torch.zeros(800))
     with pytest.raises(ValueError, match="fit: y has numbers that are not finite"):
         solve.fit(net, x, math.nan * y)
+    with pytest.raises(TypeError, match="fit: y must be a tensor, got ndarray; torch.as_tensor makes one"):
+        solve.fit(net, x, y.numpy())
     with pytest.raises(ValueError, match=r"assign: expected a weight \(61, 1\), got \(60, 1\)"):
         solve.assign(net, torch.ones(60, 1))
     nn.utils.parametrize.register_parametrization(net, "weight", nn.Softplus())

@@ -331,6 +331,8 @@ A, Y = torch.ones(3, 2), torch.ones(3, 1)
         ([(A, Y, -torch.ones(3))], {}, r"the weight of block 0 must be \(3,\) and not negative"),
         ([(A, Y, torch.ones(2))], {}, r"the weight of block 0 must be \(3,\) and not negative"),
         ([(A, Y)], {"rank_tolerance": -1.0}, "rank_tolerance must not be negative, got -1.0"),
+        ([(A, Y)], {"rank_tolerance": 1.0}, "rank_tolerance must be below 1, got 1.0"),
+        ([(1e300 * A.double(), Y.double())], {}, "the squares of the numbers are not finite"),
         ([(A, Y)], {"float32_tolerance": math.nan}, "float32_tolerance must not be negative, got nan"),
         ([(A, Y)], {"regularisation": -1.0}, "regularisation must be 'gcv' or finite and not negative, got -1.0"),
         ([(A, Y)], {"regularisation": math.inf}, "finite and not negative, got inf"),

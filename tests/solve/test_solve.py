@@ -309,6 +309,12 @@ def test_functions_that_fail_are_named(equation, condition, match):
         (lambda u: solve.solve(poisson(boundary=u == 0), max_components=15), ValueError, "at least 16"),
         (lambda u: solve.solve(poisson(boundary=u == 0), max_components=1e3), TypeError, "whole number"),
         (lambda u: solve.solve(poisson(boundary=u == 0), max_seconds=0), ValueError, "max_seconds"),
+        (lambda u: solve.solve(poisson(boundary=u == 0), tol="a"), TypeError, "tol must be a number, got 'a'"),
+        (lambda u: solve.solve(poisson(boundary=u == 0), float32_tolerance=-1), ValueError, "float32_tolerance"),
+        (lambda u: solve.solve(solve.laplacian(u) == 1), TypeError, "expected a Problem.* got Equation"),
+        (lambda u: solve.Problem(((0, 0), (1, 1)), u == 0), TypeError, "domain must be one of .* got tuple"),
+        (lambda u: solve.Problem(SQUARE, u == 0, u == 1), TypeError, "by the part .* got Equation"),
+        (lambda u: solve.Problem(SQUARE, u == 0, [u == 1]), TypeError, "by the part .* got list"),
     ],
 )
 def test_problems_that_are_none(make, error, match):
@@ -368,6 +374,17 @@ def test_a_corner_that_is_not_known_is_not_taken_for_solved():
     domain = solve.Implicit(distance, (-1, -1), (1, 1))
     found = solve.solve(solve.Problem(domain, problem.equation, problem.conditions), tol=1e-3, max_components=1400)
     assert error(found.u, exact, domain) <= found.error
+
+
+def test_numbers_whose_squares_overflow_are_told():
+    u = solve.unknown(2)
+    with pytest.raises(ValueError, match="the squares of the numbers are not finite"):
+        solve.solve(solve.Problem(SQUARE, solve.laplacian(u) == 1e170, {"boundary": u == 0}), max_components=100)
+
+
+def test_the_solution_needs_no_gradients():
+    found = solve.solve(poisson(boundary=solve.unknown(2) == 0), tol=1e-2, max_components=300)
+    assert found.u(SQUARE.interior(5)).numpy().shape == (5, 1)
 
 
 @pytest.mark.parametrize("offset", [1e6, 1e9])

@@ -331,6 +331,11 @@ def _shown(domain: tuple[tuple[float, ...], tuple[float, ...]] | None) -> str:
 
 
 def _check_data(x: Tensor, y: Tensor | None) -> None:
+    for name, values in {"x": x, "y": y}.items():
+        if values is not None and not isinstance(values, Tensor):
+            raise TypeError(
+                f"GMNM.from_data: {name} must be a tensor, got {type(values).__name__}; torch.as_tensor makes one"
+            )
     if x.ndim != 2 or not len(x) or not x.is_floating_point():
         raise ValueError(
             f"GMNM.from_data: expected floating-point inputs (n, d), n > 0, got {tuple(x.shape)}, {x.dtype}"

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -29,13 +28,13 @@ import torch
 from torch import Tensor
 
 from gmlayers import ops
-from gmlayers._names import positive
 from gmlayers.nn import GMNM
 from gmlayers.nn._gmnm import MARGIN, FormName
 from gmlayers.nn._k_means import k_means
 from gmlayers.nn._placement import by_residual, spacing
 from gmlayers.solve._fit import BLOCK, assign, fit
 from gmlayers.solve._least_squares import LeastSquares, Rows, Triangle
+from gmlayers.solve._limits import check_limits, warn_of_float32
 from gmlayers.solve._variable_projection import variable_projection
 
 HELD_OUT = 0.15
@@ -46,6 +45,9 @@ LEAST_ROWS = 20
 
 SEED = 0
 """Of the rows that are held out, and of places to start from."""
+
+NEARLY = 1e-6
+"""Of a standard deviation of the inputs, by which rows differ that count as copies of one."""
 
 FIRST = 6
 """Bumps of the first set."""
@@ -152,7 +154,7 @@ class Approximation:
 
     f: GMNM
     """The function, in float64: ``f(x)``, ``f.gradient(x)``. Its domain is the box of the data, a tenth wider on each
-    side; beyond that it warns, and between the two nothing is known."""
+    side; beyond that it warns, and between the two nothing is known. Its parameters do not require gradients."""
     reason: Reason
     """Why it ended. ``"tolerance"``: the error is below it; ``"limit"``: larger sets did not make it smaller, as where
     the data have noise, or at the limit of double precision; ``"rows"``: more bumps would need more data; ``"bumps"``
@@ -204,7 +206,7 @@ def approximate(
 
     Args:
         x: inputs, (n, d), of any floating dtype, at least 20 different ones. Every seventh or so is held out, and
-            copies of a row are on the same side.
+            copies of a row, to a millionth of the standard deviation, are on the same side.
         y: targets, (n, out).
         tol: for the error, relative to the standard deviation of the targets.
         max_components: of the largest set, at least 6. There are no more than half as many as rows to fit.
@@ -214,7 +216,8 @@ def approximate(
 
     Returns:
         The best function with what is known about it. Noise is no error: the ``reason`` and the ``error`` tell. The
-        error is that of the best of some dozens of sets, so it is a little optimistic where few rows are held out.
+        error is that of the best of some dozens of sets on rows among the others: where few are held out, or rows are
+        sparse at edges, the true one may be several times larger, and nothing is known between tracks of rows.
 
     Raises:
         ValueError: inputs or targets of a wrong shape, with numbers that are not finite, or too few; options out of
@@ -230,13 +233,7 @@ def approximate(
         (True, True)
     """
     _check(x, y)
-    if not 0 < tol < math.inf:
-        raise ValueError(f"approximate: tol must be positive and finite, got {tol}")
-    if not max_seconds > 0:
-        raise ValueError(f"approximate: max_seconds must be positive, got {max_seconds}")
-    max_components = positive("approximate: max_components", max_components)
-    if max_components < FIRST:
-        raise ValueError(f"approximate: max_components must be at least {FIRST}, got {max_components}")
+    max_components = check_limits("approximate", tol, max_seconds, max_components, FIRST, float32_tolerance)
     clock, data = _Clock(max_seconds), _Data.of(x, y)
     trials: list[_Trial] = []
     history: list[Refinement] = []
@@ -252,12 +249,7 @@ def approximate(
         least = min(t.error for t in trials)
         best = min((t for t in trials if t.error <= EQUAL * least), key=lambda t: (t.size, t.error))
         reason = _end(trials, data, max_components, clock)
-    if float32_tolerance is not None and best.float32_error > float32_tolerance:
-        warnings.warn(
-            f"approximate: weights are as large as {best.found.max_weight:.2g}, so that f in float32 is off by "
-            f"{best.float32_error:.2g}; stay in float64",
-            stacklevel=3,  # past the decorator of this function
-        )
+    warn_of_float32("approximate", "f", best.found.max_weight, best.float32_error, float32_tolerance)
     f = data.function(best)
     return Approximation(
         f,
@@ -286,7 +278,10 @@ def _check(x: Tensor, y: Tensor) -> None:
     for name, value in {"x": x, "y": y}.items():
         if not bool(value.isfinite().all()):
             raise ValueError(f"approximate: {name} has numbers that are not finite; leave those rows out")
-    different = len(x.unique(dim=0))
+    _check_number(len(x))
+
+
+def _check_number(different: int) -> None:
     if different < LEAST_ROWS:
         raise ValueError(
             f"approximate: {different} different rows of x are too few to fit and to hold some out; give at least "
@@ -332,15 +327,16 @@ class _Data:
 
     @classmethod
     def of(cls, x: Tensor, y: Tensor) -> _Data:
-        """Take data in; copies of a row are on the same side."""
+        """Take data in; copies of a row, and rows that are nearly copies, are on the same side."""
         x, y = x.detach().double().cpu(), y.detach().double().cpu()
-        different, row = x.unique(dim=0, return_inverse=True)
+        x_units, y_units = _Units.of(x), _Units.of(y)
+        unit_x, unit_y = x_units.scaled(x), y_units.scaled(y)
+        different, row = (unit_x / NEARLY).round().unique(dim=0, return_inverse=True)
+        _check_number(len(different))
         generator = torch.Generator().manual_seed(SEED)
         held_out = (torch.randperm(len(different), generator=generator) < HELD_OUT * len(different))[row]
         order = torch.randperm(len(x), generator=generator)
         fitted, held = order[~held_out[order]], order[held_out[order]]
-        x_units, y_units = _Units.of(x), _Units.of(y)
-        unit_x, unit_y = x_units.scaled(x), y_units.scaled(y)
         low, high = x.amin(0), x.amax(0)
         sides = unit_x[fitted], unit_y[fitted], unit_x[held], unit_y[held]
         margin = MARGIN * torch.where(high > low, high - low, 1.0)
@@ -368,7 +364,7 @@ class _Data:
         weight[-1] += self.y_units.mean
         module = self._module(shapes, *self.domain)
         assign(module, weight)
-        return module
+        return module.requires_grad_(False)
 
     def _module(self, shapes: Shapes, low: Tensor, high: Tensor) -> GMNM:
         m, d = shapes["mean"].shape

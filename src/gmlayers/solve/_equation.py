@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -78,24 +79,26 @@ class Expression:
     def __mul__(self, factor: Coefficient) -> Expression:
         if isinstance(factor, Expression):
             raise TypeError("Expression: a product of two terms with the unknown is not linear in it")
-        if not callable(factor) and not math.isfinite(factor):
-            raise ValueError(f"Expression: a coefficient must be finite, got {factor}")
         if callable(factor):
             terms = (Term(t.axes, t.number, (*t.functions, factor)) for t in self.terms)
         else:
-            terms = (Term(t.axes, t.number * float(factor), t.functions) for t in self.terms)
+            number = _number("a coefficient", factor)
+            if not math.isfinite(number):
+                raise ValueError(f"Expression: a coefficient must be finite, got {number}")
+            terms = (Term(t.axes, t.number * number, t.functions) for t in self.terms)
         return Expression(self.space, self.time, tuple(terms))
 
     __rmul__ = __mul__
 
     def __truediv__(self, number: float) -> Expression:
-        if not isinstance(number, (int, float)):
+        if callable(number) or isinstance(number, Expression):
             raise TypeError(
                 f"Expression: it can be divided by numbers only, got {number!r}; multiply by a function 1/c"
             )
-        if not (math.isfinite(number) and number):
-            raise ValueError(f"Expression: a divisor must be finite and not 0, got {number}")
-        return self * (1 / number)
+        divisor = _number("a divisor", number)
+        if not (math.isfinite(divisor) and divisor):
+            raise ValueError(f"Expression: a divisor must be finite and not 0, got {divisor}")
+        return self * (1 / divisor)
 
     def __neg__(self) -> Expression:
         return -1.0 * self
@@ -106,7 +109,7 @@ class Expression:
     def __eq__(self, right: Expression | Coefficient) -> Equation:  # type: ignore[override]
         if isinstance(right, Expression):
             return Equation(self - right, 0.0)
-        return Equation(self, right if callable(right) else float(right))
+        return Equation(self, right if callable(right) else _number("a right-hand side", right))
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -221,6 +224,13 @@ def dot(factors: Sequence[Coefficient], terms: Sequence[Expression]) -> Expressi
     return sum(others, first)
 
 
+def _number(name: str, given: object) -> float:
+    """Return a real number, or a tensor of one element, as ``float``."""
+    if isinstance(given, Real) or (isinstance(given, Tensor) and given.numel() == 1 and not given.is_complex()):
+        return float(given)
+    raise TypeError(f"Expression: {name} must be a number or a function of points (n, d), got {given!r}")
+
+
 def rows(expression: Expression, points: Points, mean: Tensor, scale: Tensor, name: str) -> Tensor:
     """Return what the expression makes of every bump at every point, (n, m); mean and scale are (m, d)."""
     v = [(points.x[:, i : i + 1] - mean[:, i]).mul_(scale[:, i]) for i in range(expression.dim)]
@@ -272,6 +282,8 @@ def values(given: Coefficient, points: Points, name: str) -> Tensor:
         if not isinstance(found, Tensor) or found.shape not in ((n,), (n, 1)):
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise ValueError(f"solve: {name} must have values ({n},) or ({n}, 1) at {n} points, got {shape}")
+        if found.is_complex():
+            raise TypeError(f"solve: {name} must have real values, got {found.dtype}")
         found = found.detach().to(points.x).reshape(n, 1)
     wrong = ~found.isfinite().flatten()
     if bool(wrong.any()):

@@ -123,6 +123,11 @@ def _blocks(module: GMNM, x: Tensor, y: Tensor, weight: Tensor | None) -> Iterat
 def check_data(function: str, module: GMNM, x: Tensor, y: Tensor, weight: Tensor | None) -> None:
     """Raise if those are no data for a fit of the module."""
     refuse_parametrized(function, module)
+    for name, value in {"x": x, "y": y, "weight": weight}.items():
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(
+                f"{function}: {name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one"
+            )
     if x.ndim != 2 or x.shape[1] != module.in_features or y.shape != (len(x), module.out_features) or not len(x):
         raise ValueError(
             f"{function}: expected x (n, {module.in_features}) and y (n, {module.out_features}), n > 0, got "

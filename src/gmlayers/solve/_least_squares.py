@@ -98,8 +98,8 @@ def least_squares(
         The weights, on the device of the rows, with what is to be known about them.
 
     Raises:
-        ValueError: no rows; blocks whose shapes do not fit; numbers that are not finite; weights or options that are
-            negative; an unknown regularisation.
+        ValueError: no rows; blocks whose shapes do not fit; numbers that are not finite or too large to be squared;
+            weights or options that are negative; a rank tolerance of 1 or more; an unknown regularisation.
         TypeError: blocks that are not tuples, or not of floating-point numbers.
 
     Example:
@@ -113,6 +113,8 @@ def least_squares(
     for name, value in {"rank_tolerance": rank_tolerance, "float32_tolerance": float32_tolerance}.items():
         if value is not None and not value >= 0:
             raise ValueError(f"least_squares: {name} must not be negative, got {value}")
+    if rank_tolerance >= 1:
+        raise ValueError(f"least_squares: rank_tolerance must be below 1, got {rank_tolerance}")
     if regularisation != "gcv" and (isinstance(regularisation, str) or not 0 <= regularisation < math.inf):
         raise ValueError(
             f"least_squares: regularisation must be 'gcv' or finite and not negative, got {regularisation}"
@@ -123,6 +125,8 @@ def least_squares(
     R, c, rest = triangle.parts()
 
     norm = torch.linalg.vector_norm(R, dim=0)
+    if not bool(norm.isfinite().all() and c.isfinite().all() and rest.isfinite().all()):
+        raise ValueError("least_squares: the squares of the numbers are not finite in float64; scale the rows")
     scale = torch.where(norm > 0, norm, 1.0)
     U, sigma, Vh = torch.linalg.svd(R / scale, full_matrices=False)
     largest = float(sigma[0])

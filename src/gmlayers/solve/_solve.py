@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -27,13 +26,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from gmlayers._names import whole
 from gmlayers.nn import GMNM
 from gmlayers.solve._boxes import Boxes
 from gmlayers.solve._domain import ON_EDGE, Corner, Domain, Points, spread
 from gmlayers.solve._equation import Equation, Expression, rows, unknown, values
 from gmlayers.solve._fit import BLOCK
 from gmlayers.solve._least_squares import LeastSquares, Rows, least_squares
+from gmlayers.solve._limits import check_limits, warn_of_float32
 
 FIRST = 100
 """Bumps of the first set."""
@@ -117,6 +116,16 @@ class Problem:
     conditions: Mapping[str, Equation | Sequence[Equation]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.domain, Domain):
+            raise TypeError(
+                f"Problem: the domain must be one of gmlayers.solve, like Box(low, high), got "
+                f"{type(self.domain).__name__}"
+            )
+        if not isinstance(self.conditions, Mapping):
+            raise TypeError(
+                f"Problem: conditions must be given by the part of the boundary, like {{'boundary': u == 0}}, got "
+                f"{type(self.conditions).__name__}"
+            )
         unknown_parts = set(self.conditions) - set(self.domain.parts)
         if unknown_parts:
             raise ValueError(
@@ -174,7 +183,8 @@ class Solution:
 
     u: GMNM
     """The solution, in float64: ``u(x)``, ``u.gradient(x)``, ``u.laplacian(x)``, ``u.hessian(x)``. Its domain is the
-    bounding box; of points beyond it it warns, and :meth:`~gmlayers.GMNM.outside` tells which."""
+    bounding box; of points beyond it it warns, and :meth:`~gmlayers.GMNM.outside` tells which. Its parameters do not
+    require gradients."""
     reason: Reason
     """Why it ended. ``"tolerance"``: the error is below it; ``"limit"``: larger sets did not make it smaller, as at the
     limit of double precision, or where conditions contradict each other; ``"bumps"`` and ``"time"``: as much as
@@ -236,8 +246,9 @@ def solve(
         The best solution with what is known about it. Contradicting conditions are no error: the residuals tell.
 
     Raises:
-        ValueError: options out of range; coefficients or right-hand sides that are of a wrong shape or not finite, by
-            name.
+        ValueError: options out of range; coefficients or right-hand sides that are of a wrong shape, or not finite, or
+            too large to be squared, by name.
+        TypeError: what is no problem, or no number.
 
     Example:
         >>> import torch
@@ -253,13 +264,9 @@ def solve(
         >>> bool((found.u(x) - torch.sin(x) / torch.sin(2 * x)).abs() < 1e-10)
         True
     """
-    if not 0 < tol < math.inf:
-        raise ValueError(f"solve: tol must be positive and finite, got {tol}")
-    if not max_seconds > 0:
-        raise ValueError(f"solve: max_seconds must be positive, got {max_seconds}")
-    max_components = whole("solve: max_components", max_components)
-    if max_components < LEAST:
-        raise ValueError(f"solve: max_components must be at least {LEAST}, got {max_components}")
+    if not isinstance(problem, Problem):
+        raise TypeError(f"solve: expected a Problem(domain, equation, conditions), got {type(problem).__name__}")
+    max_components = check_limits("solve", tol, max_seconds, max_components, LEAST, float32_tolerance)
     history: list[Step] = []
     trials: list[_Trial] = []
     reason: Reason = "bumps"
@@ -284,12 +291,9 @@ def solve(
             break
         before = now
     best = min(_with_hindsight(trials), key=lambda t: (t.error, t.misfit))
-    if float32_tolerance is not None and best.float32_error > float32_tolerance:
-        warnings.warn(
-            f"solve: weights are as large as {best.found.max_weight:.2g}, so that u in float32 is off by "
-            f"{best.float32_error:.2g}; stay in float64",
-            stacklevel=3,  # past the decorator of this function
-        )
+    if not math.isfinite(best.misfit):
+        raise ValueError("solve: the squares of the numbers are not finite in float64; scale equation and conditions")
+    warn_of_float32("solve", "u", best.found.max_weight, best.float32_error, float32_tolerance)
     return Solution(
         best.module(problem.domain),
         reason,
@@ -655,7 +659,7 @@ class _Trial:
         with torch.random.fork_rng(devices=[]):  # the parameters that are drawn are written over
             module = GMNM(d, 1, m, form="diagonal", domain=box, bias=False, dtype=torch.float64)
         module.load_state_dict({"mean": self.bumps.mean, "scale": self.bumps.scale, "weight": self.found.weight})
-        return module
+        return module.requires_grad_(False)
 
 
 def _try(

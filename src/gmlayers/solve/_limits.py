@@ -1,0 +1,44 @@
+"""What :func:`gmlayers.solve.solve` and :func:`gmlayers.solve.approximate` may use, checked, and what they warn of."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from numbers import Real
+
+from gmlayers._names import whole
+
+
+def check_limits(
+    name: str, tol: float, max_seconds: float, max_components: int, least: int, float32_tolerance: float | None
+) -> int:
+    """Return the number of components as ``int``; raise ``ValueError`` or ``TypeError`` for what is out of range."""
+    for what, value, open_end in (("tol", tol, False), ("max_seconds", max_seconds, True)):
+        _real(f"{name}: {what}", value)
+        if not (0 < value < math.inf or (open_end and value == math.inf)):
+            raise ValueError(f"{name}: {what} must be positive{'' if open_end else ' and finite'}, got {value}")
+    if float32_tolerance is not None:
+        _real(f"{name}: float32_tolerance", float32_tolerance)
+        if not 0 <= float32_tolerance < math.inf:
+            raise ValueError(
+                f"{name}: float32_tolerance must be None or finite and not negative, got {float32_tolerance}"
+            )
+    max_components = whole(f"{name}: max_components", max_components)
+    if max_components < least:
+        raise ValueError(f"{name}: max_components must be at least {least}, got {max_components}")
+    return max_components
+
+
+def warn_of_float32(name: str, what: str, max_weight: float, lost: float, tolerance: float | None) -> None:
+    """Warn, at the line that called the caller's caller, if float32 loses more than the tolerance."""
+    if tolerance is not None and lost > tolerance:
+        warnings.warn(
+            f"{name}: weights are as large as {max_weight:.2g}, so that {what} in float32 is off by {lost:.2g}; "
+            f"stay in float64",
+            stacklevel=4,  # past the caller and its decorator
+        )
+
+
+def _real(name: str, value: object) -> None:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}")

@@ -251,6 +251,12 @@ def test_a_domain_that_is_a_small_part_of_its_box():
     [
         (lambda: solve.PointCloud(X, {"a": solve.Points(X, X[:, :1])}), "normals of 'a' like its points"),
         (lambda: solve.PointCloud(X, {"a": solve.Points(X, 0 * X)}), "finite and not 0"),
+        (lambda: solve.l_shape().marked({"a": X + 2}), "none of them outside"),
+        (lambda: solve.l_shape().marked({"a": X / 0}), "expected finite points 'a'"),
+        (lambda: solve.l_shape().marked({"a": X[:, :1]}), r"\(n, 2\), n > 0, .* got \(10, 1\)"),
+        (lambda: solve.l_shape().marked({"a": X[:0]}), r"got \(0, 2\)"),
+        (lambda: solve.l_shape().marked({"edge 0": -X}), "a part 'edge 0' already"),
+        (lambda: solve.l_shape().marked({"a": -X}) - solve.Ball((-0.5, 0.5), 0.2), "mark points in the domain that is"),
         (lambda: solve.Box((0, 0), (1, 0)), "low < high"),
         (lambda: solve.Box((0,), (1, 2)), "low < high"),
         (lambda: solve.Box((0,), (math.inf,)), "finite"),
@@ -277,13 +283,32 @@ def test_domains_that_are_none(make, match):
         make()
 
 
+def test_marked_points_are_those_that_were_given():
+    few, many = torch.rand(7, 2), torch.rand(40, 2)
+    plain = solve.l_shape()
+    domain = plain.marked({"few": -few, "many": -many})
+    assert domain.parts == (*plain.parts, "few", "many")
+    assert torch.equal(domain.boundary(3, "few").x, -few.double())
+    assert torch.equal(domain.boundary(3, "few", held_out=True).x, -few.double())
+    fitted, held = domain.boundary(3, "many").x, domain.boundary(3, "many", held_out=True).x
+    assert (len(fitted), len(held)) == (30, 10)
+    assert {*map(tuple, fitted.tolist()), *map(tuple, held.tolist())} == {*map(tuple, (-many).double().tolist())}
+    for name in ("interior", "boundary"):
+        for held_out in (False, True):
+            got, want = (getattr(d, name)(50, held_out=held_out) for d in (domain, plain))
+            assert all(map(torch.equal, got, want))
+    assert domain.corners == plain.corners
+    assert (solve.SpaceTime(domain, 1.0).boundary(21, "few").x[:7, :2] == -few.double()).all()
+
+
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: solve.l_shape().marked({"a": [[0.0, 0.5]]}),
         lambda: solve.PointCloud(torch.ones(10, 2, dtype=torch.int64), {}),
         lambda: solve.PointCloud(torch.rand(10, 2), {"a": [[0.0, 1.0]] * 5}),
     ],
 )
 def test_points_that_are_no_tensors(make):
-    with pytest.raises(TypeError, match="PointCloud: the .* floating-point numbers"):
+    with pytest.raises(TypeError, match="(PointCloud: the|Marked: 'a') .* floating-point numbers"):
         make()

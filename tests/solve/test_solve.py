@@ -376,6 +376,40 @@ def test_a_corner_that_is_not_known_is_not_taken_for_solved():
     assert error(found.u, exact, domain) <= found.error
 
 
+def test_a_point_says_which_of_the_solutions_of_neumann_is_meant():
+    u = solve.unknown(2)
+
+    def exact(x):
+        return torch.cos(2 * x[:, 0]) * torch.exp(x[:, 1])
+
+    slopes = {
+        "low 0": lambda x: 2 * torch.sin(2 * x[:, 0]) * torch.exp(x[:, 1]),
+        "high 0": lambda x: -2 * torch.sin(2 * x[:, 0]) * torch.exp(x[:, 1]),
+        "low 1": lambda x: -exact(x),
+        "high 1": exact,
+    }
+    conditions = {face: solve.normal_derivative(u) == slope for face, slope in slopes.items()}
+    domain = SQUARE.marked({"sensor": torch.tensor([[0.3, 0.2]])})
+    problem = solve.Problem(
+        domain, solve.laplacian(u) == (lambda x: -3 * exact(x)), {**conditions, "sensor": u == exact}
+    )
+    found = solve.solve(problem, tol=1e-8)
+    assert found.converged
+    assert error(found.u, exact, domain) < 1e-8
+    assert found.residuals["sensor"] < 1e-8
+
+
+def test_marked_points_stay_where_they_are_near_a_corner():
+    """Points of the boundary are shrunk towards re-entrant corners; those that were given must not be."""
+    problem, exact = problems.poisson_l()
+    x = -0.1 * torch.rand(30, 2, dtype=F64)
+    domain = problem.domain.marked({"sensors": x})
+    conditions = {**problem.conditions, "sensors": solve.unknown(2) == exact}
+    found = solve.solve(solve.Problem(domain, problem.equation, conditions), tol=1e-9, max_components=700)
+    assert error(found.u, exact, domain) < ACCURACY["poisson-l"][0]
+    assert found.residuals["sensors"] < 1e-3
+
+
 def test_numbers_whose_squares_overflow_are_told():
     u = solve.unknown(2)
     with pytest.raises(ValueError, match="the squares of the numbers are not finite"):

@@ -23,6 +23,9 @@ ON_EDGE = 1e-12
 BESIDE = 1e-7
 """How far beside a boundary it is looked whether a point is on it, relative to the size of the domain."""
 
+FEW = 8
+"""Points below which none is held out."""
+
 CROWD = 2048
 """Points among which the evenly spread ones are chosen at once; the time grows with the square."""
 
@@ -69,6 +72,7 @@ class Domain(ABC):
         parts: names of the parts of the boundary to which conditions may refer.
         corners: where bumps are to be graded.
         dense: whether there are as many points as are asked for.
+        fixed: names of the parts that are the points that were given.
     """
 
     low: Tensor
@@ -76,6 +80,7 @@ class Domain(ABC):
     parts: tuple[str, ...] = (BOUNDARY,)
     corners: tuple[Corner, ...] = ()
     dense: bool = True
+    fixed: tuple[str, ...] = ()
 
     @abstractmethod
     def distance(self, x: Tensor) -> Tensor:
@@ -124,6 +129,28 @@ class Domain(ABC):
     def units(self) -> Tensor:
         """Lengths of the axes that count as equal, (d,)."""
         return torch.ones_like(self.low)
+
+    def marked(self, points: Mapping[str, Tensor]) -> Marked:
+        """Return the same domain with points by name, to which conditions may refer like to parts of the boundary.
+
+        Args:
+            points: (n, d) by name, in the domain or on its boundary: where something was measured, or one of them to
+                say which of the solutions that differ by a constant is meant. Of eight and more a quarter is held out.
+
+        Raises:
+            ValueError: a name that a part has already; points of a wrong shape, not finite, or outside.
+            TypeError: what is no tensor of floating-point numbers.
+
+        Example:
+            >>> import torch
+            >>> from gmlayers import solve
+            >>> u, disc = solve.unknown(2), solve.Ball((0, 0), 1).marked({"centre": torch.zeros(1, 2)})
+            >>> given = {"boundary": solve.normal_derivative(u) == 2, "centre": u == 5}
+            >>> found = solve.solve(solve.Problem(disc, solve.laplacian(u) == 4, given)).u
+            >>> round(found(torch.tensor([[0.6, 0.8]], dtype=torch.float64)).item(), 6)
+            6.0
+        """
+        return Marked(self, points)
 
     def __or__(self, other: Domain) -> Union:
         return Union(self, other)
@@ -383,6 +410,8 @@ class _Pair(Domain):
     """Of the normals of the second domain."""
 
     def __init__(self, a: Domain, b: Domain) -> None:
+        if a.fixed or b.fixed:
+            raise ValueError(f"{type(self).__name__}: mark points in the domain that is put together, not before")
         if a.dim != b.dim:
             raise ValueError(f"{type(self).__name__}: the domains have {a.dim} and {b.dim} coordinates")
         self.a, self.b = a, b
@@ -563,7 +592,7 @@ class PointCloud(Domain):
     dense = False
 
     def __init__(self, interior: Tensor, boundary: Mapping[str, Tensor | Points]) -> None:
-        self.points = _floating("the interior", interior)
+        self.points = _floating("PointCloud", "the interior", interior)
         self.edge = {part: _as_points(part, given) for part, given in boundary.items()}
         every = [self.points, *(p.x for p in self.edge.values())]
         for x in every:
@@ -589,6 +618,44 @@ class PointCloud(Domain):
         x, normal = self.edge[part]
         kept = _share(len(x), held_out)
         return Points(x[kept], None if normal is None else normal[kept])
+
+
+class Marked(Domain):
+    """A domain with points by name; :meth:`Domain.marked` makes it."""
+
+    def __init__(self, domain: Domain, points: Mapping[str, Tensor]) -> None:
+        self.domain, self.low, self.high = domain, domain.low, domain.high
+        self.points = {name: _floating("Marked", f"{name!r}", x) for name, x in points.items()}
+        for name, x in self.points.items():
+            if name in domain.parts:
+                raise ValueError(f"Marked: there is a part {name!r} already; give the points another name")
+            if x.ndim != 2 or x.shape[1] != self.dim or not len(x) or not bool(domain.inside(x).all()):
+                raise ValueError(
+                    f"Marked: expected finite points {name!r} (n, {self.dim}), n > 0, none of them outside the domain, "
+                    f"got {tuple(x.shape)}"
+                )
+        self.corners, self.dense = domain.corners, domain.dense
+        self.parts, self.fixed = (*domain.parts, *self.points), (*domain.fixed, *self.points)
+
+    def distance(self, x: Tensor) -> Tensor:
+        return self.domain.distance(x)
+
+    def interior(self, n: int, *, held_out: bool = False) -> Tensor:
+        return self.domain.interior(n, held_out=held_out)
+
+    def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
+        self._check_part(part)
+        if part not in self.points:
+            return self.domain.boundary(n, part, held_out=held_out)
+        x = self.points[part]
+        return Points(x if len(x) < FEW else x[_share(len(x), held_out)])
+
+    def reached(self, x: Tensor, margin: float) -> Tensor:
+        return self.domain.reached(x, margin)
+
+    @property
+    def units(self) -> Tensor:
+        return self.domain.units
 
 
 class _Sequence:
@@ -619,19 +686,19 @@ def _bounds(name: str, low: Sequence[float] | Tensor, high: Sequence[float] | Te
     return a, b
 
 
-def _floating(name: str, given: object) -> Tensor:
+def _floating(kind: str, name: str, given: object) -> Tensor:
     if not (isinstance(given, Tensor) and given.is_floating_point()):
-        raise TypeError(f"PointCloud: {name} must be a tensor of floating-point numbers, got {type(given).__name__}")
+        raise TypeError(f"{kind}: {name} must be a tensor of floating-point numbers, got {type(given).__name__}")
     return given.double()
 
 
 def _as_points(part: str, given: Tensor | Points) -> Points:
     """Return points of a part with normals of length 1, if there are any."""
     x, normal = given if isinstance(given, Points) else Points(given)
-    x = _floating(f"the part {part!r}", x)
+    x = _floating("PointCloud", f"the part {part!r}", x)
     if normal is None:
         return Points(x)
-    normal = _floating(f"the normals of {part!r}", normal)
+    normal = _floating("PointCloud", f"the normals of {part!r}", normal)
     length = torch.linalg.vector_norm(normal, dim=-1, keepdim=True)
     if normal.shape != x.shape or not bool(((length > 0) & length.isfinite()).all()):
         raise ValueError(

@@ -517,7 +517,9 @@ class _Block(NamedTuple):
         found = []
         for name, part, equation in problem.asked():
             draw = partial(_draw, problem.domain, part, held_out)
-            found.append(cls(name, equation, _graded(draw, n, bumps, held_out, d if part is None else d - 1)))
+            fixed = part in problem.domain.fixed  # not to be moved, nor to be had more densely
+            parts = [(draw(n), 1.0)] if fixed else _graded(draw, n, bumps, held_out, d if part is None else d - 1)
+            found.append(cls(name, equation, parts))
         return found
 
 

@@ -99,7 +99,7 @@ def test_killed_and_resumed_gives_the_same_records(done, tmp_path):
     line = [sys.executable, "-m", "gmlayers", "reproduce", "fig2", "--profile", "smoke", "--out", folder]
     process = subprocess.Popen([*map(str, line), "--jobs", "2"], start_new_session=True, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not list(folder.rglob("metrics.jsonl")) and time.monotonic() < deadline:
+    while not list(folder.glob("digits/gm-k-*/seed-*/metrics.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gmlayers import solve
+from gmlayers.solve import _domain
+from gmlayers.solve._domain import Remembered
 
 F64 = torch.float64
 X = torch.rand(10, 2)
@@ -281,6 +283,29 @@ def test_a_domain_that_is_a_small_part_of_its_box():
 def test_domains_that_are_none(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+def test_points_that_are_remembered_are_the_same():
+    plain = solve.SpaceTime(solve.Box((0, 0), (1, 2)), 3.0)
+    domain = Remembered(plain)
+    for _ in range(2):
+        for held_out in (False, True):
+            for n in (5, 50):
+                assert torch.equal(domain.interior(n, held_out=held_out), plain.interior(n, held_out=held_out))
+                for part in plain.parts:
+                    got, want = (d.boundary(n, part, held_out=held_out) for d in (domain, plain))
+                    assert all(map(torch.equal, got, want))
+    assert domain.interior(5) is domain.interior(5)
+    assert (domain.parts, domain.dim, domain.units.tolist()) == (plain.parts, 3, plain.units.tolist())
+
+
+def test_no_more_points_are_remembered_than_there_is_room_for(monkeypatch):
+    monkeypatch.setattr(_domain, "REMEMBERED", 250)
+    domain = Remembered(solve.Box((0, 0), (1, 1)))
+    first = domain.interior(100)
+    assert domain.interior(100) is first
+    assert len(domain.boundary(100).x) == 100
+    assert domain.interior(100) is not first
 
 
 def test_marked_points_are_those_that_were_given():

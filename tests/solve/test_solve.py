@@ -410,6 +410,18 @@ def test_marked_points_stay_where_they_are_near_a_corner():
     assert found.residuals["sensors"] < 1e-3
 
 
+def test_functions_may_write_to_their_points():
+    def careless(x):
+        return x.mul_(2)[:, 0]
+
+    problems_ = [
+        solve.Problem(SQUARE, solve.laplacian(u) == source, {"boundary": u == source})
+        for u, source in ((solve.unknown(2), careless), (solve.unknown(2), lambda x: 2 * x[:, 0]))
+    ]
+    one, other = (solve.solve(problem, tol=1e-6, max_components=200) for problem in problems_)
+    assert torch.equal(one.u.weight, other.u.weight)
+
+
 def test_numbers_whose_squares_overflow_are_told():
     u = solve.unknown(2)
     with pytest.raises(ValueError, match="the squares of the numbers are not finite"):

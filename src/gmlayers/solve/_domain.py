@@ -23,6 +23,9 @@ ON_EDGE = 1e-12
 BESIDE = 1e-7
 """How far beside a boundary it is looked whether a point is on it, relative to the size of the domain."""
 
+REMEMBERED = 2**23
+"""Coordinates of points that are kept to be used again."""
+
 FEW = 8
 """Points below which none is held out."""
 
@@ -620,11 +623,57 @@ class PointCloud(Domain):
         return Points(x[kept], None if normal is None else normal[kept])
 
 
-class Marked(Domain):
+class _Wrapped(Domain):
+    """A domain that is another one, but for what is written anew."""
+
+    def __init__(self, domain: Domain) -> None:
+        self.domain, self.low, self.high = domain, domain.low, domain.high
+        self.parts, self.corners, self.dense, self.fixed = domain.parts, domain.corners, domain.dense, domain.fixed
+
+    def distance(self, x: Tensor) -> Tensor:
+        return self.domain.distance(x)
+
+    def interior(self, n: int, *, held_out: bool = False) -> Tensor:
+        return self.domain.interior(n, held_out=held_out)
+
+    def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
+        return self.domain.boundary(n, part, held_out=held_out)
+
+    def reached(self, x: Tensor, margin: float) -> Tensor:
+        return self.domain.reached(x, margin)
+
+    @property
+    def units(self) -> Tensor:
+        return self.domain.units
+
+
+class Remembered(_Wrapped):
+    """A domain that draws points once, however often it is asked; they must not be written to."""
+
+    def __init__(self, domain: Domain) -> None:
+        super().__init__(domain)
+        self._drawn: dict[tuple[object, ...], Points] = {}
+
+    def interior(self, n: int, *, held_out: bool = False) -> Tensor:
+        return self._once((n, held_out), lambda: Points(self.domain.interior(n, held_out=held_out))).x
+
+    def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
+        return self._once((n, part, held_out), lambda: self.domain.boundary(n, part, held_out=held_out))
+
+    def _once(self, key: tuple[object, ...], draw: Callable[[], Points]) -> Points:
+        if key not in self._drawn:
+            points = draw()
+            if sum(p.x.numel() for p in self._drawn.values()) + points.x.numel() > REMEMBERED:
+                self._drawn.clear()
+            self._drawn[key] = points
+        return self._drawn[key]
+
+
+class Marked(_Wrapped):
     """A domain with points by name; :meth:`Domain.marked` makes it."""
 
     def __init__(self, domain: Domain, points: Mapping[str, Tensor]) -> None:
-        self.domain, self.low, self.high = domain, domain.low, domain.high
+        super().__init__(domain)
         self.points = {name: _floating("Marked", f"{name!r}", x) for name, x in points.items()}
         for name, x in self.points.items():
             if name in domain.parts:
@@ -634,14 +683,7 @@ class Marked(Domain):
                     f"Marked: expected finite points {name!r} (n, {self.dim}), n > 0, none of them outside the domain, "
                     f"got {tuple(x.shape)}"
                 )
-        self.corners, self.dense = domain.corners, domain.dense
         self.parts, self.fixed = (*domain.parts, *self.points), (*domain.fixed, *self.points)
-
-    def distance(self, x: Tensor) -> Tensor:
-        return self.domain.distance(x)
-
-    def interior(self, n: int, *, held_out: bool = False) -> Tensor:
-        return self.domain.interior(n, held_out=held_out)
 
     def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
         self._check_part(part)
@@ -649,13 +691,6 @@ class Marked(Domain):
             return self.domain.boundary(n, part, held_out=held_out)
         x = self.points[part]
         return Points(x if len(x) < FEW else x[_share(len(x), held_out)])
-
-    def reached(self, x: Tensor, margin: float) -> Tensor:
-        return self.domain.reached(x, margin)
-
-    @property
-    def units(self) -> Tensor:
-        return self.domain.units
 
 
 class _Sequence:

@@ -278,7 +278,7 @@ def values(given: Coefficient, points: Points, name: str) -> Tensor:
     if not callable(given):
         found = points.x.new_full((n, 1), given)
     else:
-        found = given(points.x)
+        found = given(points.x.clone())  # whatever it does with them
         if not isinstance(found, Tensor) or found.shape not in ((n,), (n, 1)):
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise ValueError(f"solve: {name} must have values ({n},) or ({n}, 1) at {n} points, got {shape}")

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from gmlayers.nn import GMNM
 from gmlayers.solve._boxes import Boxes
-from gmlayers.solve._domain import ON_EDGE, Corner, Domain, Points, spread
+from gmlayers.solve._domain import ON_EDGE, Corner, Domain, Points, Remembered, spread
 from gmlayers.solve._equation import Equation, Expression, rows, unknown, values
 from gmlayers.solve._fit import BLOCK
 from gmlayers.solve._least_squares import LeastSquares, Rows, least_squares
@@ -267,6 +267,7 @@ def solve(
     if not isinstance(problem, Problem):
         raise TypeError(f"solve: expected a Problem(domain, equation, conditions), got {type(problem).__name__}")
     max_components = check_limits("solve", tol, max_seconds, max_components, LEAST, float32_tolerance)
+    problem = replace(problem, domain=Remembered(problem.domain))  # for all sets the points are the same
     history: list[Step] = []
     trials: list[_Trial] = []
     reason: Reason = "bumps"

@@ -324,7 +324,7 @@ def test_problems_that_are_none(make, error, match):
 
 def test_a_source_between_the_points_is_not_missed():
     """So narrow that no set of the first ones has a point on it."""
-    centre, width = torch.tensor([0.4321, 0.4321], dtype=F64), 0.004
+    centre, width = torch.tensor([0.37, 0.37], dtype=F64), 0.002
 
     def peak(x):
         return torch.exp(-(x - centre).square().sum(1) / (2 * width**2))
@@ -338,7 +338,7 @@ def test_a_source_between_the_points_is_not_missed():
 
     u = solve.unknown(2)
     problem = solve.Problem(solve.Box((0, 0), (1, 1)), solve.laplacian(u) == source, {"boundary": u == exact})
-    found = solve.solve(problem, tol=1e-5, max_components=500)
+    found = solve.solve(problem, tol=1e-4, max_components=500)
     assert found.error > 1e-2
     assert max(step.depth for step in found.history) >= 2  # it goes to where the source is
 
@@ -346,11 +346,12 @@ def test_a_source_between_the_points_is_not_missed():
 @pytest.mark.parametrize("domain", ["touching boxes", "difference"])
 def test_edges_that_two_domains_share_are_no_boundary(domain):
     domain = {
-        "touching boxes": solve.Box((-1, -1), (0, 1)) | solve.Box((0, -1), (1, 1)),
+        "touching boxes": solve.Box((-1, -1), (0.3, 1)) | solve.Box((0.3, -1), (1, 1)),
         "difference": solve.Box((-1, -1), (2, 1)) - solve.Box((1, -1), (2, 1)),
     }[domain]
     u, (plain, exact) = solve.unknown(2), problems.poisson_a()
-    problem = solve.Problem(domain, solve.laplacian(u) == plain.equation.right, {"boundary": u == 0})
+    zero_where_it_is_asked = {"boundary": u == (lambda x: (x[:, 0] > 1).double())}
+    problem = solve.Problem(domain, solve.laplacian(u) == plain.equation.right, zero_where_it_is_asked)
     found = solve.solve(problem, tol=1e-6)
     assert found.converged
     assert error(found.u, exact, domain) < 1e-6
@@ -456,12 +457,14 @@ def test_a_cloud_of_points_in_the_order_of_a_sequence():
     assert {step.depth for step in found.history} == {0}  # there are no points for narrower bumps
 
 
-def test_a_forgotten_condition_does_not_look_like_convergence():
-    """Without the velocity at the start a wave is not determined: sets differ as much as their solutions do."""
+def test_a_set_from_which_a_better_one_differs_is_not_taken_for_better():
+    """Without the velocity at the start a wave is not determined: sets with small residuals differ from each other."""
     u = solve.unknown(1, time=True)
     problem = solve.Problem(
         solve.SpaceTime(solve.Box((0,), (1,)), 1.0),
         solve.dt(solve.dt(u)) - solve.laplacian(u) == 0,
         {"boundary": u == 0, "initial": u == (lambda x: torch.sin(math.pi * x[:, 0]))},
     )
-    assert solve.solve(problem, tol=1e-4, max_components=600).error > 1e-2
+    found = solve.solve(problem, tol=1e-3, max_components=400)
+    assert found.error > 0.5
+    assert min(step.error for step in found.history) < 0.2

@@ -290,8 +290,8 @@ class Polygon(Domain):
         self.start, self.end = start, start.roll(-1, 0)
         self.edge = self.end - self.start
         self.low, self.high = _bounds("Polygon", start.amin(0), start.amax(0))
-        if (crossing := self._crossing()) is not None:
-            i, j = crossing
+        if len(crossing := _crossing(self.segments())):
+            i, j = crossing[0].tolist()
             raise ValueError(f"Polygon: {names[i]} and {names[j]} cross; give the vertices in order")
         if abs(twice_area) <= ON_EDGE * float((self.high - self.low).prod()):
             raise ValueError("Polygon: the vertices are on a line, there is no area")
@@ -302,8 +302,7 @@ class Polygon(Domain):
 
     def distance(self, x: Tensor) -> Tensor:
         offset = x.unsqueeze(1) - self.start
-        along = ((offset * self.edge).sum(-1) / self.length.square()).clamp(0, 1)
-        least = torch.linalg.vector_norm(offset - along.unsqueeze(-1) * self.edge, dim=-1).amin(1)
+        least = _gaps(x, self.segments()).amin(1)
         rises, falls = self.start[:, 1] <= x[:, 1:], self.end[:, 1] <= x[:, 1:]
         left = _cross(self.edge, offset) > 0
         winding = (rises & ~falls & left).sum(1) - (~rises & falls & ~left).sum(1)
@@ -320,13 +319,6 @@ class Polygon(Domain):
 
     def segments(self) -> Tensor:
         return _around(self.start)
-
-    def _crossing(self) -> tuple[int, int] | None:
-        """Return two edges that cross, if there are."""
-        across = [_cross(self.edge.unsqueeze(1), end - self.start.unsqueeze(1)) for end in (self.start, self.end)]
-        apart = across[0] * across[1] < 0  # [i, j]: the ends of edge j are on both sides of the line of edge i
-        crossing = (apart & apart.mT).nonzero().tolist()
-        return (crossing[0][0], crossing[0][1]) if crossing else None
 
 
 def l_shape() -> Polygon:
@@ -759,8 +751,8 @@ def _reentrant(domain: Domain) -> tuple[Corner, ...]:
     angle = 2 * math.pi * (torch.arange(CIRCLE, dtype=torch.float64) + 0.5) / CIRCLE
     circle = torch.stack([angle.cos(), angle.sin()], 1)
     found: list[Corner] = []
-    for point in torch.cat([segments[:, 0], _crossings(segments)]):
-        gaps = _gaps(point, segments)
+    points = torch.cat([segments[:, 0], _crossings(segments)])
+    for point, gaps in zip(points, _gaps(points, segments)):
         others = [*gaps[gaps > rounding].tolist(), *(abs(float(c.distance(point.unsqueeze(0)))) for c in curved)]
         radius = min(others, default=math.inf)
         known = any(float((point - corner.point).norm()) <= rounding for corner in found)
@@ -772,22 +764,25 @@ def _reentrant(domain: Domain) -> tuple[Corner, ...]:
     return tuple(found)
 
 
-def _gaps(point: Tensor, segments: Tensor) -> Tensor:
-    """Return the distances of a point to segments, (n,)."""
-    edge, offset = segments[:, 1] - segments[:, 0], point - segments[:, 0]
+def _gaps(x: Tensor, segments: Tensor) -> Tensor:
+    """Return the distances of points (n, 2) to segments, (n, segments)."""
+    edge, offset = segments[:, 1] - segments[:, 0], x.unsqueeze(1) - segments[:, 0]
     along = ((offset * edge).sum(-1) / edge.square().sum(-1)).clamp(0, 1)
     return torch.linalg.vector_norm(offset - along.unsqueeze(-1) * edge, dim=-1)
 
 
+def _crossing(segments: Tensor) -> Tensor:
+    """Return which segments cross, (n, 2); not those that touch."""
+    start, edge = segments[:, :1], segments[:, 1:] - segments[:, :1]
+    apart = _cross(edge, segments[:, 0] - start) * _cross(edge, segments[:, 1] - start) < 0
+    return (apart & apart.mT).triu().nonzero()  # the ends of each are on both sides of the line of the other
+
+
 def _crossings(segments: Tensor) -> Tensor:
     """Return the points where two segments cross, (n, 2)."""
-    edge = segments[:, 1] - segments[:, 0]
-    sine = _cross(edge.unsqueeze(1), edge)
-    offset = segments[:, 0] - segments[:, :1]  # [i, j]: from the start of i to that of j
-    along = _cross(offset, edge) / sine  # of i; not finite where they are parallel
-    of_the_other = _cross(offset, edge.unsqueeze(1)) / sine
-    i, j = ((along > 0) & (along < 1) & (of_the_other > 0) & (of_the_other < 1)).triu().nonzero(as_tuple=True)
-    return segments[i, 0] + along[i, j].unsqueeze(1) * edge[i]
+    (start, end), (other, beyond) = (segments[i].unbind(1) for i in _crossing(segments).unbind(1))
+    along = _cross(other - start, beyond - other) / _cross(end - start, beyond - other)
+    return start + along.unsqueeze(1) * (end - start)
 
 
 def _joined(found: Sequence[Points]) -> Points:

@@ -292,8 +292,6 @@ def solve(
             break
         before = now
     best = min(_with_hindsight(trials), key=lambda t: (t.error, t.misfit))
-    if not math.isfinite(best.misfit):
-        raise ValueError("solve: the squares of the numbers are not finite in float64; scale equation and conditions")
     warn_of_float32("solve", "u", best.found.max_weight, best.float32_error, float32_tolerance)
     return Solution(
         best.module(problem.domain),

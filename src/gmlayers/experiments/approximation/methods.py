@@ -46,11 +46,10 @@ both are solved for by least squares."""
 LIMIT = 1e-15
 """Tolerance of a solve that is to go on to where double precision ends."""
 
-Task = Regression | Collocation
-
-
 ROUNDING = 1e-12
 """Share of the targets below which what is left of them is rounding."""
+
+Task = Regression | Collocation
 
 
 class Fitted(ABC):

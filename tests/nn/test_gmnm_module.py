@@ -206,6 +206,15 @@ def test_spacing():
     assert torch.equal(_placement.spacing(torch.zeros(1, 1), torch.zeros(4, 1)), torch.ones(1))
 
 
+@pytest.mark.parametrize(("d", "m"), [(1, 400), (2, 200), (50, 400)])
+def test_spacing_of_many(d, m, dtype):
+    """By a matrix product, which torch takes for more than 25 points, they would be some rounding from themselves."""
+    centres = torch.randn(m, d, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    apart = (centres[:, None] - centres).square().sum(2).sqrt()
+    want = apart.fill_diagonal_(math.inf).sort(1).values[:, :2].mean(1)
+    torch.testing.assert_close(_placement.spacing(centres, centres), want, rtol=1e-5, atol=1e-30)
+
+
 @forms
 @pytest.mark.parametrize("with_y", [False, True])
 def test_from_data(form, with_y, dtype):
@@ -237,6 +246,43 @@ def test_targets_draw_bumps_to_the_residual():
         near[targets is None] = int(((module.mean - 0.7).norm(dim=1) < 0.25).sum())
     assert near[False] >= 10
     assert near[True] <= 5
+
+
+@pytest.mark.parametrize(("level", "size"), [(1e6, 1.0), (0.0, 1e200), (-1e300, 1e290)])
+def test_targets_in_other_units_draw_the_same_bumps(level, size):
+    """As far as the level leaves digits."""
+    x = torch.rand(1000, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    y = torch.exp(-200 * (x - 0.3).square().sum(1, keepdim=True))
+    near = []
+    for targets in (y, level + size * y):
+        module = GMNM.from_data(x, 1, 40, y=targets, generator=torch.Generator().manual_seed(0))
+        near.append(int(((module.mean - 0.3).norm(dim=1) < 0.2).sum()))
+    assert near[0] >= 10
+    assert abs(near[0] - near[1]) <= 2
+
+
+@pytest.mark.parametrize("of_x", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("of_y", [torch.float16, torch.float32, torch.float64])
+def test_targets_may_have_a_dtype_of_their_own(of_x, of_y):
+    x = torch.rand(50, 2)
+    module = GMNM.from_data(x.to(of_x), 1, 8, y=x[:, :1].to(of_y))
+    assert module.mean.dtype == of_x
+    assert module.mean.isfinite().all()
+
+
+@pytest.mark.parametrize("value", [0.0, 1.7e9, -1e30])
+def test_a_constant_feature(value, dtype):
+    """Such as a time stamp."""
+    x = torch.cat([torch.rand(300, 2, dtype=dtype), torch.full((300, 1), value, dtype=dtype)], 1)
+    module = GMNM.from_data(x, 1, 20)
+    assert module(x).isfinite().all()
+    assert not module.outside(x).any()
+
+
+def test_a_generator_is_all_the_randomness_of_from_data():
+    state = torch.get_rng_state()
+    GMNM.from_data(torch.linspace(0, 1, 20).unsqueeze(1), 1, 5, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(state, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("points", [torch.zeros(1, 2), torch.zeros(9, 2), torch.tensor([[0.0, 1.0], [2.0, 1.0]])])
@@ -323,6 +369,19 @@ def test_the_warning_stays_out_of_transforms():
 def test_bad_domain(domain):
     with pytest.raises(ValueError, match="GMNM: domain must be .* 3 of them each, got"):
         GMNM(3, 1, 2, domain=domain)
+
+
+@pytest.mark.parametrize("domain", [3, (1, 2, 3), "ab", ("a", "b")])
+def test_a_domain_that_is_no_pair_of_numbers(domain):
+    with pytest.raises(TypeError, match=r"GMNM: domain must be \(low, high\), .* got"):
+        GMNM(3, 1, 2, domain=domain)
+
+
+def test_a_domain_that_the_dtype_does_not_resolve():
+    domain = (1.7e9, 1.7e9 + 60)
+    GMNM(1, 1, 2, domain=domain, dtype=torch.float64)
+    with pytest.raises(ValueError, match="GMNM: in torch.float32 the domain .* is a point; .* torch.float64"):
+        GMNM(1, 1, 2, domain=domain)
 
 
 # --- numbers at the edge -------------------------------------------------------------------------------------

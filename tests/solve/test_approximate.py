@@ -1,3 +1,4 @@
+import copy
 import itertools
 import math
 
@@ -109,8 +110,25 @@ def test_what_float32_loses():
     found = solve.approximate(x, smooth(x), tol=1e-5)
     lost = (found.f.float()(x.float()).double() - smooth(x)).square().mean().sqrt().item() / smooth(x).std().item()
     assert found.float32_error / 5 < lost < found.float32_error * 5
-    with pytest.warns(UserWarning, match="approximate: weights are as large as .* stay in float64"):
+    with pytest.warns(UserWarning, match="approximate: f in float32 is off by .* stay in float64"):
         solve.approximate(x, smooth(x), tol=1e-2, float32_tolerance=1e-12)
+
+
+@pytest.mark.parametrize(("of_x", "of_y"), [(0, 1e6), (1e5, 0)])
+def test_what_float32_loses_far_from_0(of_x, of_y):
+    """In a bias and in centres that are large beside what varies; at inputs that float32 can hold."""
+    x = of_x + torch.linspace(-1, 1, 400, dtype=F64).unsqueeze(1)
+    y = torch.sin(3 * (x - of_x)) + of_y
+    with pytest.warns(UserWarning, match="approximate: f in float32 is off by"):
+        found = solve.approximate(x, y, tol=1e-4, float32_tolerance=1e-3)
+    x = x.float()
+    lost = copy.deepcopy(found.f).float()(x).double() - found.f(x.double())
+    assert found.float32_error == pytest.approx(lost.square().mean().sqrt().item() / y.std().item(), rel=0.3)
+
+
+def test_what_float32_cannot_hold_is_lost():
+    x = rows(60)
+    assert solve.approximate(x, 1e300 * smooth(x), max_components=6).float32_error == math.inf
 
 
 def test_every_set_is_reported_and_the_best_is_returned():
@@ -153,6 +171,42 @@ def test_copies_of_a_row_are_on_the_same_side():
     sides = found.held_out.view(4, 50)
     assert (sides == sides[0]).all()
     assert sides[0].sum() == 8
+
+
+@pytest.mark.parametrize("copies", [5, 20])
+def test_copies_of_rows_are_no_more_data(copies):
+    """There are no more bumps than for one of each, and it is said that rows are missing."""
+    x = rows(40).repeat(copies, 1)
+    found = solve.approximate(x, smooth(x), tol=1e-6)
+    assert found.reason == "rows"
+    assert max(step.num_components for step in found.history) == 17
+
+
+@pytest.mark.parametrize("seconds", [1, 3, 8, 15, 30])
+def test_no_set_and_no_search_goes_on_after_the_time(monkeypatch, seconds):
+    """On a clock on which solving for weights takes a second, and nothing else takes any."""
+    now = [0.0]
+
+    def slow(*arguments, **options):
+        now[0] += 1
+        return solve.fit(*arguments, **options)
+
+    monkeypatch.setattr("gmlayers.solve._approximate.fit", slow)
+    monkeypatch.setattr("gmlayers.solve._approximate.time.perf_counter", lambda: now[0])
+    x = rows(1000)
+    found = solve.approximate(x, smooth(x), tol=1e-9, max_seconds=seconds)
+    assert found.reason == "time"
+    assert found.history[-1].seconds <= seconds
+
+
+@pytest.mark.parametrize("name", ["approximate", "solve"])
+def test_a_default_device_does_not_matter(name):
+    """All is on the CPU."""
+    x, u = rows(60), solve.unknown(1)
+    problem = solve.Problem(solve.Box((0,), (1,)), solve.laplacian(u) == 1, {"boundary": u == 0})
+    with torch.device("meta"):
+        f = solve.approximate(x, smooth(x), tol=0.1).f if name == "approximate" else solve.solve(problem, tol=1e-3).u
+    assert f.mean.device.type == "cpu"
 
 
 # --- laws ----------------------------------------------------------------------------------------------------

@@ -63,6 +63,30 @@ def test_row_weights():
     torch.testing.assert_close(weighted, net.weight, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.parametrize("regularisation", [0.0, 1e-2, "gcv"])
+def test_rows_of_weight_0_say_nothing(regularisation):
+    """One of them is an outlier."""
+    (x, y), net, other = data(), module(m=10), module(m=10)
+    other.load_state_dict(net.state_dict())
+    want = solve.fit(net, x[1:], y[1:], regularisation=regularisation)
+    here = torch.ones(800)
+    here[0], y[0] = 0, 1e6
+    found = solve.fit(other, x, y, weight=here, regularisation=regularisation)
+    torch.testing.assert_close(found.weight, want.weight, rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(found.relative, want.relative, rtol=1e-7, atol=0)
+
+
+def test_counts_are_repetitions():
+    (x, y), net, other = data(), module(m=10), module(m=10)
+    other.load_state_dict(net.state_dict())
+    counts = torch.arange(800) % 3
+    found = solve.fit(net, x, y, weight=counts, regularisation=0.1)
+    want = solve.fit(other, x.repeat_interleave(counts, 0), y.repeat_interleave(counts, 0), regularisation=0.1)
+    torch.testing.assert_close(found.weight, want.weight, rtol=1e-7, atol=1e-7)
+    found = solve.fit(net, x, y, weight=counts > 0)
+    torch.testing.assert_close(found.weight, solve.fit(net, x[counts > 0], y[counts > 0]).weight, rtol=1e-7, atol=1e-7)
+
+
 @pytest.mark.parametrize("regularisation", [10.0, "gcv"])
 def test_regularisation_leaves_the_level_alone(regularisation):
     (x, y), net, other = data(), module(), module()
@@ -76,7 +100,7 @@ def test_float32_modules_are_fitted_in_float64():
     (x, y), net = data(), module(dtype=torch.float32)
     wide = copy.deepcopy(net).double()
     want = solve.fit(wide, x, y)
-    with pytest.warns(UserWarning, match="least_squares: weights are as large as"):
+    with pytest.warns(UserWarning, match="fit: sums of bumps in float32 may be off by .*, with weights as large as"):
         result = solve.fit(net, x.float(), y.float(), float32_tolerance=1e-12)
     assert result.residual.item() == pytest.approx(want.residual.item(), rel=1e-2)
     assert net.weight.dtype == torch.float32
@@ -95,6 +119,42 @@ def test_what_float32_loses_is_reported():
     assert result.float32_error > 10 * result.residual
     with pytest.warns(UserWarning, match="stay in float64, or regularise, or take narrower bumps"):
         solve.fit(net.float(), x, y)
+
+
+def test_what_float32_loses_of_the_bias_is_reported():
+    (x, y), net = data(), module(m=20)
+    with pytest.warns(
+        UserWarning, match="fit: sums of bumps in float32 may be off by 0.12, with weights as large as 1e.06"
+    ) as caught:
+        result = solve.fit(net, x, y + 1e6, float32_tolerance=1e-3)
+    assert caught[0].filename == __file__
+    error = (copy.deepcopy(net).float()(x.float()).double() - net(x)).square().mean().sqrt()
+    assert result.float32_error / 5 < error < 5 * result.float32_error
+
+
+@pytest.mark.parametrize("offset", [1e3, 1.7e9])
+def test_far_from_0_the_fit_is_that_of_the_module(offset):
+    """As good as with differences first; a bump's place in such numbers is another than near 0."""
+    t = torch.linspace(0, 1, 500, dtype=F64)[:, None]
+    x = offset + 60 * t
+    t = (x - offset) / 60
+    y = torch.sin(6 * t) + t.square()
+    net = GMNM.from_data(x, 1, 40, generator=torch.Generator().manual_seed(0))
+    solve.widen(net, x, y)
+    result = solve.fit(net, x, y)
+    assert result.residual < 1e-10
+    torch.testing.assert_close((net(x) - y).square().mean(0).sqrt(), result.residual, rtol=0.5, atol=1e-12)
+    gone = solve.variable_projection(net, x, y, iterations=3)
+    assert gone.history[-1] <= gone.history[0] < 1e-7
+
+
+def test_weights_that_the_dtype_cannot_hold_are_refused():
+    (x, y), net = data(), module(m=5, dtype=torch.float16)
+    before = copy.deepcopy(net.state_dict())
+    for function in (solve.fit, solve.widen, solve.variable_projection):
+        with pytest.raises(ValueError, match=r"assign: weights up to .* are too large for torch.float16"):
+            function(net, x, 1e6 * y)
+        assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 def test_rows_of_a_differential_operator():
@@ -146,6 +206,13 @@ def test_bad_arguments():
         solve.fit(net, x, math.nan * y)
     with pytest.raises(TypeError, match="fit: y must be a tensor, got ndarray; torch.as_tensor makes one"):
         solve.fit(net, x, y.numpy())
+    with pytest.raises(TypeError, match="fit: y must be of real numbers, got torch.complex128"):
+        solve.fit(net, x, y.to(torch.complex128))
+    for function in (solve.fit, solve.widen, solve.variable_projection):
+        with pytest.raises(ValueError, match="x is on cpu and the module on meta; move one to the other"):
+            function(GMNM(2, 1, 5, device="meta"), x, y)
+    with pytest.raises(TypeError, match="assign: weight must be a tensor, got list"):
+        solve.assign(net, [1.0])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"assign: expected a weight \(61, 1\), got \(60, 1\)"):
         solve.assign(net, torch.ones(60, 1))
     nn.utils.parametrize.register_parametrization(net, "weight", nn.Softplus())

@@ -305,7 +305,9 @@ def test_float32_tolerance():
     result = solve.least_squares([(A, y)])
     lost = result.max_weight * torch.finfo(torch.float32).eps
     solve.least_squares([(A, y)], float32_tolerance=1.01 * lost)
-    with pytest.warns(UserWarning, match="least_squares: weights are as large as .*; stay in float64") as caught:
+    with pytest.warns(
+        UserWarning, match="least_squares: .* off by .*, with weights as large as .*; stay in float64"
+    ) as caught:
         solve.least_squares([(A, y)], float32_tolerance=0.99 * lost)
     assert caught[0].filename == __file__
 
@@ -324,6 +326,7 @@ A, Y = torch.ones(3, 2), torch.ones(3, 1)
         ([(A, Y[:2])], {}, r"block 0 must be a matrix .* got \[\(3, 2\), \(2, 1\)\]"),
         ([(A, Y[:, 0])], {}, r"target \(n, out\), got \[\(3, 2\), \(3,\)\]"),
         ([(A[:, :0], Y)], {}, r"got \[\(3, 0\), \(3, 1\)\]"),
+        ([(A, Y[:, :0])], {}, r"got \[\(3, 2\), \(3, 0\)\]; there must be a column"),
         ([(A, Y), (A[:, :1], Y)], {}, "must have 2 columns and 1 outputs as the first has, block 1 is"),
         ([(A, Y), (math.nan * A, Y)], {}, "the matrix of block 1 has numbers that are not finite"),
         ([(A, math.inf * Y)], {}, "the target of block 0 has numbers that are not finite"),

@@ -232,6 +232,8 @@ def test_errors():
         solve.variable_projection(net, x, y, tolerance=-1)
     with pytest.raises(ValueError, match="variable_projection: iterations must be at least 1, got 0"):
         solve.variable_projection(net, x, y, iterations=0)
+    with pytest.raises(ValueError, match="variable_projection: the squares of the targets are not finite in float64"):
+        solve.variable_projection(net, x, 1e160 * y)
     with torch.no_grad():
         net.mean[0] = math.nan
     with pytest.raises(ValueError, match="variable_projection: the bumps of the module are not finite"):

@@ -17,7 +17,7 @@ from gmlayers.functional import gmnm
 from gmlayers.nn._form import get_form
 from gmlayers.nn._gm_layer import autocast_off, check_input, upcast
 from gmlayers.nn._k_means import k_means
-from gmlayers.nn._placement import by_residual, spacing
+from gmlayers.nn._placement import by_residual, domain_of, spacing
 from gmlayers.ops._fused import readable
 
 Bound = float | Sequence[float] | Tensor
@@ -28,9 +28,6 @@ INIT_SCALE = 0.1
 
 FEATURE_RMS = 5.0
 """Beyond which standardised features are out of range: there the bumps start below 0.002."""
-
-MARGIN = 0.1
-"""By which the domain of data is wider than the data, on each side, in terms of their extent."""
 
 
 class GMNM(nn.Module):
@@ -150,6 +147,7 @@ class GMNM(nn.Module):
 
         Raises:
             ValueError: inputs or targets of a wrong shape or with numbers that are not finite.
+            TypeError: inputs or targets that are no tensors.
 
         Example:
             >>> import torch
@@ -161,17 +159,15 @@ class GMNM(nn.Module):
         _check_data(x, y)
         wide = upcast(x)
         low, high = wide.amin(0), wide.amax(0)
-        if domain is None:
-            extent = torch.where(high > low, high - low, 1.0)
-            domain = (low - MARGIN * extent).tolist(), (high + MARGIN * extent).tolist()
-        options = {"device": x.device, "dtype": x.dtype}
+        domain = domain_of(x) if domain is None else domain
+        d, dtype = x.shape[1], x.dtype
         module = cls(
-            x.shape[1], out_features, num_components, form=form, rank=rank, domain=domain, bias=bias, **options
-        )
+            d, out_features, num_components, form=form, rank=rank, domain=domain, bias=bias, device="meta", dtype=dtype
+        ).to_empty(device=x.device)  # by way of "meta", where nothing is drawn: all is written below
         size = torch.where(high > low, wide.std(0, correction=0), 1.0)
         unit = (wide - wide.mean(0)) / size
         m = module.num_components
-        centres = k_means(unit, m, generator) if y is None else by_residual(unit, upcast(y), m, generator)
+        centres = k_means(unit, m, generator) if y is None else by_residual(unit, _standardised(y, unit), m, generator)
         width = spacing(centres, unit).unsqueeze(1) * size
         module.mean.copy_(centres * size + wide.mean(0))
         directions = module.form.directions(module.in_features)
@@ -211,7 +207,13 @@ class GMNM(nn.Module):
             sample.normal_(generator=generator)
             unit = sample.new_full((1,), (2 * self.form.directions(self.in_features)) ** -0.5)
         else:
-            low, high = sample.new_tensor(self.domain)
+            low, high = torch.tensor(self.domain, dtype=sample.dtype, device="cpu")
+            if not bool((high > low).all()):
+                raise ValueError(
+                    f"GMNM: in {sample.dtype} the domain {self.domain} is a point; take torch.float64, or measure the "
+                    f"inputs from a place near them"
+                )
+            low, high = low.to(sample.device), high.to(sample.device)
             self.mean.copy_(low + (high - low) * upcast(self.mean).uniform_(generator=generator))
             sample = low + (high - low) * sample.uniform_(generator=generator)
             unit = 2 / (self.form.width(self.in_features, self.num_components) * (high - low))
@@ -269,6 +271,16 @@ class GMNM(nn.Module):
         low, high = x.new_tensor(self.domain)
         return ((x < low) | (x > high)).any(-1)
 
+    def centred(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Return inputs and means, both less the middle of the means where inputs are far from 0.
+
+        That is to say, in terms of the domain. There A x and A μ would be too large for their difference.
+        """
+        if self.domain is None or all(abs(low + high) <= high - low for low, high in zip(*self.domain)):
+            return x, mean
+        middle = mean.detach().mean(0)
+        return x - middle, mean - middle
+
     def projection_matrix(self) -> Tensor:
         """Return A as dense matrices, (m, p, d), whatever the form; differentiable in the parameters."""
         return self.form.projection(self.form_parameters())
@@ -285,12 +297,7 @@ class GMNM(nn.Module):
         )
 
     def _bump_arguments(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, mean, projection = upcast(x), upcast(self.mean), upcast(self.projection_matrix())
-        if self.domain is not None and any(abs(low + high) > high - low for low, high in zip(*self.domain)):
-            # differences first, where inputs are far from 0 in terms of the domain: A x and A μ would be too large
-            middle = mean.detach().mean(0)
-            x, mean = x - middle, mean - middle
-        return x, mean, projection
+        return *self.centred(upcast(x), upcast(self.mean)), upcast(self.projection_matrix())
 
     def _init_weight(self, sample: Tensor, generator: torch.Generator | None) -> None:
         squares = [f.square().sum(-1) for f in (ops.bumps(*self._bump_arguments(x)) for x in sample.split(8192))]
@@ -311,14 +318,25 @@ class GMNM(nn.Module):
 
 def _box(domain: tuple[Bound, Bound], in_features: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the domain as bounds per feature."""
-    given = (torch.as_tensor(bound, dtype=torch.float64, device="cpu").flatten().tolist() for bound in domain)
-    low, high = (tuple(bound * in_features if len(bound) == 1 else bound) for bound in given)
+    try:
+        given = [torch.as_tensor(bound, dtype=torch.float64, device="cpu").flatten().tolist() for bound in domain]
+        low, high = (tuple(bound * in_features if len(bound) == 1 else bound) for bound in given)
+    except (TypeError, ValueError):
+        raise TypeError(f"GMNM: domain must be (low, high), numbers or one per feature, got {domain!r}") from None
     if not (len(low) == len(high) == in_features and all(-math.inf < a < b < math.inf for a, b in zip(low, high))):
         raise ValueError(
             f"GMNM: domain must be (low, high) with low < high, both finite, numbers or {in_features} of them each, "
             f"got {domain}"
         )
     return low, high
+
+
+def _standardised(y: Tensor, like: Tensor) -> Tensor:
+    """Return targets about 0 and of size 1, so that no dtype, constant or unit gets in the way of the residual."""
+    wide = y.double()
+    wide = wide / wide.abs().amax().clamp(min=torch.finfo(wide.dtype).tiny)
+    wide = wide - wide.mean(0)
+    return (wide / wide.abs().amax().clamp(min=torch.finfo(wide.dtype).tiny)).to(like)
 
 
 def _shown(domain: tuple[tuple[float, ...], tuple[float, ...]] | None) -> str:

@@ -13,6 +13,20 @@ from gmlayers.nn._k_means import BLOCK, k_means
 NEIGHBOURS = 2
 """Over which the local spacing is averaged."""
 
+MARGIN = 0.1
+"""By which the domain of data is wider than the data, on each side, in terms of their extent."""
+
+LEAST_EXTENT = 1e-5
+"""Of what is constant, in terms of its size, so that the margin is not rounding."""
+
+
+def domain_of(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return low and high, (d,) of float64, of the box of points, a tenth wider on each side."""
+    low, high = x.amin(0).double(), x.amax(0).double()
+    constant = (LEAST_EXTENT * low.abs()).clamp(min=1.0)
+    margin = MARGIN * torch.where(high > low, high - low, constant)
+    return low - margin, high + margin
+
 
 def spacing(centres: Tensor, x: Tensor) -> Tensor:
     """Return the mean distance of every centre to its nearest two that are elsewhere, (m,) (Moody and Darken, 1989).
@@ -21,7 +35,8 @@ def spacing(centres: Tensor, x: Tensor) -> Tensor:
     """
     spread = (x - x.mean(0)).square().sum(1).mean().sqrt()
     alone = torch.where(spread > 0, spread, torch.ones_like(spread))
-    distance = torch.cdist(centres, centres)
+    # no matrix product, by which a centre would be some rounding away from itself
+    distance = torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
     nearest = torch.where(distance > 0, distance, math.inf).sort(1).values[:, :NEIGHBOURS]
     found = nearest.isfinite()
     mean = torch.where(found, nearest, 0.0).sum(1) / found.sum(1)

@@ -29,10 +29,10 @@ from torch import Tensor
 
 from gmlayers import ops
 from gmlayers.nn import GMNM
-from gmlayers.nn._gmnm import MARGIN, FormName
+from gmlayers.nn._gmnm import FormName
 from gmlayers.nn._k_means import k_means
-from gmlayers.nn._placement import by_residual, spacing
-from gmlayers.solve._fit import BLOCK, assign, fit
+from gmlayers.nn._placement import by_residual, domain_of, spacing
+from gmlayers.solve._fit import BLOCK, assign, fit, float32_loss
 from gmlayers.solve._least_squares import LeastSquares, Rows, Triangle
 from gmlayers.solve._limits import check_limits, warn_of_float32
 from gmlayers.solve._variable_projection import variable_projection
@@ -127,6 +127,9 @@ TRAINED_SHARE = 0.5
 SLOWER = 2.5
 """How much more time the next set takes, about."""
 
+FLOAT32_ROWS = 2**12
+"""At most, on which it is measured what float32 loses."""
+
 ROUNDING = 64 * torch.finfo(torch.float64).eps
 """Spread of numbers, relative to their size, below which they are constant."""
 
@@ -175,7 +178,7 @@ class Approximation:
     regularisation: float
     """λ of the weights, by cross-validation; see :func:`~gmlayers.solve.least_squares`."""
     float32_error: float
-    """What f loses if bumps and weights are rounded to float32, in the units of the errors."""
+    """What f loses in float32, in the units of the errors, at rows that are themselves rounded to float32."""
     held_out: Tensor
     """Which rows were held out, (n,) of bool."""
     history: tuple[Refinement, ...]
@@ -234,23 +237,26 @@ def approximate(
     """
     _check(x, y)
     max_components = check_limits("approximate", tol, max_seconds, max_components, FIRST, float32_tolerance)
-    clock, data = _Clock(max_seconds), _Data.of(x, y)
-    trials: list[_Trial] = []
-    history: list[Refinement] = []
-    for trial in _sets(data, tol, min(max_components, data.most), clock):
-        trials.append(trial)
-        history.append(Refinement(trial.size, trial.trained, trial.error, trial.residual, clock.seconds))
-        if callback is not None:
-            callback(history[-1])
-        if trial.error <= tol:
-            best, reason = trial, "tolerance"
-            break
-    else:
-        least = min(t.error for t in trials)
-        best = min((t for t in trials if t.error <= EQUAL * least), key=lambda t: (t.size, t.error))
-        reason = _end(trials, data, max_components, clock)
-    warn_of_float32("approximate", "f", best.found.max_weight, best.float32_error, float32_tolerance)
-    f = data.function(best)
+    with torch.device("cpu"):  # whatever the default is
+        clock, data = _Clock(max_seconds), _Data.of(x, y)
+        trials: list[_Trial] = []
+        history: list[Refinement] = []
+        for trial in _sets(data, tol, min(max_components, data.most), clock):
+            trials.append(trial)
+            history.append(Refinement(trial.size, trial.trained, trial.error, trial.residual, clock.seconds))
+            if callback is not None:
+                callback(history[-1])
+            if trial.error <= tol:
+                best, reason = trial, "tolerance"
+                break
+        else:
+            least = min(t.error for t in trials)
+            best = min((t for t in trials if t.error <= EQUAL * least), key=lambda t: (t.size, t.error))
+            reason = _end(trials, data, max_components, clock)
+        f = data.function(best)
+        lost = _rms(float32_loss(f, data.x_units.given(data.x[:FLOAT32_ROWS])) / data.y_units.size)
+    max_weight = float(f.weight.abs().amax())
+    warn_of_float32("approximate", "f in float32 is", max_weight, lost, float32_tolerance)
     return Approximation(
         f,
         reason,
@@ -259,9 +265,9 @@ def approximate(
         best.trained,
         best.found.rank,
         best.found.condition,
-        float(f.weight.abs().amax()),
+        max_weight,
         best.found.regularisation,
-        best.float32_error,
+        lost,
         data.held_out,
         tuple(history),
     )
@@ -285,7 +291,8 @@ def _check_number(different: int) -> None:
     if different < LEAST_ROWS:
         raise ValueError(
             f"approximate: {different} different rows of x are too few to fit and to hold some out; give at least "
-            f"{LEAST_ROWS}"
+            f"{LEAST_ROWS} that are more than {NEARLY:g} of the standard deviation apart, and no outliers that make it "
+            f"large"
         )
 
 
@@ -302,9 +309,9 @@ class _Clock:
         """Since the start."""
         return time.perf_counter() - self.start
 
-    def allows(self, share: float, took: float) -> bool:
-        """Return whether a set after one that took so long would end within a share of the time."""
-        self.refused = self.seconds + SLOWER * took > share * self.limit
+    def allows(self, share: float, expected: float) -> bool:
+        """Return whether what is expected to take so long would end within a share of the time."""
+        self.refused = self.seconds + expected > share * self.limit
         return not self.refused
 
 
@@ -319,6 +326,8 @@ class _Data:
     y: Tensor
     held_x: Tensor
     held_y: Tensor
+    different: int
+    """Rows to fit that are no copies of others."""
     held_out: Tensor
     x_units: _Units
     y_units: _Units
@@ -337,15 +346,13 @@ class _Data:
         held_out = (torch.randperm(len(different), generator=generator) < HELD_OUT * len(different))[row]
         order = torch.randperm(len(x), generator=generator)
         fitted, held = order[~held_out[order]], order[held_out[order]]
-        low, high = x.amin(0), x.amax(0)
         sides = unit_x[fitted], unit_y[fitted], unit_x[held], unit_y[held]
-        margin = MARGIN * torch.where(high > low, high - low, 1.0)
-        return cls(*sides, held_out, x_units, y_units, (low - margin, high + margin))
+        return cls(*sides, len(row[fitted].unique()), held_out, x_units, y_units, domain_of(x))
 
     @property
     def most(self) -> int:
         """Bumps there may be."""
-        return max(FIRST, int(BUMPS_PER_ROW * len(self.x)))
+        return max(FIRST, int(BUMPS_PER_ROW * self.different))
 
     @property
     def form(self) -> FormName:
@@ -409,14 +416,17 @@ class _Trial:
     left: Tensor
     """Of the targets that are fitted, (n, out)."""
     error: float
+    seconds: float
+    """That the weights took."""
 
     @classmethod
     def of(cls, data: _Data, module: GMNM, trained: int, factor: float = 0.0) -> _Trial:
         """Find the weights for the bumps of a module, and see how good it is on the rows held out."""
+        start = time.perf_counter()
         module.mean.copy_(data.x_units.scaled(data.x_units.given(module.mean)))  # as they can be in inputs far from 0
         found = fit(module, data.x, data.y, regularisation="gcv")
         left, held = (y - _values(module, x) for x, y in ((data.x, data.y), (data.held_x, data.held_y)))
-        return cls(module, trained, factor, found, left, _rms(held))
+        return cls(module, trained, factor, found, left, _rms(held), time.perf_counter() - start)
 
     @property
     def size(self) -> int:
@@ -425,10 +435,6 @@ class _Trial:
     @property
     def residual(self) -> float:
         return _rms(self.left)
-
-    @property
-    def float32_error(self) -> float:
-        return _rms(self.found.float32_error)
 
 
 def _sets(data: _Data, tol: float, most: int, clock: _Clock) -> Iterator[_Trial]:
@@ -449,10 +455,13 @@ def _trained(data: _Data, tol: float, most: int, clock: _Clock, generator: torch
     centres = by_residual(x, y, FIRST, generator)
     module = data.module(_round(data, centres, spacing(centres, x), generator))
     each = sum(value[0].numel() for value in _shapes(module).values())
-    most = min(most, TRAINED_SIZE // (y.numel() * each), y.numel() // (2 * each), len(x) // 2)
+    different = min(len(x), data.different)
+    most = min(most, TRAINED_SIZE // (y.numel() * each), different * outputs // (2 * each), different // 2)
     count, took = FIRST, 0.0
     errors: list[float] = []
-    while count <= most and not _stale(errors, TRAINED_PATIENCE) and (not errors or clock.allows(TRAINED_SHARE, took)):
+    while count <= most and not _stale(errors, TRAINED_PATIENCE):
+        if errors and not clock.allows(TRAINED_SHARE, SLOWER * took):
+            return
         began = clock.seconds
         pull = RESTRAINT * (errors[-1] if errors else 1.0)
         variable_projection(module, x, y, iterations=ITERATIONS, tolerance=GAINED, regularisation=pull)
@@ -472,22 +481,24 @@ def _trained(data: _Data, tol: float, most: int, clock: _Clock, generator: torch
 def _wide(data: _Data, best: _Trial | None, most: int, clock: _Clock, generator: torch.Generator) -> Iterator[_Trial]:
     """Yield growing sets of wide bumps beside the trained ones, as long as they help and there is room."""
     trained = 0 if best is None else best.size
-    count, factor, took = max(WIDE, 2 * trained), FACTOR, 0.0
+    count, factor = max(WIDE, 2 * trained), FACTOR
     errors = [] if best is None else [best.error]
+    each = 0.0 if best is None else best.seconds / best.size  # seconds for a bump; SLOWER leaves room for more
     while (count := min(count, most - trained)) > 0 and not _stale(errors, WIDE_PATIENCE):
-        if errors and not clock.allows(1.0, took):
+        if errors and not clock.allows(1.0, SLOWER * each * (trained + count)):
             return
         began = clock.seconds
         centres = STRETCH * k_means(data.x[: SAMPLE * count], count, generator)
         beside = partial(_beside, data, best, centres, generator)
         trial = beside(factor)
         if count <= SEARCHED:
-            trial = _searched(trial, beside)
+            trial = _searched(trial, beside, clock)
+        each = (clock.seconds - began) / trial.size
         yield trial
         errors.append(trial.error)
         if count == most - trained:
             return
-        count, factor, took = math.ceil(WIDE_GROWTH * count), trial.factor, clock.seconds - began
+        count, factor = math.ceil(WIDE_GROWTH * count), trial.factor
 
 
 def _beside(data: _Data, best: _Trial | None, centres: Tensor, generator: torch.Generator, factor: float) -> _Trial:
@@ -499,10 +510,10 @@ def _beside(data: _Data, best: _Trial | None, centres: Tensor, generator: torch.
     return _Trial.of(data, data.module(_joined(_shapes(best.module), shapes)), best.size, factor)
 
 
-def _searched(trial: _Trial, beside: Callable[[float], _Trial]) -> _Trial:
-    """Return the best among sets of wider and of narrower bumps."""
+def _searched(trial: _Trial, beside: Callable[[float], _Trial], clock: _Clock) -> _Trial:
+    """Return the best among sets of wider and of narrower bumps, as long as there is time."""
     for step in (STEP, 1 / STEP):
-        while LEAST_FACTOR <= trial.factor * step <= LARGEST_FACTOR:
+        while LEAST_FACTOR <= trial.factor * step <= LARGEST_FACTOR and clock.allows(1.0, trial.seconds):
             other = beside(trial.factor * step)
             if other.error >= trial.error:
                 break

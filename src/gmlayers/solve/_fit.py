@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from gmlayers import ops
 from gmlayers.nn import GMNM
-from gmlayers.solve._least_squares import RANK_TOLERANCE, LeastSquares, Rows, least_squares
+from gmlayers.solve._least_squares import ADVICE, RANK_TOLERANCE, SUMS, LeastSquares, Rows, least_squares
+from gmlayers.solve._limits import warn_of_float32
 
 BLOCK = 2**21
 """Numbers of a block of rows."""
@@ -33,8 +34,8 @@ def fit(
     by gradients wants bumps that hardly overlap, a solve makes good use of wide ones, but they get large weights that
     cancel: ``max_weight`` and ``float32_error`` of what is returned say what a module in float32 loses.
 
-    If there is a bias, targets are fitted as differences from their mean, so that regularisation does not pull that
-    towards 0.
+    If there is a bias, targets are fitted as differences from their weighted mean, so that regularisation does not pull
+    that towards 0.
 
     Args:
         module: whose ``mean`` and form are used; its ``weight`` and ``bias`` are written.
@@ -51,7 +52,9 @@ def fit(
         ``relative`` is in terms of the targets less their mean.
 
     Raises:
-        ValueError: as :func:`least_squares`, and for shapes that are not those of the module.
+        ValueError: as :func:`least_squares`, for shapes or a device that are not those of the module, and for weights
+            that its dtype cannot hold.
+        TypeError: data that are no tensors, or complex.
         RuntimeError: if the module is parametrized; what is written here would be computed away.
 
     Example:
@@ -67,20 +70,22 @@ def fit(
     """
     check_data("fit", module, x, y, weight)
     wide = y.double()
+    share = torch.full_like(wide[:, 0], 1 / len(wide)) if weight is None else weight.double() / weight.double().sum()
     if float32_tolerance is None and module.mean.dtype != torch.float64:
-        float32_tolerance = 1e-3 * float(wide.square().mean().sqrt())
-    level = wide.mean(0) if module.bias is not None else 0.0
+        float32_tolerance = 1e-3 * float((share @ wide.square()).mean().sqrt())
+    level = share @ wide if module.bias is not None else torch.zeros_like(wide[0])
     result = least_squares(
-        _blocks(module, x, wide - level, weight),
-        rank_tolerance=rank_tolerance,
-        regularisation=regularisation,
-        float32_tolerance=float32_tolerance,
+        _blocks(module, x, wide - level, weight), rank_tolerance=rank_tolerance, regularisation=regularisation
     )
-    solution = result.weight.clone()
+    solution, lost = result.weight.clone(), result.float32_error
     if module.bias is not None:
+        more = (solution[-1] + level).square() - solution[-1].square()
+        lost = (lost.square() + 2.0**-48 * more).clamp(min=0).sqrt()
         solution[-1] += level
     assign(module, solution)
-    return result._replace(weight=solution, max_weight=float(solution.abs().amax()))
+    largest = float(solution.abs().amax())
+    warn_of_float32("fit", SUMS, largest, largest * torch.finfo(torch.float32).eps, float32_tolerance, ADVICE)
+    return result._replace(weight=solution, max_weight=largest, float32_error=lost)
 
 
 @torch.no_grad()
@@ -88,7 +93,8 @@ def assign(module: GMNM, weight: Tensor) -> None:
     """Write output weights, (m, out), or with a bias (m + 1, out) and the bias last, into a module.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: for another shape, and weights that are too large for the dtype of the module.
+        TypeError: for a weight that is no tensor.
         RuntimeError: if the module is parametrized.
 
     Example:
@@ -99,10 +105,16 @@ def assign(module: GMNM, weight: Tensor) -> None:
         >>> module.bias.item()
         1.0
     """
+    check_tensor("assign", "weight", weight)
     sizes = [module.num_components, 1 if module.bias is not None else 0]
     if weight.shape != (sum(sizes), module.out_features):
         raise ValueError(f"assign: expected a weight {(sum(sizes), module.out_features)}, got {tuple(weight.shape)}")
     refuse_parametrized("assign", module)
+    if not bool(weight.to(module.weight.dtype).isfinite().all()) and bool(weight.isfinite().all()):
+        raise ValueError(
+            f"assign: weights up to {float(weight.abs().amax()):.2g} are too large for {module.weight.dtype}; take a "
+            f"module of a wider dtype, or regularise"
+        )
     bumps, bias = weight.split(sizes)
     module.weight.copy_(bumps)
     if module.bias is not None:
@@ -111,22 +123,28 @@ def assign(module: GMNM, weight: Tensor) -> None:
 
 def _blocks(module: GMNM, x: Tensor, y: Tensor, weight: Tensor | None) -> Iterator[Rows]:
     mean, projection = module.mean.double(), module.projection_matrix().double()
+    counts = None if weight is None else weight.double()
     size = max(1, BLOCK // (module.num_components * projection.shape[1]))
     for start in range(0, len(x), size):
         part = slice(start, start + size)
-        f = ops.bumps(x[part].double(), mean, projection)
+        f = ops.bumps(*module.centred(x[part].double(), mean), projection)
         if module.bias is not None:
             f = torch.cat([f, f.new_ones(len(f), 1)], 1)
-        yield Rows(f, y[part], None if weight is None else weight[part])
+        yield Rows(f, y[part], None if counts is None else counts[part])
 
 
 def check_data(function: str, module: GMNM, x: Tensor, y: Tensor, weight: Tensor | None) -> None:
     """Raise if those are no data for a fit of the module."""
     refuse_parametrized(function, module)
     for name, value in {"x": x, "y": y, "weight": weight}.items():
-        if value is not None and not isinstance(value, Tensor):
-            raise TypeError(
-                f"{function}: {name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one"
+        if value is None:
+            continue
+        check_tensor(function, name, value)
+        if value.is_complex():
+            raise TypeError(f"{function}: {name} must be of real numbers, got {value.dtype}")
+        if value.device != module.mean.device:
+            raise ValueError(
+                f"{function}: {name} is on {value.device} and the module on {module.mean.device}; move one to the other"
             )
     if x.ndim != 2 or x.shape[1] != module.in_features or y.shape != (len(x), module.out_features) or not len(x):
         raise ValueError(
@@ -140,6 +158,29 @@ def check_data(function: str, module: GMNM, x: Tensor, y: Tensor, weight: Tensor
     for name, value in {"x": x, "y": y, "weight": weight}.items():
         if value is not None and not bool(value.isfinite().all()):
             raise ValueError(f"{function}: {name} has numbers that are not finite; leave those rows out")
+
+
+def check_tensor(function: str, name: str, value: object) -> None:
+    """Raise if that is no tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{function}: {name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one")
+
+
+def float32_loss(module: GMNM, x: Tensor) -> Tensor:
+    """Return the root mean square of what a module loses in float32, (out,), at inputs that are rounded to it.
+
+    It is infinite where float32 overflows.
+    """
+    x = x.float()
+    lost = _answers(module, x).double() - _answers(module, x.double())
+    return lost.square().mean(0).sqrt().nan_to_num(nan=torch.inf)
+
+
+def _answers(module: GMNM, x: Tensor) -> Tensor:
+    """Return what a module answers in the dtype of inputs, wherever those are."""
+    f = ops.bumps(*module.centred(x, module.mean.to(x)), module.projection_matrix().to(x))
+    value = f @ module.weight.to(x)
+    return value if module.bias is None else value + module.bias.to(x)
 
 
 def refuse_parametrized(function: str, module: GMNM) -> None:

@@ -13,15 +13,19 @@ The small triangle, its columns scaled to norm 1, is then solved by its singular
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from gmlayers.solve._limits import warn_of_float32
+
 RANK_TOLERANCE = 1e-14
 """Of singular values, relative to the largest; 45 rounding units."""
+
+SUMS, ADVICE = "sums of bumps in float32 may be", "stay in float64, or regularise, or take narrower bumps"
+"""For the warning of what float32 loses."""
 
 STEPS_PER_DECADE = 64
 """Of the regularisations among which cross-validation chooses."""
@@ -143,12 +147,7 @@ def least_squares(
     smallest = float(sigma[-1]) if len(sigma) == R.shape[1] else 0.0
     max_weight = float(weight.abs().amax())
     lost = max_weight * torch.finfo(torch.float32).eps
-    if float32_tolerance is not None and lost > float32_tolerance:
-        warnings.warn(
-            f"least_squares: weights are as large as {max_weight:.2g}, so that float32 may be off by {lost:.2g}; "
-            f"stay in float64, or regularise, or take narrower bumps",
-            stacklevel=3,  # past the decorator of this function
-        )
+    warn_of_float32("least_squares", SUMS, max_weight, lost, float32_tolerance, ADVICE)
     return LeastSquares(
         weight,
         (squares / triangle.mass).sqrt(),
@@ -234,8 +233,11 @@ def _checked(block: object, i: int, triangle: Triangle) -> Rows:
         if value is not None and not (isinstance(value, Tensor) and value.is_floating_point()):
             raise TypeError(f"least_squares: the {name} of block {i} must be a tensor of floating-point numbers")
     shapes = [tuple(t.shape) for t in (matrix, target) if t is not None]
-    if not (matrix.ndim == target.ndim == 2 and len(matrix) == len(target)) or not matrix.shape[1]:
-        raise ValueError(f"least_squares: block {i} must be a matrix (n, columns) with a target (n, out), got {shapes}")
+    if not (matrix.ndim == target.ndim == 2 and len(matrix) == len(target) and matrix.shape[1] and target.shape[1]):
+        raise ValueError(
+            f"least_squares: block {i} must be a matrix (n, columns) with a target (n, out), got {shapes}; there must "
+            f"be a column and an output"
+        )
     if triangle.columns and (triangle.columns, triangle.outputs) != (matrix.shape[1], target.shape[1]):
         raise ValueError(
             f"least_squares: all blocks must have {triangle.columns} columns and {triangle.outputs} outputs as the "

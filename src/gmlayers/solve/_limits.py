@@ -29,12 +29,13 @@ def check_limits(
     return max_components
 
 
-def warn_of_float32(name: str, what: str, max_weight: float, lost: float, tolerance: float | None) -> None:
+def warn_of_float32(
+    name: str, what: str, max_weight: float, lost: float, tolerance: float | None, advice: str = "stay in float64"
+) -> None:
     """Warn, at the line that called the caller's caller, if float32 loses more than the tolerance."""
     if tolerance is not None and lost > tolerance:
         warnings.warn(
-            f"{name}: weights are as large as {max_weight:.2g}, so that {what} in float32 is off by {lost:.2g}; "
-            f"stay in float64",
+            f"{name}: {what} off by {lost:.2g}, with weights as large as {max_weight:.2g}; {advice}",
             stacklevel=4,  # past the caller and its decorator
         )
 

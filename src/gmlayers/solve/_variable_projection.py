@@ -127,7 +127,9 @@ def variable_projection(
     iterations = positive("variable_projection: iterations", iterations)
     problem = _Problem.of(module, x, y, weight, regularisation, rank_tolerance)
     point = problem.at(problem.shapes(problem.parameters(module)))
-    if point.cost == math.inf:
+    if not math.isfinite(point.cost):
+        if not math.isfinite(float(problem.target.square().sum())):
+            raise ValueError("variable_projection: the squares of the targets are not finite in float64; scale them")
         raise ValueError("variable_projection: the bumps of the module are not finite on these inputs; draw them anew")
     history, reason = [problem.residual(point)], "iterations"
     damping, scale = DAMPING, torch.zeros_like(point.shapes).flatten()
@@ -225,7 +227,7 @@ class _Problem:
 
     def bumps(self, x: Tensor, shapes: Tensor) -> Tensor:
         p = self.split(shapes)
-        return gmnm.bumps(x, p["mean"], self.module.form.projection(p))
+        return gmnm.bumps(*self.module.centred(x, p["mean"]), self.module.form.projection(p))
 
     def columns(self, shapes: Tensor) -> Tensor:
         """Return the bumps and the bias, and below them the rows that pull."""
@@ -265,9 +267,9 @@ class _Problem:
         return -(first + second).reshape(-1, m * each)
 
     def write(self, module: GMNM, point: _Point) -> None:
+        assign(module, point.weight)  # first: it may refuse
         for name, value in self.split(point.shapes).items():
             getattr(module, name).copy_(value)
-        assign(module, point.weight)
 
 
 @dataclass(frozen=True)

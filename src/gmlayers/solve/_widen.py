@@ -90,9 +90,9 @@ def widen(
             f"widen: with {module.num_components} bumps and {len(x)} rows no error on rows that are left out is "
             f"finite; give more rows, fewer bumps, or factors nearer to 1 than {list(factors)}"
         )
+    assign(module, tried[best][1])  # first: it may refuse
     for parameter in module.form_parameters().values():
         parameter.div_(factors[best])
-    assign(module, tried[best][1])
     return Widened(factors[best], errors)
 
 

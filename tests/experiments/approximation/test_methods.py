@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from gmlayers.experiments.approximation import methods
+from gmlayers.experiments.approximation.losses import loss
 from gmlayers.experiments.approximation.methods import (
     POISSON,
     REGRESSION,
+    Batched,
     FullyConnected,
     GMNMByGradient,
     LevenbergMarquardt,
@@ -84,6 +86,23 @@ def test_methods_of_a_given_size_have_it_whatever_the_budget(label, collocation,
         assert sizes[0] == 30 * (3 + 5) + 12 * 2
 
 
+def test_batches_are_other_points_every_time_with_the_loss_of_all_on_average(collocation):
+    method, generator = Batched(batch=20), torch.Generator().manual_seed(0)
+    net = method.net(collocation, 100, generator)
+    sampled = method.sampled(collocation, net, generator)
+    with torch.no_grad():
+        found = torch.stack([sampled() for _ in range(400)])
+        assert len(found.unique()) == 400
+        assert abs(found.mean() - loss(collocation)(net)) < 4 * found.std() / 20
+
+
+def test_a_net_is_trained_by_batches(collocation, ticking):
+    *_, state = Batched(batch=50, adam=1.0).fit(collocation, Budget(200, ticking(0.001), 0))
+    x = torch.rand(300, 2, dtype=F64) * 2 - 1
+    y = collocation.known.exact(x).unsqueeze(1)
+    assert rms(state.predict(x) - y) < rms(y)
+
+
 @pytest.mark.parametrize("label", named(REGRESSION))
 def test_settings_are_written_as_they_are_and_each_is_a_method(label, regression, ticking):
     settings = REGRESSION[label]
@@ -97,7 +116,7 @@ def test_settings_are_written_as_they_are_and_each_is_a_method(label, regression
 @pytest.mark.parametrize("label", named(POISSON))
 def test_settings_for_equations_are_written_as_they_are(label):
     settings = POISSON[label]
-    assert len(settings) <= 4
+    assert len(settings) <= 5
     assert len({json.dumps(asdict(method)) for method in settings}) == len(settings)
 
 

@@ -89,8 +89,13 @@ class Descended(Fitted):
             net = self.net(task, parameters, generator)
         value = loss(task)
         yield net
-        for _ in descend(net, lambda: value(net), clock, rate=self.rate, adam=self.adam):
+        sampled = self.sampled(task, net, generator)
+        for _ in descend(net, lambda: value(net), clock, rate=self.rate, adam=self.adam, sampled=sampled):
             yield net
+
+    def sampled(self, task: Task, net: nn.Module, generator: torch.Generator) -> Callable[[], Tensor] | None:  # noqa: ARG002
+        """Return the loss of a net at points that are drawn anew at every call, if Adam is to have that."""
+        return None
 
     @abstractmethod
     def net(self, task: Task, parameters: int, generator: torch.Generator) -> nn.Module:
@@ -112,6 +117,23 @@ class FullyConnected(Descended):
         d = dimension(task)
         width = self.width or largest(lambda n: MLP.count(d, n, self.depth), parameters)
         return MLP(d, width, self.depth, self.activation)
+
+
+@dataclass(frozen=True)
+class Batched(FullyConnected):
+    """The same for an equation, where Adam sees some of the points at a time."""
+
+    batch: int = 1000
+
+    def sampled(self, task: Task, net: nn.Module, generator: torch.Generator) -> Callable[[], Tensor]:
+        """Return the loss at a batch of points inside, and at as large a share of those on the boundary."""
+        task = _equation("Batched", task)
+        share = min(1.0, self.batch / len(task.interior))
+
+        def some(x: Tensor) -> Tensor:
+            return x[torch.randint(len(x), (math.ceil(share * len(x)),), generator=generator)]
+
+        return lambda: loss(replace(task, interior=some(task.interior), boundary=some(task.boundary)))(net)
 
 
 @dataclass(frozen=True)
@@ -454,9 +476,12 @@ POISSON: Mapping[str, tuple[Method, ...]] = {
     "physics-informed Gaussians": tuple(PhysicsInformedGaussians(features) for features in (4, 2, 8)),
     "Chebyshev": (Polynomials(),),
     "KAN [2,10,1]": tuple(KolmogorovArnold((10,), grid=grid, uniform=True) for grid in (20, 5)),
-    "PINN 4 x 100": tuple(
-        FullyConnected(depth=4, width=100, rate=rate, adam=adam)
-        for rate, adam in ((1e-3, 0.2), (1e-3, 1.0), (1e-2, 0.2))
+    "PINN 4 x 100": (
+        *(
+            FullyConnected(depth=4, width=100, rate=rate, adam=adam)
+            for rate, adam in ((1e-3, 0.2), (1e-3, 1.0), (1e-2, 0.2))
+        ),
+        *(Batched(depth=4, width=100, rate=3e-3, adam=adam) for adam in (1.0, 0.8)),
     ),
 }
 """Methods for equations; the last two are of their authors' size whatever the budget."""

@@ -44,7 +44,15 @@ def paced(steps: Iterable[T], clock: Clock) -> Iterator[T]:
         yield last
 
 
-def descend(net: nn.Module, loss: Callable[[], Tensor], clock: Clock, *, rate: float, adam: float) -> Iterator[None]:
+def descend(
+    net: nn.Module,
+    loss: Callable[[], Tensor],
+    clock: Clock,
+    *,
+    rate: float,
+    adam: float,
+    sampled: Callable[[], Tensor] | None = None,
+) -> Iterator[None]:
     """Train a net and yield after every step: first by Adam, then by L-BFGS until it is at its limit.
 
     Args:
@@ -53,9 +61,10 @@ def descend(net: nn.Module, loss: Callable[[], Tensor], clock: Clock, *, rate: f
         clock: by which the rate is scheduled.
         rate: of Adam at the start; it falls to 0 by a cosine over the time that Adam has.
         adam: share of the time that Adam has, from 0 to 1.
+        sampled: the loss at some points, other ones at every call, for Adam; the whole loss if not given.
     """
     parameters = [p for p in net.parameters() if p.requires_grad]
-    yield from _adam(parameters, loss, clock, rate, adam * clock.seconds)
+    yield from _adam(parameters, sampled or loss, clock, rate, adam * clock.seconds)
     yield from _lbfgs(parameters, loss, clock)
 
 

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 import re
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,10 @@ def test_a_contest_from_its_trials_to_its_page(contest, tmp_path, capsys):
     assert re.search(r"\| exponential \| 1 \| .* \| peer \| 100 \| 100 \|", page)
     assert "`gmlayers reproduce made --profile smoke`" in page
     assert "| exponential | free | 1 (its own) | 2 |" in page
-    assert "offset 0.0, gap 0.0 (of 3)" in page  # the best on the points held out
+    assert "Constant(offset 0.0, gap 0.0) (of 3)" in page  # the best on the points held out
+    assert (
+        "| ours | Constant(offset 0.5, gap 0.0); Constant(offset 0.0, gap 0.0); Constant(offset inf, gap 0.0) |" in page
+    )
     table = pd.read_csv(tmp_path / "made.csv")
     assert len(table) == 2 * (2 * 2 + 1) * 3
     assert set(table[table["method"] == "ours"]["setting"]) == {1}
@@ -235,13 +239,13 @@ def test_records_of_methods_that_are_no_more_are_named(contest, tmp_path):
         ContestPlan.on_disk(fewer, tmp_path)
 
 
-def made_outcomes(errors, seconds=1.0):
-    """Outcomes of methods at 350 parameters: an error for each seed, reached after half the time."""
+def made_outcomes(errors, seconds=1.0, parameters=350):
+    """Outcomes of methods: an error for each seed, reached after half the time."""
     outcomes = []
     for method, several in errors.items():
-        entry = Entry("made", "product", method, 350, seconds, ({},), tuple(range(len(several))), None)
+        entry = Entry("made", "product", method, parameters, seconds, ({},), tuple(range(len(several))), None)
         for seed, error in enumerate(several):
-            row = {"setting": 0, "parameters": 350, "used": seconds, "held_out": error, "error": error}
+            row = {"setting": 0, "parameters": parameters - 3, "used": seconds, "held_out": error, "error": error}
             states = [{**row, "held_out": 9.0, "error": 1.0, "seconds": 0.1 * seconds}, {**row, "seconds": seconds / 2}]
             outcomes.append(contest_outcomes.Outcome(entry, seed, states, states[-1]))
     return outcomes
@@ -303,9 +307,9 @@ def test_what_the_times_to_an_error_say(ours, theirs, outcome):
 def test_how_few_parameters_are_enough(ours, enough, outcome):
     theirs = (1e-1, 1e-3, 1e-2)
     outcomes = [
-        dataclasses.replace(o, entry=dataclasses.replace(o.entry, parameters=number))
+        outcome
         for i, number in enumerate((100, 350, 1400))
-        for o in made_outcomes({"ours": (ours[i],) * 2, "peer": (theirs[i],) * 2})
+        for outcome in made_outcomes({"ours": (ours[i],) * 2, "peer": (theirs[i],) * 2}, parameters=number)
     ]
     (need,) = contest_verdicts.needs_of(contest_verdicts.matches_of(made(), outcomes))
     assert (need.peer, need.theirs, need.ours, need.fewer) == ("peer", 350, enough, outcome)
@@ -318,6 +322,49 @@ def test_what_verdicts_come_to():
     found = contest_verdicts.mark(["refuted", "borne out", "not decided", "not decided"])
     assert found == "**in part**: 1 of 4 borne out, 2 not decided, 1 refuted"
     assert contest_verdicts.mark(["not tested, one seed"]) == "**not confirmed**: 0 of 1 borne out, 1 not tested"
+
+
+def test_the_best_peer_may_take_fewer_parameters_but_no_more_and_no_more_time():
+    errors = {100: (1e-2, 2e-2, 3e-2), 350: (1e-4, 2e-4, 3e-4), 1400: (1e-1, 2e-1, 3e-1)}
+    several = [
+        made_outcomes({"ours": (1e-3, 2e-3, 3e-3), "peer": theirs}, parameters=number)
+        for number, theirs in errors.items()
+    ]
+    longer = made_outcomes({"peer": (1e-9, 2e-9, 3e-9)}, 60.0, 100)
+    matches = contest_verdicts.matches_of(made(), [outcome for own in (*several, longer) for outcome in own])
+    assert [match.peer_parameters for match in matches] == [97, 347, 347]
+    assert [match.lower for match in matches] == ["borne out", "refuted", "refuted"]
+
+
+def test_who_never_arrives_is_not_sooner():
+    """However the seeds of the peer differ: they all arrive."""
+    (match,) = contest_verdicts.matches_of(
+        made(), made_outcomes({"ours": [0.5] * 5, "peer": [1e-4, 2e-4, 1e-3, 2e-3, 1e-2]})
+    )
+    assert np.isfinite(match.arrivals[1]).all()
+    assert match.sooner == "refuted"
+
+
+def test_parameters_with_which_no_difference_is_shown_decide_nothing():
+    outcomes = [
+        outcome
+        for number, ours in ((100, (1e-3, 2e-3, 5e-3)), (1400, (1e-6, 2e-6, 3e-6)))
+        for outcome in made_outcomes({"ours": ours, "peer": (9e-4, 2e-3, 4e-3)}, parameters=number)
+    ]
+    (need,) = contest_verdicts.needs_of(contest_verdicts.matches_of(made(), outcomes))
+    assert (need.theirs, need.perhaps, need.ours, need.fewer) == (100, 100, 1400, "not decided")
+
+
+def test_trials_of_the_profile_that_were_not_begun_are_missing(contest, tmp_path):
+    plan = ContestPlan.of(contest, "smoke", tmp_path)
+    plan.make(resume=False)
+    run(plan)
+    for folder in (tmp_path / "made" / "product").glob("*/350-1s"):
+        shutil.rmtree(folder)
+    assert ContestPlan.on_disk(contest, tmp_path).finish()
+    page = (tmp_path / "made.md").read_text()
+    assert "From the trials that are finished:" in page
+    assert "- not finished: product, 1 s: 6 of 12 trials" in page
 
 
 def test_a_longer_time_that_has_only_begun_does_not_hide_the_rest():
@@ -446,6 +493,7 @@ def test_smoke(name, tmp_path, capsys):
     plot("gmnm", records=tmp_path, page=tmp_path / "docs" / "page.md")
     page = (tmp_path / "docs" / "page.md").read_text()
     assert page.startswith(GROUPS["gmnm"].heading)
+    assert f"There are no records of {' and '.join(other for other in CONTESTS if other != name)} here." in page
     assert f"](../{name}-bumps.png)" in page
     assert f"](../{name}.png)" in page
 

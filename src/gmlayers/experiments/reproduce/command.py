@@ -97,8 +97,8 @@ figures by `gmlayers plot gmnm`.
 - C2: on Poisson's equation a lower error, and sooner, than KAN, MLP and PINN.
 - C6: often fewer parameters, and no slower.
 
-A part of a claim is marked as confirmed where each of its comparisons is borne out, at equal numbers of parameters and
-seconds; "in part" says in how many it is.
+A part of a claim is marked as confirmed where each of its comparisons is borne out, with the best peer that is allowed
+as many seconds and at most as many parameters; "in part" says in how many it is.
 """,
     ),
 }
@@ -190,8 +190,10 @@ def plot(
         prefix = os.path.relpath(records, page.parent)
         texts = [(records / f"{e}.md").read_text(encoding="utf-8") for e in drawn]
         texts = [text.replace(f"]({e}", f"]({prefix}/{e}") for e, text in zip(drawn, texts)]
-        heading = next(group.heading for group in GROUPS.values() if drawn[0] in group.experiments)
-        write_whole(page, "\n".join([heading, *texts]).encode())
+        group = next(group for group in GROUPS.values() if drawn[0] in group.experiments)
+        others = [experiment.name for experiment in chosen if experiment.name not in drawn]
+        missing = [f"There are no records of {' and '.join(others)} here.\n"] if others else []
+        write_whole(page, "\n".join([group.heading, *missing, *texts]).encode())
 
 
 def _chosen(name: str) -> list[Experiment | Contest]:

@@ -107,7 +107,7 @@ def entries(contest: Contest, profile: ContestProfile, folder: Path) -> dict[Pat
                     name,
                     label,
                     *size,
-                    tuple(_plain(setting) for setting in settings),
+                    tuple(plain(setting) for setting in settings),
                     profile.seeds if size in sizes else (),
                     f"../{_size_name(chooser)}" if choosing and size != chooser else None,
                 )
@@ -142,7 +142,7 @@ def read_entry(folder: Path) -> Entry:
     return Entry(**content)
 
 
-def _plain(setting: Method) -> dict[str, Any]:
+def plain(setting: Method) -> dict[str, Any]:
     """Return the fields of a setting as they come back from a file."""
     return json.loads(json.dumps(asdict(setting)))  # type: ignore[call-overload]  (a protocol cannot ask for dataclasses)
 

@@ -13,7 +13,8 @@ import pandas as pd
 from gmlayers.experiments import display, plots
 from gmlayers.experiments.records import environment_in_words, write_whole
 from gmlayers.experiments.reproduce import contest_figure, contest_picture
-from gmlayers.experiments.reproduce.contest import Contest, Entry
+from gmlayers.experiments.reproduce.contest import Contest, Entry, plain
+from gmlayers.experiments.reproduce.contest import entries as entries_of
 from gmlayers.experiments.reproduce.contest_outcomes import (
     Outcome,
     by_entry,
@@ -24,6 +25,7 @@ from gmlayers.experiments.reproduce.contest_outcomes import (
     problems,
 )
 from gmlayers.experiments.reproduce.contest_verdicts import NEAR, Match, Need, mark, matches_of, needs_of
+from gmlayers.experiments.reproduce.experiment import ProfileName
 
 PARTS = "lower error", "sooner", "fewer parameters"
 """Of the claim."""
@@ -31,14 +33,22 @@ PARTS = "lower error", "sooner", "fewer parameters"
 COLUMNS = "problem", "method", "parameters", "seconds", "used", "error", "error of the gradient", "seeds", "settings"
 
 BESIDE_COLUMNS = (
-    *("problem", "parameters", "seconds", "reading", "error", "best peer", "its error", "times ours", "p", PARTS[0]),
+    *("problem", "parameters", "seconds", "reading", "error", "best peer", "its parameters", "its error", "times ours"),
+    *("p", PARTS[0]),
     *("reached after, s", "by the peer", PARTS[1]),
 )
 
 BESIDE = (
     "Errors are geometric means over seeds; how many times ours those of the peer are, with an interval of 95 %, and p "
-    f"are by Welch's test on logarithms. Reached is {NEAR} times the last error of the peer: the median, of how many "
-    "seeds; sooner is judged by the test of Mann and Whitney. Nothing is corrected for the number of tests."
+    "are by Welch's test on logarithms. The best peer is that of the least error with at most as many parameters in "
+    f"the same time. Reached is {NEAR} times the largest last error of its seeds: the median, of how many seeds; "
+    "sooner is judged by the test of Mann and Whitney. Nothing is corrected for the number of tests."
+)
+
+NEEDS = (
+    "The fewest of the numbers tried with which the geometric mean of the error is not above the least of a peer's. "
+    "That is no test: where with as few as the peer's the error is not shown to be larger, it is not decided. Where "
+    "the peer has the fewest that were tried, there are no fewer."
 )
 
 PICTURE = (
@@ -63,7 +73,9 @@ def finish(contest: Contest, entries: Mapping[Path, Entry], folder: Path) -> boo
         plots.save(picture, folder / f"{contest.name}-bumps.png")
     matches = matches_of(contest, outcomes)
     needs = needs_of(matches)
-    missing = left_out(entries, outcomes)
+    profile = _profile(contest, entries)
+    wanted = {} if profile is None else entries_of(contest, contest.profiles[profile], folder)
+    missing = left_out({**wanted, **entries}, outcomes)
     text = page(contest, entries, outcomes, matches, needs, missing, drawn=picture is not None)
     write_whole(folder / f"{contest.name}.md", text.encode())
     rows = [
@@ -144,6 +156,7 @@ def page(
             "",
             f"{contest.note} Peers of the claim: {', '.join(contest.peers)}; the other methods are there to compare.",
             "",
+            *["From the trials that are finished:", ""] * bool(missing),
             *_table(("reading", *PARTS), marks(contest, matches, needs)),
             *(f"- {sentence}" for sentence in missing),
             *[""] * bool(missing),
@@ -156,13 +169,18 @@ def page(
             *_needs(contest, needs),
             f"### {contest.name}: all methods",
             "",
-            *_table(COLUMNS, (_cells(entry, own) for entry, own in by_entry(outcomes))),
-            f"`gmlayers reproduce {contest.name} --profile {_profile(contest, entries)}`, a trial a core, seconds of "
-            f"processor time, on {machines}. Errors are root mean squares over test points, median (least – largest) "
-            "over seeds, of the state with the least error on a tenth of the training points, which every method is "
-            f"denied; settings are chosen by the same error, in one trial of each, at {' and '.join(where)}. "
-            "Parameters are all numbers that are stored to evaluate: fixed centres, widths and knots too.",
+            *_table(COLUMNS, (_cells(contest, entry, own) for entry, own in by_entry(outcomes))),
+            f"`gmlayers reproduce {contest.name} --profile {_profile(contest, entries) or '...'}`, a trial a core, "
+            f"seconds of processor time, on {machines}. Errors are root mean squares over test points, median (least – "
+            "largest) over seeds, of the state that is best on a tenth of the training points, which every method is "
+            "denied: by its error there, or by its loss where it is an equation that is to be solved. Settings are chosen by the "
+            f"same, in one trial of each at {' and '.join(where)}, and kept for other numbers and times. Parameters "
+            "are all numbers that are stored to evaluate: fixed centres, widths and knots too; a method may take fewer "
+            "than it is allowed.",
             "",
+            f"### {contest.name}: settings that were tried",
+            "",
+            *_table(("method", "settings"), _tried(contest, entries.values())),
         ]
     )
 
@@ -182,6 +200,7 @@ def _beside(match: Match) -> list[str]:
         match.reading,
         f"{centre(ours):.1e}",
         match.peer,
+        f"{match.peer_parameters:,}",
         f"{centre(theirs):.1e}",
         _known(found.mean, ".3g") + ("" if math.isnan(found.low) else f" [{found.low:.2g}, {found.high:.2g}]"),
         _known(found.p, ".2g"),
@@ -213,12 +232,10 @@ def _needs(contest: Contest, needs: Sequence[Need]) -> list[str]:
         for (problem, seconds, peer, error, theirs), own in rows.items()
     ]
     header = ("problem", "seconds", "least error of a peer", "peer", "its parameters", *contest.readings)
-    return [f"### {contest.name}: parameters that are enough for it", "", *_table(header, cells)]
+    return [f"### {contest.name}: parameters that are enough for it", "", *_table(header, cells), NEEDS, ""]
 
 
-def _cells(entry: Entry, own: Sequence[Outcome]) -> list[str]:
-    settings = entry.settings[own[0].final["setting"]]
-    chosen = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
+def _cells(contest: Contest, entry: Entry, own: Sequence[Outcome]) -> list[str]:
     return [
         entry.problem,
         entry.method,
@@ -228,8 +245,25 @@ def _cells(entry: Entry, own: Sequence[Outcome]) -> list[str]:
         spread(final(own)),
         spread(final(own, "gradient_error")),
         str(len(own)),
-        f"{chosen} (of {len(entry.settings)})",
+        f"{_setting(contest, entry, own[0].final['setting'])} (of {len(entry.settings)})",
     ]
+
+
+def _tried(contest: Contest, entries: Iterable[Entry]) -> list[list[str]]:
+    """Return a row for every method: its name, and its settings."""
+    found = {entry.method: entry for entry in entries}
+    return [
+        [name, "; ".join(_setting(contest, found[name], i) for i in range(len(found[name].settings)))]
+        for name in contest.methods
+        if name in found
+    ]
+
+
+def _setting(contest: Contest, entry: Entry, i: int) -> str:
+    """Return a setting in words: what kind of method it is, if it still is, and what is set."""
+    known, settings = contest.methods[entry.method], entry.settings[i]
+    kind = type(known[i]).__name__ if i < len(known) and plain(known[i]) == settings else ""
+    return f"{kind}({', '.join(f'{name} {value}' for name, value in settings.items() if value is not None)})"
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
@@ -239,11 +273,11 @@ def _row(outcome: Outcome) -> dict[str, Any]:
     return {**about, "seed": outcome.seed, **{name: outcome.final.get(name) for name in what}}
 
 
-def _profile(contest: Contest, entries: Mapping[Path, Entry]) -> str:
-    """Return the profile that entries are of, as far as their problems and sizes tell."""
+def _profile(contest: Contest, entries: Mapping[Path, Entry]) -> ProfileName | None:
+    """Return the profile that entries are of, as far as their problems and sizes tell; None for none."""
     used = {(entry.problem, entry.size) for entry in entries.values() if entry.seeds}
     for name, profile in contest.profiles.items():
         allowed = {*profile.sizes, *profile.free.values()}
         if used <= {(problem, size) for problem in profile.problems for size in allowed}:
             return name
-    return "..."
+    return None

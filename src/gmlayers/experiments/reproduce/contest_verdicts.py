@@ -18,12 +18,12 @@ TIMES = 10
 """As many times the error of the best peer is to be that of the module."""
 
 NEAR = 1.1
-"""Times its last error: where a method has as good as arrived."""
+"""Times the largest of its last errors: where every seed of a method arrives."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """A reading of the module beside its best peer, on a problem at a size."""
+    """A reading of the module at a size, on a problem, beside the best peer of that size or less in the same time."""
 
     reading: str
     problem: str
@@ -35,6 +35,11 @@ class Match:
     def peer(self) -> str:
         """Name of the peer."""
         return self.theirs[0].entry.method
+
+    @property
+    def peer_parameters(self) -> int:
+        """How many numbers it stores."""
+        return int(np.median(final(self.theirs, "parameters")))
 
     @cached_property
     def errors(self) -> tuple[np.ndarray, np.ndarray]:
@@ -69,8 +74,8 @@ class Match:
 
     @cached_property
     def arrivals(self) -> tuple[np.ndarray, np.ndarray]:
-        """After how many seconds each seed of ours, and of theirs, has as good as the error they end with."""
-        goal = NEAR * centre(self.errors[1])
+        """After how many seconds each seed of ours, and of theirs, has about the error that all of theirs reach."""
+        goal = NEAR * float(self.errors[1].max())
         ours, theirs = (
             np.array([o.seconds[o.errors <= goal].min(initial=math.inf) for o in several])
             for several in (self.ours, self.theirs)
@@ -101,28 +106,38 @@ class Need:
     """The parameters of the peer."""
     ours: int | None
     """The fewest that are enough; None: no number tried is."""
+    perhaps: int | None
+    """The fewest with which the error is not shown to be larger."""
 
     @property
     def fewer(self) -> str:
-        """What the numbers, without a test, say of the claim that ours are fewer."""
-        if self.ours is None or self.ours > self.theirs:
-            return "refuted"
-        return "borne out" if self.ours < self.theirs else "as many"
+        """What the numbers say of the claim that ours are fewer."""
+        if self.ours is not None and self.ours <= self.theirs:
+            return "borne out" if self.ours < self.theirs else "as many"
+        return "refuted" if self.perhaps is None or self.perhaps > self.theirs else "not decided"
 
 
 def matches_of(contest: Contest, outcomes: Sequence[Outcome]) -> list[Match]:
     """Return what can be compared: problem by problem, size by size, all readings."""
     found = []
     for problem in problems(outcomes):
-        for size in sizes(outcomes, problem):
+        tried = sizes(outcomes, problem)
+        for size in tried:
             methods = at(outcomes, problem, size)
-            peers = [methods[name] for name in contest.peers if name in methods]
+            within = [at(outcomes, problem, other) for other in tried if _is_within(other, size)]
+            peers = [others[name] for name in contest.peers for others in within if name in others]
             for reading, names in contest.readings.items():
                 ours = [methods[name] for name in names if name in methods]
                 if ours and peers:
                     best = min(peers, key=lambda own: centre(final(own)))
                     found.append(Match(reading, problem, size, ours[0], best))
     return found
+
+
+def _is_within(size: Size, other: Size) -> bool:
+    """Return whether a size asks for the same time as another and for no more numbers."""
+    most = math.inf if other.parameters is None else other.parameters
+    return size.seconds == other.seconds and (math.inf if size.parameters is None else size.parameters) <= most
 
 
 def needs_of(matches: Sequence[Match]) -> list[Need]:
@@ -138,8 +153,10 @@ def needs_of(matches: Sequence[Match]) -> list[Need]:
         best = min(several, key=lambda match: centre(match.errors[1]))
         least = centre(best.errors[1])
         enough = [match.size.parameters or 0 for match in several if centre(match.errors[0]) <= least]
-        theirs = best.size.parameters or 0
-        found.append(Need(reading, problem, seconds, best.peer, least, theirs, min(enough, default=None)))
+        perhaps = [m.size.parameters or 0 for m in several if ratio(m.errors[0], best.errors[1]).high >= 1]
+        theirs = best.theirs[0].entry.parameters or 0
+        fewest = min(enough, default=None), min(perhaps, default=None)
+        found.append(Need(reading, problem, seconds, best.peer, least, theirs, *fewest))
     return found
 
 

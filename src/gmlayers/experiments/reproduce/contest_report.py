@@ -173,10 +173,10 @@ def page(
             f"`gmlayers reproduce {contest.name} --profile {_profile(contest, entries) or '...'}`, a trial a core, "
             f"seconds of processor time, on {machines}. Errors are root mean squares over test points, median (least – "
             "largest) over seeds, of the state that is best on a tenth of the training points, which every method is "
-            "denied: by its error there, or by its loss where it is an equation that is to be solved. Settings are chosen by the "
-            f"same, in one trial of each at {' and '.join(where)}, and kept for other numbers and times. Parameters "
-            "are all numbers that are stored to evaluate: fixed centres, widths and knots too; a method may take fewer "
-            "than it is allowed.",
+            "denied: by its error there, or by its loss where it is an equation that is to be solved. Settings are "
+            f"chosen by the same, in one trial of each at {' and '.join(where)}, and kept for other numbers and times. "
+            "Parameters are all numbers that are stored to evaluate: fixed centres, widths and knots too; a method may "
+            "take fewer than it is allowed.",
             "",
             f"### {contest.name}: settings that were tried",
             "",

@@ -35,9 +35,9 @@ CONTEST = Contest(
     },
     note="1000 training and 1000 test points, uniform and without noise, new ones for every seed. The gradient of "
     "sin(3π√x) is not square integrable, so its error says nothing. Chebyshev polynomials show what is possible on "
-    "boxes. Small KANs represent xy and exp(sin πx + y²) exactly. Their splines are 0 beyond the outermost training "
-    "points, as in pykan, and a few test points there may make up most of an error. Where variable projection has "
-    "converged it begins anew; L-BFGS and Levenberg–Marquardt end.",
+    "boxes. A KAN [2, 2, 1] can be each of the four exactly: what counts is what training finds. KANs' splines are 0 "
+    "beyond the outermost training points, as in pykan, and a few test points there may make up most of an error. "
+    "Where variable projection has converged it begins anew; L-BFGS and Levenberg–Marquardt end.",
     pictured=("mahalanobis", "ridge"),
     claims=("C1", "C6"),
 )

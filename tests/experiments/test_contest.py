@@ -336,6 +336,18 @@ def test_the_best_peer_may_take_fewer_parameters_but_no_more_and_no_more_time():
     assert [match.lower for match in matches] == ["borne out", "refuted", "refuted"]
 
 
+def test_what_there_is_after_a_hundredth_of_the_time():
+    outcomes = made_outcomes({"ours": (1e-3, 1e-3), "peer": (1e-2, 1e-2)})
+    (match,) = contest_verdicts.matches_of(made(), outcomes)
+    assert np.isinf(match.early).all()  # the first state comes after a tenth
+    for state in outcomes[0].states:
+        state["seconds"] /= 50
+    assert match.early.tolist() == [1e-3, math.inf]
+    assert "| – |" in " | ".join(["", *contest_report._beside(match), ""])
+    outcomes[1].states[0]["seconds"] = 0.01
+    assert match.early.tolist() == [1e-3, 1.0]
+
+
 def test_who_never_arrives_is_not_sooner():
     """However the seeds of the peer differ: they all arrive."""
     (match,) = contest_verdicts.matches_of(

@@ -24,7 +24,7 @@ from gmlayers.experiments.reproduce.contest_outcomes import (
     outcomes_of,
     problems,
 )
-from gmlayers.experiments.reproduce.contest_verdicts import NEAR, Match, Need, mark, matches_of, needs_of
+from gmlayers.experiments.reproduce.contest_verdicts import EARLY, NEAR, Match, Need, mark, matches_of, needs_of
 from gmlayers.experiments.reproduce.experiment import ProfileName
 
 PARTS = "lower error", "sooner", "fewer parameters"
@@ -33,16 +33,17 @@ PARTS = "lower error", "sooner", "fewer parameters"
 COLUMNS = "problem", "method", "parameters", "seconds", "used", "error", "error of the gradient", "seeds", "settings"
 
 BESIDE_COLUMNS = (
-    *("problem", "parameters", "seconds", "reading", "error", "best peer", "its parameters", "its error", "times ours"),
-    *("p", PARTS[0]),
+    *("problem", "parameters", "seconds", "reading", f"error after {EARLY:.0%}", "error", "best peer"),
+    *("its parameters", "its error", "times ours", "p", PARTS[0]),
     *("reached after, s", "by the peer", PARTS[1]),
 )
 
 BESIDE = (
-    "Errors are geometric means over seeds; how many times ours those of the peer are, with an interval of 95 %, and p "
-    "are by Welch's test on logarithms. The best peer is that of the least error with at most as many parameters in "
-    f"the same time. Reached is {NEAR} times the largest last error of its seeds: the median, of how many seeds; "
-    "sooner is judged by the test of Mann and Whitney. Nothing is corrected for the number of tests."
+    f"Errors are geometric means over seeds, ours after {EARLY:.0%} of the seconds, too; how many times ours those of "
+    "the peer are, with an interval of 95 %, and p are by Welch's test on logarithms. The best peer is that of the "
+    f"least error with at most as many parameters in the same time. Reached is {NEAR} times the largest last error of "
+    "its seeds: the median, of how many seeds; sooner is judged by the test of Mann and Whitney. Nothing is corrected "
+    "for the number of tests."
 )
 
 NEEDS = (
@@ -198,6 +199,7 @@ def _beside(match: Match) -> list[str]:
         "its own" if match.size.parameters is None else f"{match.size.parameters:,}",
         f"{match.size.seconds:g}",
         match.reading,
+        _error(centre(match.early)),
         f"{centre(ours):.1e}",
         match.peer,
         f"{match.peer_parameters:,}",
@@ -208,6 +210,10 @@ def _beside(match: Match) -> list[str]:
         *map(_arrival, match.arrivals),
         match.sooner,
     ]
+
+
+def _error(value: float) -> str:
+    return f"{value:.1e}" if math.isfinite(value) else "–"
 
 
 def _known(value: float, form: str) -> str:

@@ -20,6 +20,9 @@ TIMES = 10
 NEAR = 1.1
 """Times the largest of its last errors: where every seed of a method arrives."""
 
+EARLY = 0.01
+"""Share of the time after which our error is looked at, too."""
+
 
 @dataclass(frozen=True)
 class Match:
@@ -50,6 +53,14 @@ class Match:
     def ratio(self) -> Ratio:
         """How many times ours their errors are."""
         return ratio(*self.errors)
+
+    @property
+    def early(self) -> np.ndarray:
+        """Errors of ours after a hundredth of the time, a number a seed; infinite where there is no state yet."""
+        until = EARLY * self.size.seconds
+        return np.array(
+            [o.errors[o.seconds <= until][-1] if (o.seconds <= until).any() else math.inf for o in self.ours]
+        )
 
     @property
     def lower(self) -> str:

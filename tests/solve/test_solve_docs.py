@@ -18,6 +18,8 @@ def test_the_examples_run_and_are_accurate():
     assert (plate(fresh) - torch.sin(torch.pi * fresh).prod(1, keepdim=True)).abs().max() < 1e-5
     assert fitted.converged
     assert answer.converged
+    small, where = names["small"], names["where"]
+    assert (small(where) - answer.u(where)).abs().max() < 1e-4
 
 
 def test_the_example_of_an_equation_is_short():

@@ -4,6 +4,7 @@ from gmlayers.solve import problems as problems
 from gmlayers.solve._approximate import Approximation as Approximation
 from gmlayers.solve._approximate import Refinement as Refinement
 from gmlayers.solve._approximate import approximate as approximate
+from gmlayers.solve._collocate import collocate as collocate
 from gmlayers.solve._domain import Ball as Ball
 from gmlayers.solve._domain import Box as Box
 from gmlayers.solve._domain import Difference as Difference

@@ -235,7 +235,7 @@ def rows(expression: Expression, points: Points, mean: Tensor, scale: Tensor, na
     """Return what the expression makes of every bump at every point, (n, m); mean and scale are (m, d)."""
     v = [(points.x[:, i : i + 1] - mean[:, i]).mul_(scale[:, i]) for i in range(expression.dim)]
     total = torch.zeros_like(v[0])
-    for axes, coefficient in _by_axes(expression, points, name):
+    for axes, coefficient in coefficients(expression, points, name):
         if len(axes) == 0:
             total += coefficient
         elif len(axes) == 1:
@@ -260,11 +260,11 @@ def apply(expression: Expression, points: Points, derivative: Callable[[tuple[in
         derivative: gives that by the axes, (n, columns), for no axes the values.
         name: says in errors whose coefficients are wrong.
     """
-    first, *others = (c * derivative(axes) for axes, c in _by_axes(expression, points, name))
+    first, *others = (c * derivative(axes) for axes, c in coefficients(expression, points, name))
     return sum(others, first)
 
 
-def _by_axes(expression: Expression, points: Points, name: str) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+def coefficients(expression: Expression, points: Points, name: str) -> Iterator[tuple[tuple[int, ...], Tensor]]:
     """Yield every derivative of the expression once, with its coefficient (n, 1) or (1, 1)."""
     ordered = sorted(expression.terms, key=lambda t: t.axes)
     for axes, terms in groupby(ordered, key=lambda t: t.axes):

@@ -13,7 +13,7 @@ its own, so :math:`\partial\Phi` has one column that is not 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -117,20 +117,33 @@ def variable_projection(
         True
     """
     check_data("variable_projection", module, x, y, weight)
+    iterations = check_options("variable_projection", iterations, tolerance, regularisation, rank_tolerance)
+    return descend(
+        "variable_projection", _Problem.of(module, x, y, weight, regularisation, rank_tolerance), iterations, tolerance
+    )
+
+
+def check_options(
+    function: str, iterations: int, tolerance: float, regularisation: float, rank_tolerance: float
+) -> int:
+    """Return the number of iterations; raise if an option is out of range."""
     for name, value in {
         "tolerance": tolerance,
         "regularisation": regularisation,
         "rank_tolerance": rank_tolerance,
     }.items():
         if not 0 <= value < math.inf:
-            raise ValueError(f"variable_projection: {name} must be finite and not negative, got {value}")
-    iterations = positive("variable_projection: iterations", iterations)
-    problem = _Problem.of(module, x, y, weight, regularisation, rank_tolerance)
-    point = problem.at(problem.shapes(problem.parameters(module)))
+            raise ValueError(f"{function}: {name} must be finite and not negative, got {value}")
+    return positive(f"{function}: iterations", iterations)
+
+
+def descend(function: str, problem: _Problem, iterations: int, tolerance: float) -> VariableProjection:
+    """Train the module of a problem, by Levenberg–Marquardt."""
+    point = problem.at(problem.shapes(problem.parameters(problem.module)))
     if not math.isfinite(point.cost):
         if not math.isfinite(float(problem.target.square().sum())):
-            raise ValueError("variable_projection: the squares of the targets are not finite in float64; scale them")
-        raise ValueError("variable_projection: the bumps of the module are not finite on these inputs; draw them anew")
+            raise ValueError(f"{function}: the squares of the targets are not finite in float64; scale them")
+        raise ValueError(f"{function}: the bumps of the module are not finite on these inputs; draw them anew")
     history, reason = [problem.residual(point)], "iterations"
     damping, scale = DAMPING, torch.zeros_like(point.shapes).flatten()
     for _ in range(iterations):
@@ -151,13 +164,17 @@ def variable_projection(
         if reduction < tolerance:
             reason = "reduction"
             break
-    problem.write(module, point)
+    problem.write(point)
     return VariableProjection(
         reason,
         torch.tensor(history, dtype=torch.float64),
         point.rank,
         float(point.weight.abs().amax()),
     )
+
+
+def _value(x: Tensor, coefficients: Tensor, mean: Tensor, projection: Tensor) -> Tensor:  # noqa: ARG001
+    return gmnm.bumps(x, mean, projection)
 
 
 class _Point(NamedTuple):
@@ -177,12 +194,28 @@ class _Point(NamedTuple):
         return len(self.sigma)
 
 
+class Group(NamedTuple):
+    """Rows that are made of bumps in the same way."""
+
+    feature: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    """From x (..., d), coefficients (..., c), mean (m, d) and projection (m, p, d) to (..., m)."""
+    x: Tensor
+    """(n, d)."""
+    coefficients: Tensor
+    """(n, c)."""
+    constant: Tensor
+    """What the bias adds, (n, 1)."""
+    target: Tensor
+    """(n, out)."""
+    root: Tensor
+    """Of how much each row counts, (n, 1)."""
+
+
 @dataclass(frozen=True)
 class _Problem:
-    """Data, with the roots of their weights multiplied in, and rows that pull the weights to 0 below them."""
+    """Rows, with the roots of their weights multiplied in, and others that pull the weights to 0 below them."""
 
-    x: Tensor
-    root: Tensor
+    groups: Sequence[Group]
     target: Tensor
     pull: Tensor
     rank_tolerance: float
@@ -193,14 +226,28 @@ class _Problem:
     def of(
         cls, module: GMNM, x: Tensor, y: Tensor, weight: Tensor | None, regularisation: float, rank_tolerance: float
     ) -> _Problem:
+        """Return the problem to be near data."""
         counts = y.new_ones(len(y), dtype=torch.float64) if weight is None else weight.double()
-        mass = float(counts.sum())
-        root = counts.sqrt().unsqueeze(1)
+        ones, root = counts.new_ones(len(y), 1), counts.sqrt().unsqueeze(1)
+        group = Group(_value, x.double(), ones[:, :0], ones, y.double(), root)
+        return cls.of_groups(module, [group], float(counts.sum()), regularisation, rank_tolerance)
+
+    @classmethod
+    def of_groups(
+        cls, module: GMNM, groups: Sequence[Group], mass: float, regularisation: float, rank_tolerance: float
+    ) -> _Problem:
+        """Return the problem of these rows, whose weights sum up to the mass."""
         columns = module.num_components + (module.bias is not None)
         rows = module.num_components if regularisation else 0
-        pull = regularisation * math.sqrt(mass) * torch.eye(rows, columns, dtype=torch.float64, device=x.device)
-        target = torch.cat([root * y.double(), root.new_zeros(rows, y.shape[1])])
-        return cls(x.double(), root, target, pull, rank_tolerance, module, mass)
+        target = torch.cat([group.root * group.target for group in groups])
+        pull = regularisation * math.sqrt(mass) * torch.eye(rows, columns, dtype=torch.float64, device=target.device)
+        target = torch.cat([target, target.new_zeros(rows, target.shape[1])])
+        return cls(groups, target, pull, rank_tolerance, module, mass)
+
+    @property
+    def rows(self) -> int:
+        """How many there are, but for those that pull."""
+        return len(self.target) - len(self.pull)
 
     @property
     def rounding(self) -> float:
@@ -208,7 +255,7 @@ class _Problem:
         return ROUNDING * torch.finfo(torch.float64).eps * float(self.target.norm()) / math.sqrt(self.mass)
 
     def residual(self, point: _Point) -> float:
-        return float(point.left[: len(self.x)].norm()) / math.sqrt(self.mass)
+        return float(point.left[: self.rows].norm()) / math.sqrt(self.mass)
 
     @staticmethod
     def parameters(module: GMNM) -> dict[str, Tensor]:
@@ -225,16 +272,34 @@ class _Problem:
         parts = shapes.split([p[0].numel() for p in like.values()], -1)
         return {name: part.view(-1, *p.shape[1:]) for part, (name, p) in zip(parts, like.items())}
 
-    def bumps(self, x: Tensor, shapes: Tensor) -> Tensor:
+    def bumps(self, group: Group, x: Tensor, coefficients: Tensor, shapes: Tensor) -> Tensor:
         p = self.split(shapes)
-        return gmnm.bumps(*self.module.centred(x, p["mean"]), self.module.form.projection(p))
+        x, mean = self.module.centred(x, p["mean"])
+        return group.feature(x, coefficients, mean, self.module.form.projection(p))
 
     def columns(self, shapes: Tensor) -> Tensor:
         """Return the bumps and the bias, and below them the rows that pull."""
-        columns = self.root * self.bumps(self.x, shapes)
-        if self.module.bias is not None:
-            columns = torch.cat([columns, self.root], 1)
-        return torch.cat([columns, self.pull])
+        parts = []
+        for group in self.groups:
+            columns = self.bumps(group, group.x, group.coefficients, shapes)
+            if self.module.bias is not None:
+                columns = torch.cat([columns, group.constant], 1)
+            parts.append(group.root * columns)
+        return torch.cat([*parts, self.pull])
+
+    def slopes(self, shapes: Tensor) -> Tensor:
+        """Return the one column of ∂Φ that is not 0, for every parameter, (n, parameters)."""
+        parts = []
+        for group in self.groups:
+
+            def bump(shapes: Tensor, x: Tensor, coefficients: Tensor, group: Group = group) -> Tensor:
+                return self.bumps(group, x, coefficients, shapes)[0]
+
+            of_bumps = vmap(grad(bump), in_dims=(0, None, None))
+            parts.append(
+                group.root * vmap(of_bumps, in_dims=(None, 0, 0))(shapes, group.x, group.coefficients).flatten(1)
+            )
+        return torch.cat(parts)
 
     def at(self, shapes: Tensor) -> _Point:
         """Return the best weights for shapes; shapes that overflow are infinitely bad."""
@@ -251,13 +316,8 @@ class _Problem:
     def jacobian(self, point: _Point) -> Tensor:
         """Return the derivative of what is left, (targets, parameters), by the formula of Golub and Pereyra."""
         m, each = point.shapes.shape
-        n, out = len(self.x), self.target.shape[1]
-
-        def bump(shapes: Tensor, x: Tensor) -> Tensor:
-            return self.bumps(x, shapes)[0]
-
-        slopes = vmap(vmap(grad(bump), in_dims=(0, None)), in_dims=(None, 0))(point.shapes, self.x)
-        slopes = self.root * slopes.reshape(n, m * each)  # the one column of ∂Φ, for every parameter
+        n, out = self.rows, self.target.shape[1]
+        slopes = self.slopes(point.shapes)
         across = -point.U @ (point.U[:n].mT @ slopes)
         across[:n] += slopes
         inverse = (point.U / point.sigma) @ point.Vh[:, :m]  # (Φ⁺)ᵀ
@@ -266,10 +326,10 @@ class _Problem:
         second = inverse.view(-1, 1, m, 1) * along.permute(2, 0, 1)
         return -(first + second).reshape(-1, m * each)
 
-    def write(self, module: GMNM, point: _Point) -> None:
-        assign(module, point.weight)  # first: it may refuse
+    def write(self, point: _Point) -> None:
+        assign(self.module, point.weight)  # first: it may refuse
         for name, value in self.split(point.shapes).items():
-            getattr(module, name).copy_(value)
+            getattr(self.module, name).copy_(value)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def _left_out(problem: _Problem, factor: float) -> tuple[float, Tensor]:
     columns = problem.columns(problem.shapes({"mean": problem.module.mean, **form}))
     if not bool(columns.isfinite().all()):
         return math.inf, columns
-    n, target = len(problem.x), problem.target[: len(problem.x)]
+    n, target = problem.rows, problem.target[: problem.rows]
     Q, R = torch.linalg.qr(columns)
     fitted = Q[:n].mT @ target
     free = 1 - Q[:n].square().sum(1, keepdim=True)

@@ -201,26 +201,21 @@ class GMNMByGradient(Descended):
         return module
 
 
-@dataclass(frozen=True)
-class VariableProjection(Fitted):
-    """A GMNM whose weights are always the best ones: :func:`gmlayers.solve.variable_projection`, for regressions.
+class Projected(Fitted):
+    """A GMNM whose weights are always the best ones.
 
     Where nothing is left to gain it begins anew with other bumps, for as long as there is time.
     """
 
-    form: FormName = "mahalanobis"
-    widened: float = 1.0
-    """By which the bumps are wider at the start than is best before they are trained, as rows left out tell."""
+    form: FormName
+    widened: float
 
     def nets(self, task: Task, parameters: int, clock: Clock, generator: torch.Generator) -> Iterator[nn.Module]:
         """Yield the module that leaves least, after some iterations each."""
-        task = _regression("VariableProjection", task)
         bumps = largest(lambda m: gmnm_count(dimension(task), m, self.form), parameters)
-        least, best, enough = math.inf, None, ROUNDING * float(task.y.square().mean().sqrt())
+        least, best, enough = math.inf, None, self.enough(task)
         while least > enough:
-            with _drawing(generator):
-                module = GMNM.from_data(task.x, 1, bumps, y=task.y, form=self.form, generator=generator)
-            solve.widen(module, task.x, task.y)
+            module = self.start(task, bumps, generator)
             if best is None:
                 yield module
             with torch.no_grad():
@@ -229,7 +224,7 @@ class VariableProjection(Fitted):
             iterations, reason = 2, "iterations"
             while reason == "iterations":
                 begin = clock.passed()
-                result = solve.variable_projection(module, task.x, task.y, iterations=iterations)
+                result = self.descend(module, task, iterations)
                 reason, left = result.reason, float(result.history[-1])
                 if best is None or left < least:
                     least, best = left, copy.deepcopy(module)
@@ -237,6 +232,70 @@ class VariableProjection(Fitted):
                 share = (clock.passed() - begin) / clock.seconds
                 if share < 0.02:  # few long calls: each begins with a damping of its own
                     iterations *= 2
+
+    @abstractmethod
+    def start(self, task: Task, bumps: int, generator: torch.Generator) -> GMNM:
+        """Return a module from which to start, other ones every time."""
+
+    @abstractmethod
+    def descend(self, module: GMNM, task: Task, iterations: int) -> solve.VariableProjection:
+        """Train it."""
+
+    def enough(self, task: Task) -> float:  # noqa: ARG002
+        """Return what may be left where nothing more is to be gained."""
+        return 0.0
+
+
+@dataclass(frozen=True)
+class VariableProjection(Projected):
+    """By :func:`gmlayers.solve.variable_projection`, for regressions."""
+
+    form: FormName = "mahalanobis"
+    widened: float = 1.0
+    """By which the bumps are wider at the start than is best before they are trained, as rows left out tell."""
+
+    def start(self, task: Task, bumps: int, generator: torch.Generator) -> GMNM:
+        """Return bumps where data and residual are."""
+        task = _regression("VariableProjection", task)
+        with _drawing(generator):
+            module = GMNM.from_data(task.x, 1, bumps, y=task.y, form=self.form, generator=generator)
+        solve.widen(module, task.x, task.y)
+        return module
+
+    def descend(self, module: GMNM, task: Task, iterations: int) -> solve.VariableProjection:
+        """Train it on the data."""
+        task = _regression("VariableProjection", task)
+        return solve.variable_projection(module, task.x, task.y, iterations=iterations)
+
+    def enough(self, task: Task) -> float:
+        """Return the rounding of the data."""
+        return ROUNDING * float(_regression("VariableProjection", task).y.square().mean().sqrt())
+
+
+@dataclass(frozen=True)
+class Collocated(Projected):
+    """By :func:`gmlayers.solve.collocate`, for equations, with points of its own."""
+
+    form: FormName = "mahalanobis"
+    share: float = 1.0
+    """Of the weight that the equation has in the loss."""
+    widened: float = 1.0
+    """By which the bumps are wider at the start."""
+
+    def start(self, task: Task, bumps: int, generator: torch.Generator) -> GMNM:
+        """Return bumps all over the domain."""
+        domain = _equation("Collocated", task).known.problem.domain
+        with _drawing(generator):
+            box = domain.low, domain.high
+            module = GMNM(domain.dim, 1, bumps, form=self.form, domain=box, dtype=torch.float64)
+        module.reset_parameters(generator)
+        return module
+
+    def descend(self, module: GMNM, task: Task, iterations: int) -> solve.VariableProjection:
+        """Train it on the equation."""
+        task = _equation("Collocated", task)
+        weight = {"equation": self.share * task.weight, "boundary": 1.0}
+        return solve.collocate(module, task.known.problem, weight=weight, iterations=iterations)
 
 
 @dataclass(frozen=True)
@@ -445,6 +504,7 @@ def _mlps(activation: Activation) -> tuple[Method, ...]:
 _KANS = tuple(KolmogorovArnold(hidden) for hidden in ((2,), (5,), (2, 2), (5, 5)))
 _RBFS = tuple(RadialBasis(width) for width in (2.0, 1.0, 3.0, 5.0))
 _WIDENED = (0.5, 1.0, 2.0, 4.0)
+_SHARES = (1.0, 0.1, 0.01)
 
 REGRESSION: Mapping[str, tuple[Method, ...]] = {
     "GMNM mahalanobis, variable projection": tuple(VariableProjection("mahalanobis", w) for w in _WIDENED),
@@ -465,6 +525,8 @@ REGRESSION: Mapping[str, tuple[Method, ...]] = {
 
 POISSON: Mapping[str, tuple[Method, ...]] = {
     "GMNM, solve": (Solve(),),
+    "GMNM mahalanobis, variable projection": tuple(Collocated("mahalanobis", share) for share in _SHARES),
+    "GMNM ridge, variable projection": tuple(Collocated("ridge", share) for share in _SHARES),
     "GMNM mahalanobis, L-BFGS": _rates(GMNMByGradient("mahalanobis", adam=0.1)),
     "GMNM ridge, L-BFGS": _rates(GMNMByGradient("ridge", adam=0.1)),
     "PINN": tuple(

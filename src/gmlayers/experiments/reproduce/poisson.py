@@ -21,6 +21,8 @@ CONTEST = Contest(
     problems=POISSON_PROBLEMS,
     methods={**POISSON, "GMNM, solve (own number)": POISSON["GMNM, solve"]},
     readings={
+        "mahalanobis": ("GMNM mahalanobis, variable projection",),
+        "ridge": ("GMNM ridge, variable projection",),
         "mahalanobis by gradients": ("GMNM mahalanobis, L-BFGS",),
         "ridge by gradients": ("GMNM ridge, L-BFGS",),
         "solved": ("GMNM, solve", "GMNM, solve (own number)"),
@@ -39,7 +41,8 @@ CONTEST = Contest(
     },
     note="poisson-a is the example of pykan, poisson-b section 3.4 of the KAN paper (arXiv 2404.19756); solutions are "
     "tested on a grid of 101 × 101. [2,10,1] and 4 x 100 are the sizes of the KAN paper; beside them solve takes up to "
-    "10 000 numbers. Solve and Chebyshev polynomials choose points of their own, from the equation.",
-    pictured=("mahalanobis by gradients", "ridge by gradients", "solved"),
+    "10 000 numbers. Solve, variable projection and Chebyshev polynomials choose points of their own, from the "
+    "equation.",
+    pictured=("mahalanobis", "ridge", "solved"),
     claims=("C2",),
 )

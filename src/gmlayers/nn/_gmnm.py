@@ -160,10 +160,12 @@ class GMNM(nn.Module):
         wide = upcast(x)
         low, high = wide.amin(0), wide.amax(0)
         domain = domain_of(x) if domain is None else domain
-        d, dtype = x.shape[1], x.dtype
-        module = cls(
-            d, out_features, num_components, form=form, rank=rank, domain=domain, bias=bias, device="meta", dtype=dtype
-        ).to_empty(device=x.device)  # by way of "meta", where nothing is drawn: all is written below
+        options = {"device": x.device, "dtype": x.dtype}
+        cuda = [x.device] if x.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):  # the parameters that are drawn are written over
+            module = cls(
+                x.shape[1], out_features, num_components, form=form, rank=rank, domain=domain, bias=bias, **options
+            )
         size = torch.where(high > low, wide.std(0, correction=0), 1.0)
         unit = (wide - wide.mean(0)) / size
         m = module.num_components

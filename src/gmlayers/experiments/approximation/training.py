@@ -15,7 +15,13 @@ from gmlayers.experiments.approximation.tasks import Clock
 T = TypeVar("T")
 
 JUDGED = 40
-"""States of a method that are judged, about, in all of its time."""
+"""States of a method that are judged, about, in all of its time, when it has been going for a while."""
+
+DENSER = 0.1
+"""Share of the time so far after which the next one may be judged where that is less, as at the beginning."""
+
+SHORTEST = 1e-3
+"""Share of all time, at least."""
 
 ITERATIONS = 5
 """Of L-BFGS, in a step."""
@@ -25,7 +31,9 @@ DAMPING = 1e-2
 
 
 def paced(steps: Iterable[T], clock: Clock) -> Iterator[T]:
-    """Yield the first step, some that are evenly spread in time, and the last; no step is begun after the end.
+    """Yield the first step, some that are spread in time, and the last; no step is begun after the end.
+
+    They are spread evenly in the logarithm of time at first, then in time.
 
     Example:
         >>> list(paced(range(3), Clock(60.0)))  # they take no time
@@ -39,7 +47,9 @@ def paced(steps: Iterable[T], clock: Clock) -> Iterator[T]:
             break
         if passed >= due:
             yield step
-            last, due = None, clock.passed() + clock.seconds / JUDGED
+            passed = clock.passed()
+            last = None
+            due = passed + min(clock.seconds / JUDGED, max(DENSER * passed, SHORTEST * clock.seconds))
     if last is not None:
         yield last
 

@@ -1,4 +1,5 @@
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; tests run side by side
 
@@ -11,6 +12,9 @@ from hypothesis import settings
 
 settings.register_profile("gmlayers", deadline=None, derandomize=True)  # the same examples on every machine
 settings.load_profile("gmlayers")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell does that to what it runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests of Ctrl-C, and their children, need it
 
 
 @pytest.fixture(autouse=True)

@@ -55,8 +55,8 @@ def collocate(
         problem: the equation and its conditions.
         points: how many are inside; of the boundary there are four times their root, or of its power (d - 1) / d.
         weight: ω, how much the mean square of what is left of each counts, by name: ``"equation"``, and the parts of
-            the conditions, ``"initial (1)"`` and so on where there are several. If not given, the reciprocal of the mean square of the rows at the start, and for conditions
-            a hundred times as much.
+            the conditions, ``"initial (1)"`` and so on where there are several. If not given, the reciprocal of the
+            mean square of the rows at the start, and for conditions a hundred times as much.
         iterations: as for :func:`~gmlayers.solve.variable_projection`, and so are those below.
         tolerance: when it ends.
         regularisation: λ.

@@ -106,5 +106,5 @@ def test_other_expressions_are_what_autograd_finds(net):
 
 
 def test_what_is_no_task_is_refused():
-    with pytest.raises(TypeError, match="loss: expected a Regression or a Collocation, got str"):
+    with pytest.raises(TypeError, match="misfits: expected a Regression or a Collocation, got str"):
         loss("task")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from gmlayers.experiments.approximation.losses import Misfit, misfits
 from gmlayers.experiments.approximation.nets import MLP
 from gmlayers.experiments.approximation.tasks import Clock
 from gmlayers.experiments.approximation.training import (
@@ -145,6 +146,10 @@ def small():
     return MLP(2, 3, 1, "tanh"), x, torch.sin(3 * x[:, :1] * x[:, 1:])
 
 
+def values(x, y):
+    return Misfit(lambda net, x: net(x), x, y, 1.0)
+
+
 def test_a_step_of_levenberg_and_marquardt_is_that_of_damped_least_squares():
     net, x, y = small()
     rows = []
@@ -155,26 +160,50 @@ def test_a_step_of_levenberg_and_marquardt_is_that_of_damped_least_squares():
     D = np.diag(np.sqrt(np.square(J).sum(0)))
     before = nn.utils.parameters_to_vector(net.parameters()).detach().numpy().copy()
     step = np.linalg.lstsq(np.concatenate([J, math.sqrt(DAMPING) * D]), np.append(-r, np.zeros(len(D))), rcond=None)[0]
-    next(levenberg_marquardt(net, x, y))
+    next(levenberg_marquardt(net, [values(x, y)]))
     after = nn.utils.parameters_to_vector(net.parameters()).detach().numpy()
     np.testing.assert_allclose(after, before + step, rtol=0, atol=1e-10 * np.abs(step).max())
+
+
+def test_a_step_towards_an_equation_is_that_of_its_rows_by_hand(collocation):
+    net = MLP(2, 3, 2, "tanh")
+    terms = [  # of a solution near by, so that the first step is one that gains
+        term._replace(y=term.found(net, term.x).detach() + 1e-4 * torch.randn_like(term.y))
+        for term in misfits(collocation)
+    ]
+    by_hand = (lambda p: torch.func.hessian(lambda q: net(q)[0])(p).trace(), lambda p: net(p)[0])
+    rows, left = [], []
+    for term, found, weight in zip(terms, by_hand, (collocation.weight, 1.0)):
+        size = math.sqrt(weight / len(term.x))
+        for row, y in zip(term.x, term.y[:, 0]):
+            value = found(row)
+            slopes = torch.autograd.grad(value, list(net.parameters()), materialize_grads=True)
+            rows.append(size * torch.cat([slope.flatten() for slope in slopes]).numpy())
+            left.append(size * (value - y).item())
+    J, r = np.stack(rows), np.array(left)
+    D = np.diag(np.sqrt(np.square(J).sum(0)))
+    before = nn.utils.parameters_to_vector(net.parameters()).detach().numpy().copy()
+    step = np.linalg.lstsq(np.concatenate([J, math.sqrt(DAMPING) * D]), np.append(-r, np.zeros(len(D))), rcond=None)[0]
+    next(levenberg_marquardt(net, terms))
+    after = nn.utils.parameters_to_vector(net.parameters()).detach().numpy()
+    np.testing.assert_allclose(after, before + step, rtol=0, atol=1e-8 * np.abs(step).max())
 
 
 def test_the_squares_never_grow_and_steps_end_at_a_minimum():
     net, x, y = small()
     with torch.no_grad():
         y = net(x) + 0.01 * y  # of a net near by
-    values = [float((net(x) - y).detach().square().sum())]
-    for _ in levenberg_marquardt(net, x, y):
-        values.append(float((net(x) - y).detach().square().sum()))
-        assert values[-1] <= values[-2]
-    assert values[-1] < 0.1 * values[0]
+    squares = [float((net(x) - y).detach().square().sum())]
+    for _ in levenberg_marquardt(net, [values(x, y)]):
+        squares.append(float((net(x) - y).detach().square().sum()))
+        assert squares[-1] <= squares[-2]
+    assert squares[-1] < 0.1 * squares[0]
     slopes = torch.autograd.grad((net(x) - y).square().sum(), list(net.parameters()))
-    assert max(float(slope.abs().max()) for slope in slopes) < 1e-6 * values[0] ** 0.5
+    assert max(float(slope.abs().max()) for slope in slopes) < 1e-6 * squares[0] ** 0.5
 
 
 def test_a_net_that_fits_exactly_stays_as_it_is():
     net, x, _ = small()
     before = [p.detach().clone() for p in net.parameters()]
-    list(levenberg_marquardt(net, x, net(x).detach()))
+    list(levenberg_marquardt(net, [values(x, net(x).detach())]))
     assert all(torch.equal(p, q) for p, q in zip(net.parameters(), before))

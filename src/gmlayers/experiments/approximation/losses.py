@@ -3,14 +3,15 @@ r"""What nets are trained on: squared errors of values, and of a differential eq
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import singledispatch
-from typing import Protocol, runtime_checkable
+from functools import reduce, singledispatch
+from operator import add
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from gmlayers.experiments.approximation.tasks import Collocation, Regression
-from gmlayers.solve import Expression, Points
+from gmlayers.solve import Equation, Expression, Points
 from gmlayers.solve._equation import apply, values
 
 Loss = Callable[[nn.Module], Tensor]
@@ -25,34 +26,50 @@ class Curved(Protocol):
         ...
 
 
+class Misfit(NamedTuple):
+    """Something that is asked of a net at points."""
+
+    found: Callable[[nn.Module, Tensor], Tensor]
+    """From a net and points (n, d) to what is compared, (n, 1)."""
+    x: Tensor
+    """(n, d)."""
+    y: Tensor
+    """What it should be, (n, 1)."""
+    weight: float
+    """Of the mean of its squares in the loss."""
+
+
 @singledispatch
+def misfits(task: Regression | Collocation) -> tuple[Misfit, ...]:
+    """Return all that is asked for: values, or an equation and then its condition."""
+    raise TypeError(f"misfits: expected a Regression or a Collocation, got {type(task).__name__}")
+
+
+@misfits.register
+def _(task: Regression) -> tuple[Misfit, ...]:
+    return (Misfit(lambda net, x: net(x), task.x, task.y, 1.0),)
+
+
+@misfits.register
+def _(task: Collocation) -> tuple[Misfit, ...]:
+    def misfit(equation: Equation, x: Tensor, weight: float, name: str) -> Misfit:
+        y = values(equation.right, Points(x), f"the right-hand side of the {name}")
+        return Misfit(lambda net, x: operate(equation.expression, net, Points(x)), x, y, weight)
+
+    return (
+        misfit(task.known.problem.equation, task.interior, task.weight, "equation"),
+        misfit(task.condition, task.boundary, 1.0, "boundary"),
+    )
+
+
 def loss(task: Regression | Collocation) -> Loss:
     r"""Return the loss of a task as a function of the net.
 
     For a regression :math:`\frac1n \sum_i (u(x_i) - y_i)^2`, for a collocation that of
     :class:`~gmlayers.experiments.approximation.tasks.Collocation`.
     """
-    raise TypeError(f"loss: expected a Regression or a Collocation, got {type(task).__name__}")
-
-
-@loss.register
-def _(task: Regression) -> Loss:
-    return lambda net: (net(task.x) - task.y).square().mean()
-
-
-@loss.register
-def _(task: Collocation) -> Loss:
-    equation, condition = task.known.problem.equation, task.condition
-    inside, edge = Points(task.interior), Points(task.boundary)
-    f = values(equation.right, inside, "the right-hand side of the equation")
-    g = values(condition.right, edge, "the right-hand side of the boundary")
-
-    def physics(net: nn.Module) -> Tensor:
-        residual = operate(equation.expression, net, inside) - f
-        misfit = operate(condition.expression, net, edge) - g
-        return task.weight * residual.square().mean() + misfit.square().mean()
-
-    return physics
+    terms = misfits(task)
+    return lambda net: reduce(add, (m.weight * (m.found(net, m.x) - m.y).square().mean() for m in terms))
 
 
 def operate(expression: Expression, net: nn.Module, points: Points) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from gmlayers import GMNM, solve
 from gmlayers.experiments.approximation import splines
-from gmlayers.experiments.approximation.losses import loss
+from gmlayers.experiments.approximation.losses import loss, misfits
 from gmlayers.experiments.approximation.nets import (
     MLP,
     PIG,
@@ -138,18 +138,36 @@ class Batched(FullyConnected):
 
 @dataclass(frozen=True)
 class LevenbergMarquardt(Fitted):
-    """A tanh MLP by :func:`~gmlayers.experiments.approximation.training.levenberg_marquardt`, for regressions."""
+    """A tanh MLP by :func:`~gmlayers.experiments.approximation.training.levenberg_marquardt`."""
 
     depth: int = 2
 
     def nets(self, task: Task, parameters: int, clock: Clock, generator: torch.Generator) -> Iterator[nn.Module]:  # noqa: ARG002
         """Yield the same net after every step."""
-        task = _regression("LevenbergMarquardt", task)
         with _drawing(generator):
             net = FullyConnected("tanh", self.depth).net(task, parameters, generator)
+        terms = misfits(self.seen(task, net, generator))
         yield net
-        for _ in levenberg_marquardt(net, task.x, task.y):
+        for _ in levenberg_marquardt(net, terms):
             yield net
+
+    def seen(self, task: Task, net: nn.Module, generator: torch.Generator) -> Task:  # noqa: ARG002
+        """Return what the net is trained on."""
+        return task
+
+
+@dataclass(frozen=True)
+class Thinned(LevenbergMarquardt):
+    """The same for an equation at some of the points inside, always the same ones: more steps in the same time."""
+
+    points: float = 4.0
+    """For each parameter."""
+
+    def seen(self, task: Task, net: nn.Module, generator: torch.Generator) -> Task:
+        """Return the task with points that are drawn, or all if there are no more."""
+        task = _equation("Thinned", task)
+        order = torch.randperm(len(task.interior), generator=generator)
+        return replace(task, interior=task.interior[order[: math.ceil(self.points * stored(net))]])
 
 
 @dataclass(frozen=True)
@@ -529,8 +547,9 @@ POISSON: Mapping[str, tuple[Method, ...]] = {
     "GMNM ridge, variable projection": tuple(Collocated("ridge", share) for share in _SHARES),
     "GMNM mahalanobis, L-BFGS": _rates(GMNMByGradient("mahalanobis", adam=0.1)),
     "GMNM ridge, L-BFGS": _rates(GMNMByGradient("ridge", adam=0.1)),
-    "PINN": tuple(
-        FullyConnected(depth=depth, rate=rate, adam=0.1) for depth, rate in itertools.product((2, 3), (1e-2, 1e-3))
+    "PINN": (
+        *(FullyConnected(depth=depth, rate=rate, adam=0.1) for depth, rate in itertools.product((2, 3), (1e-2, 1e-3))),
+        *(Thinned(depth, points) for depth, points in itertools.product((2, 3), (4.0, 2.0))),
     ),
     "KAN": tuple(replace(kan, uniform=True) for kan in _KANS),
     "RBF network": _RBFS,

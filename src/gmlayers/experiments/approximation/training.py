@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from gmlayers.experiments.approximation.losses import Misfit
 from gmlayers.experiments.approximation.tasks import Clock
 
 T = TypeVar("T")
@@ -158,11 +159,23 @@ def quasi_newton(
         yield
 
 
-@torch.no_grad()
-def levenberg_marquardt(net: nn.Module, x: Tensor, y: Tensor) -> Iterator[None]:
-    r"""Fit a net to values and yield after every step that is tried, until none gains anything.
+class _Evaluated(nn.Module):
+    """What is compared of a net, as a module of its own."""
 
-    With residuals r and their derivative J by all parameters, the step to try is the δ of
+    def __init__(self, net: nn.Module, found: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.net, self.found = net, found
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.found(self.net, x)
+
+
+@torch.no_grad()
+def levenberg_marquardt(net: nn.Module, terms: Sequence[Misfit]) -> Iterator[None]:
+    r"""Train a net on what is asked of it and yield after every step that is tried, until none gains anything.
+
+    With residuals r, whose squares sum up to the loss, and their derivative J by all parameters, the step to try is the
+    δ of
 
     .. math:: (J^\top J + \mu D^2)\,\delta = -J^\top r,
 
@@ -172,26 +185,39 @@ def levenberg_marquardt(net: nn.Module, x: Tensor, y: Tensor) -> Iterator[None]:
 
     Args:
         net: of parameters that are all trained; it takes a single point, too.
-        x: points, (n, d).
-        y: values, (n, 1).
+        terms: values, or Laplacians of nets that have a way of their own to them.
     """
-    names, parameters = zip(*net.named_parameters())
+    evaluated = [_Evaluated(net, term.found) for term in terms]
+    names, parameters = zip(*evaluated[0].named_parameters())
     sizes = [p.numel() for p in parameters]
 
     def parts(point: Tensor) -> list[Tensor]:
         return [part.view_as(p) for part, p in zip(point.split(sizes), parameters)]
 
-    def value(point: Tensor, row: Tensor) -> Tensor:
-        return functional_call(net, dict(zip(names, parts(point))), row)[0]
+    def values(point: Tensor, module: nn.Module, x: Tensor) -> Tensor:
+        return functional_call(module, dict(zip(names, parts(point))), x)
+
+    def residuals(point: Tensor) -> Tensor:
+        return torch.cat(
+            [_scale(term) * (values(point, module, term.x) - term.y) for module, term in zip(evaluated, terms)]
+        )
+
+    def value(point: Tensor, row: Tensor, module: nn.Module) -> Tensor:
+        return values(point, module, row.unsqueeze(0))[0, 0]
+
+    def derivative(point: Tensor) -> Tensor:
+        slopes = vmap(grad(value), (None, 0, None))
+        return torch.cat([_scale(term) * slopes(point, term.x, module) for module, term in zip(evaluated, terms)])
 
     def around(point: Tensor, left: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return D, its last one given, and the equations in its units: the matrix, without μ, and the right side."""
-        jacobian = vmap(grad(value), (None, 0))(point, x)
+        jacobian = derivative(point)
         size = torch.maximum(size, torch.linalg.vector_norm(jacobian, dim=0))
         jacobian = jacobian / torch.where(size > 0, size, 1.0)
         return size, jacobian.mT @ jacobian, -(jacobian.mT @ left)
 
-    point, left = torch.cat([p.flatten() for p in parameters]), net(x) - y
+    point = torch.cat([p.flatten() for p in parameters])
+    left = residuals(point)
     size, normal, force = around(point, left, torch.zeros_like(point))
     identity, damping, growth = torch.eye(len(point), dtype=point.dtype), DAMPING, 2.0
     while damping < 1e20:
@@ -199,7 +225,7 @@ def levenberg_marquardt(net: nn.Module, x: Tensor, y: Tensor) -> Iterator[None]:
         step = torch.cholesky_solve(force, factor)
         promised = -1.0 if failed else float((step * (force + damping * step)).sum())
         trial = point + step[:, 0] / torch.where(size > 0, size, 1.0)
-        ahead = functional_call(net, dict(zip(names, parts(trial))), x) - y
+        ahead = residuals(trial)
         gain = float(left.square().sum() - ahead.square().sum()) / promised if promised > 0 else -1.0
         if gain > 0:
             point, left = trial, ahead
@@ -209,6 +235,11 @@ def levenberg_marquardt(net: nn.Module, x: Tensor, y: Tensor) -> Iterator[None]:
         else:
             damping, growth = damping * growth, 2 * growth
         yield
+
+
+def _scale(term: Misfit) -> float:
+    """Return by what residuals are multiplied for their squares to sum up to their part of the loss."""
+    return math.sqrt(term.weight / len(term.x))
 
 
 def _copies(parameters: Sequence[nn.Parameter]) -> list[Tensor]:

@@ -90,6 +90,16 @@ def test_values_as_an_equation_are_variable_projection():
     torch.testing.assert_close(net(x), other(x), rtol=1e-6, atol=1e-6)
 
 
+def test_it_ends_by_time_and_tells_of_its_iterations():
+    u, net, steps = solve.unknown(2), module(), []
+    problem = solve.Problem(SQUARE, solve.laplacian(u) == 1, {"boundary": u == 0})
+    result = solve.collocate(net, problem, points=100, max_seconds=1e-9, callback=steps.append)
+    assert result.reason == "time"
+    assert [(step.number, step.residual) for step in steps] == [(0, result.history[0].item())]
+    result = solve.collocate(net, problem, points=100, iterations=2, callback=steps.append)
+    assert [step.residual for step in steps[1:]] == result.history.tolist()
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_few_bumps_solve_poissons_equation(form):
     known = solve.problems.poisson_a()
@@ -147,6 +157,8 @@ def test_errors():
         solve.collocate(net, problem, points=0)
     with pytest.raises(ValueError, match="collocate: iterations must be at least 1, got 0"):
         solve.collocate(net, problem, iterations=0)
+    with pytest.raises(ValueError, match="collocate: max_seconds must be positive, got nan"):
+        solve.collocate(net, problem, max_seconds=math.nan)
     with pytest.raises(ValueError, match="collocate: tolerance must be finite and not negative, got nan"):
         solve.collocate(net, problem, tolerance=math.nan)
     for weight in ({"equation": 1.0}, {"equation": 1.0, "boundary": 0.0}, {"equation": 1.0, "edge": 1.0}):

@@ -9,7 +9,7 @@ from torch import nn
 
 from gmlayers import GMNM, solve
 from gmlayers.functional import gmnm
-from gmlayers.solve._variable_projection import _Problem
+from gmlayers.solve._variable_projection import _Model, _Problem
 
 F64 = torch.float64
 FORMS = ["mahalanobis", "diagonal", "ridge"]
@@ -174,6 +174,69 @@ def test_ends_by_iterations_and_goes_on_from_there():
     )
 
 
+def test_the_callback_sees_every_iteration_in_the_module():
+    (x, y), net = data(), module()
+    seen = []
+    result = solve.variable_projection(
+        net, x, y, iterations=5, callback=lambda step: seen.append((step, rms(net, x, y)))
+    )
+    steps = [step for step, _ in seen]
+    assert [step.number for step in steps] == list(range(6))
+    assert [step.residual for step in steps] == result.history.tolist()
+    assert [error for _, error in seen] == pytest.approx(result.history.tolist(), rel=1e-6)
+    times = [step.seconds for step in steps]
+    assert times[0] > 0
+    assert times == sorted(times)
+
+
+def test_a_callback_does_not_change_the_result():
+    (x, y), net = data(), module()
+    other = copy.deepcopy(net)
+    solve.variable_projection(net, x, y, iterations=5)
+    solve.variable_projection(other, x, y, iterations=5, callback=lambda _: None)
+    assert all(torch.equal(p, q) for p, q in zip(net.parameters(), other.parameters()))
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_what_is_interrupted_keeps_its_last_iteration(watched, monkeypatch):
+    (x, y), net = data(), module()
+    whole = copy.deepcopy(net)
+    history = solve.variable_projection(whole, x, y, iterations=3).history
+    count = 0
+    jacobian = _Problem.jacobian
+
+    def interrupted(*args):
+        nonlocal count
+        count += 1
+        if count == 4:  # in the fourth iteration
+            raise KeyboardInterrupt
+        return jacobian(*args)
+
+    monkeypatch.setattr(_Problem, "jacobian", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        solve.variable_projection(net, x, y, callback=(lambda _: None) if watched else None)
+    assert rms(net, x, y) == pytest.approx(history[3].item(), rel=1e-6)
+    assert all(torch.equal(p, q) for p, q in zip(net.parameters(), whole.parameters()))
+
+
+def test_ends_by_time(monkeypatch):
+    """Each of these iterations takes a second of a clock that is set by hand."""
+    (x, y), net = data(), module()
+    now = 0.0
+    at = _Model.at.__func__
+
+    def a_second(cls, *args):
+        nonlocal now
+        now += 1.0
+        return at(cls, *args)
+
+    monkeypatch.setattr("gmlayers.solve._variable_projection.time.perf_counter", lambda: now)
+    monkeypatch.setattr(_Model, "at", classmethod(a_second))
+    result = solve.variable_projection(net, x, y, max_seconds=3.5)
+    assert (result.reason, len(result.history)) == ("time", 4)
+    assert rms(net, x, y) == pytest.approx(result.history[-1].item(), rel=1e-6)
+
+
 def test_ends_by_reduction():
     (x, y), net = data(noise=0.3), module(3)
     result = solve.variable_projection(net, x, y, tolerance=1e-2, iterations=200)
@@ -232,6 +295,10 @@ def test_errors():
         solve.variable_projection(net, x, y, tolerance=-1)
     with pytest.raises(ValueError, match="variable_projection: iterations must be at least 1, got 0"):
         solve.variable_projection(net, x, y, iterations=0)
+    with pytest.raises(ValueError, match="variable_projection: max_seconds must be positive, got 0"):
+        solve.variable_projection(net, x, y, max_seconds=0)
+    with pytest.raises(TypeError, match="variable_projection: max_seconds must be a number, got '1 min'"):
+        solve.variable_projection(net, x, y, max_seconds="1 min")
     with pytest.raises(ValueError, match="variable_projection: the squares of the targets are not finite in float64"):
         solve.variable_projection(net, x, 1e160 * y)
     with torch.no_grad():

@@ -33,6 +33,7 @@ from gmlayers.solve._solve import Problem as Problem
 from gmlayers.solve._solve import Solution as Solution
 from gmlayers.solve._solve import Step as Step
 from gmlayers.solve._solve import solve as solve
+from gmlayers.solve._variable_projection import Iteration as Iteration
 from gmlayers.solve._variable_projection import VariableProjection as VariableProjection
 from gmlayers.solve._variable_projection import variable_projection as variable_projection
 from gmlayers.solve._widen import Widened as Widened

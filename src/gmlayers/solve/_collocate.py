@@ -9,7 +9,7 @@ The rows are those of :func:`~gmlayers.solve.solve`, linear in the weights. With
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
@@ -22,7 +22,14 @@ from gmlayers.solve._equation import Equation, coefficients, values
 from gmlayers.solve._fit import refuse_parametrized
 from gmlayers.solve._least_squares import RANK_TOLERANCE
 from gmlayers.solve._solve import CONDITION, EQUATION, Problem
-from gmlayers.solve._variable_projection import Group, VariableProjection, _Problem, check_options, descend
+from gmlayers.solve._variable_projection import (
+    Group,
+    Iteration,
+    VariableProjection,
+    _Problem,
+    check_options,
+    descend,
+)
 
 EDGE = 4.0
 """Times the number of points inside to the power (d - 1) / d: points of a part of the boundary."""
@@ -39,6 +46,8 @@ def collocate(
     tolerance: float = 1e-6,
     regularisation: float = 1e-8,
     rank_tolerance: float = RANK_TOLERANCE,
+    max_seconds: float = math.inf,
+    callback: Callable[[Iteration], object] | None = None,
 ) -> VariableProjection:
     r"""Train the bumps of a module to solve a linear equation, by Levenberg–Marquardt, the weights solved for.
 
@@ -61,6 +70,8 @@ def collocate(
         tolerance: when it ends.
         regularisation: λ.
         rank_tolerance: which singular values count as 0.
+        max_seconds: no iteration is begun that is expected to end later.
+        callback: called with the start and every iteration; ``print`` shows them.
 
     Returns:
         Why it ended, and the root of the weighted sum of mean squares after each iteration. It is that at the points;
@@ -95,12 +106,10 @@ def collocate(
             f"{module.in_features} and {module.out_features} on {module.mean.device}"
         )
     points = positive("collocate: points", points)
-    iterations = check_options("collocate", iterations, tolerance, regularisation, rank_tolerance)
+    iterations = check_options("collocate", iterations, tolerance, regularisation, rank_tolerance, max_seconds)
     with torch.device("cpu"):  # whatever the default is
-        groups = _groups(module, problem, points, weight)
-        return descend(
-            "collocate", _Problem.of_groups(module, groups, 1.0, regularisation, rank_tolerance), iterations, tolerance
-        )
+        rows = _Problem.of_groups(module, _groups(module, problem, points, weight), 1.0, regularisation, rank_tolerance)
+        return descend("collocate", rows, iterations, tolerance, max_seconds, callback)
 
 
 def _groups(module: GMNM, problem: Problem, points: int, weight: Mapping[str, float] | None) -> list[Group]:

@@ -1,4 +1,4 @@
-"""What :func:`gmlayers.solve.solve` and :func:`gmlayers.solve.approximate` may use, checked, and what they warn of."""
+"""What the solvers may use, checked, and what they warn of."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def check_limits(
     name: str, tol: float, max_seconds: float, max_components: int, least: int, float32_tolerance: float | None
 ) -> int:
     """Return the number of components as ``int``; raise ``ValueError`` or ``TypeError`` for what is out of range."""
-    for what, value, open_end in (("tol", tol, False), ("max_seconds", max_seconds, True)):
-        _real(f"{name}: {what}", value)
-        if not (0 < value < math.inf or (open_end and value == math.inf)):
-            raise ValueError(f"{name}: {what} must be positive{'' if open_end else ' and finite'}, got {value}")
+    _real(f"{name}: tol", tol)
+    if not 0 < tol < math.inf:
+        raise ValueError(f"{name}: tol must be positive and finite, got {tol}")
+    check_seconds(name, max_seconds)
     if float32_tolerance is not None:
         _real(f"{name}: float32_tolerance", float32_tolerance)
         if not 0 <= float32_tolerance < math.inf:
@@ -27,6 +27,13 @@ def check_limits(
     if max_components < least:
         raise ValueError(f"{name}: max_components must be at least {least}, got {max_components}")
     return max_components
+
+
+def check_seconds(name: str, max_seconds: float) -> None:
+    """Raise ``ValueError`` or ``TypeError`` for what is no time that is allowed."""
+    _real(f"{name}: max_seconds", max_seconds)
+    if not max_seconds > 0:
+        raise ValueError(f"{name}: max_seconds must be positive, got {max_seconds}")
 
 
 def warn_of_float32(

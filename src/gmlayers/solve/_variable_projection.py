@@ -13,6 +13,7 @@ its own, so :math:`\partial\Phi` has one column that is not 0.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -26,6 +27,7 @@ from gmlayers.functional import gmnm
 from gmlayers.nn import GMNM
 from gmlayers.solve._fit import assign, check_data
 from gmlayers.solve._least_squares import RANK_TOLERANCE, Rows, Triangle
+from gmlayers.solve._limits import check_seconds
 
 GRADIENT_TOLERANCE = 1e-10
 """Cosine of the angle between the residual and every column of its derivative at which the gradient counts as 0."""
@@ -42,7 +44,18 @@ PROBE = 0.1
 BEND = 0.375
 """Length of an acceleration, relative to its step, above which it is not taken."""
 
-Reason = Literal["exact", "gradient", "reduction", "step", "iterations"]
+Reason = Literal["exact", "gradient", "reduction", "step", "iterations", "time"]
+
+
+class Iteration(NamedTuple):
+    """One iteration of :func:`variable_projection` or :func:`~gmlayers.solve.collocate`."""
+
+    number: int
+    """0 for the start."""
+    residual: float
+    """As in the history of :class:`VariableProjection`."""
+    seconds: float
+    """Since the start."""
 
 
 class VariableProjection(NamedTuple):
@@ -51,7 +64,7 @@ class VariableProjection(NamedTuple):
     reason: Reason
     """Why it ended. ``"exact"``: nothing is left but rounding; ``"gradient"``: the gradient is 0; ``"reduction"``: the
     last step gained less than the tolerance; ``"step"``: no step is small enough to gain anything, as happens at the
-    limit of double precision; ``"iterations"``: there were as many as allowed."""
+    limit of double precision; ``"iterations"`` and ``"time"``: as much as allowed."""
     history: Tensor
     """Weighted root mean square of the residual, the outputs of a row summed, at the start and after every iteration.
     It falls, unless λ pays for the difference."""
@@ -72,6 +85,8 @@ def variable_projection(
     tolerance: float = 1e-6,
     regularisation: float = 1e-8,
     rank_tolerance: float = RANK_TOLERANCE,
+    max_seconds: float = math.inf,
+    callback: Callable[[Iteration], object] | None = None,
 ) -> VariableProjection:
     r"""Train the bumps of a module on data by Levenberg–Marquardt, the weights solved for at every step.
 
@@ -98,6 +113,9 @@ def variable_projection(
         regularisation: λ. Weights that cancel are held to about the size of what is left over λ; the bias is free. The
             default costs nothing and keeps bumps from drifting apart to where only their difference counts.
         rank_tolerance: singular values of the columns below this times the largest are taken for 0.
+        max_seconds: no iteration is begun that is expected to end later.
+        callback: called with the start and every iteration, when they are written in the module; ``print`` shows them.
+            If it raises, or the run is interrupted, the last one stays.
 
     Returns:
         Why it ended, and the residual after each iteration. (For condition and what float32 loses call
@@ -117,14 +135,20 @@ def variable_projection(
         True
     """
     check_data("variable_projection", module, x, y, weight)
-    iterations = check_options("variable_projection", iterations, tolerance, regularisation, rank_tolerance)
-    return descend(
-        "variable_projection", _Problem.of(module, x, y, weight, regularisation, rank_tolerance), iterations, tolerance
+    iterations = check_options(
+        "variable_projection", iterations, tolerance, regularisation, rank_tolerance, max_seconds
     )
+    data = _Problem.of(module, x, y, weight, regularisation, rank_tolerance)
+    return descend("variable_projection", data, iterations, tolerance, max_seconds, callback)
 
 
 def check_options(
-    function: str, iterations: int, tolerance: float, regularisation: float, rank_tolerance: float
+    function: str,
+    iterations: int,
+    tolerance: float,
+    regularisation: float,
+    rank_tolerance: float,
+    max_seconds: float,
 ) -> int:
     """Return the number of iterations; raise if an option is out of range."""
     for name, value in {
@@ -134,11 +158,20 @@ def check_options(
     }.items():
         if not 0 <= value < math.inf:
             raise ValueError(f"{function}: {name} must be finite and not negative, got {value}")
+    check_seconds(function, max_seconds)
     return positive(f"{function}: iterations", iterations)
 
 
-def descend(function: str, problem: _Problem, iterations: int, tolerance: float) -> VariableProjection:
+def descend(
+    function: str,
+    problem: _Problem,
+    iterations: int,
+    tolerance: float,
+    max_seconds: float,
+    callback: Callable[[Iteration], object] | None,
+) -> VariableProjection:
     """Train the module of a problem, by Levenberg–Marquardt."""
+    start = time.perf_counter()
     point = problem.at(problem.shapes(problem.parameters(problem.module)))
     if not math.isfinite(point.cost):
         if not math.isfinite(float(problem.target.square().sum())):
@@ -146,25 +179,41 @@ def descend(function: str, problem: _Problem, iterations: int, tolerance: float)
         raise ValueError(f"{function}: the bumps of the module are not finite on these inputs; draw them anew")
     history, reason = [problem.residual(point)], "iterations"
     damping, scale = DAMPING, torch.zeros_like(point.shapes).flatten()
-    for _ in range(iterations):
-        if history[-1] <= problem.rounding:
-            reason = "exact"
-            break
-        model = _Model.at(problem, point, scale)
-        if model.stationary:
-            reason = "gradient"
-            break
-        scale = model.scale
-        trial, damping = model.descend(damping)
-        if trial is None:
-            reason = "step"
-            break
-        reduction, point = 1 - trial.cost / point.cost, trial
-        history.append(problem.residual(point))
-        if reduction < tolerance:
-            reason = "reduction"
-            break
-    problem.write(point)
+    latest = 0.0
+
+    def tell() -> None:
+        if callback is not None:
+            problem.write(point)
+            callback(Iteration(len(history) - 1, history[-1], time.perf_counter() - start))
+
+    try:
+        tell()
+        for _ in range(iterations):
+            if history[-1] <= problem.rounding:
+                reason = "exact"
+                break
+            begin = time.perf_counter()
+            if begin - start + latest > max_seconds:
+                reason = "time"
+                break
+            model = _Model.at(problem, point, scale)
+            if model.stationary:
+                reason = "gradient"
+                break
+            scale = model.scale
+            trial, damping = model.descend(damping)
+            if trial is None:
+                reason = "step"
+                break
+            reduction, point = 1 - trial.cost / point.cost, trial
+            latest = time.perf_counter() - begin
+            history.append(problem.residual(point))
+            tell()
+            if reduction < tolerance:
+                reason = "reduction"
+                break
+    finally:
+        problem.write(point)
     return VariableProjection(
         reason,
         torch.tensor(history, dtype=torch.float64),

@@ -512,8 +512,8 @@ def test_smoke(name, tmp_path, capsys):
 
 def test_dataclasses_of_methods_are_settings():
     for contest in CONTESTS.values():
-        for settings in contest.methods.values():
-            assert 1 <= len(settings) <= 8
+        for label, settings in contest.methods.items():
+            assert 1 <= len(settings) <= (8 if label == "PINN" else 5)
             assert len({json.dumps(dataclasses.asdict(setting)) for setting in settings}) == len(settings)
         ours = {method for methods in contest.readings.values() for method in methods}
         assert {*ours, *contest.peers} <= set(contest.methods)

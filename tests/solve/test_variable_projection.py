@@ -219,6 +219,54 @@ def test_what_is_interrupted_keeps_its_last_iteration(watched, monkeypatch):
     assert all(torch.equal(p, q) for p, q in zip(net.parameters(), whole.parameters()))
 
 
+def test_a_callback_that_raises_ends_the_run_with_its_iteration_in_the_module():
+    (x, y), net = data(), module()
+    other = copy.deepcopy(net)
+    solve.variable_projection(other, x, y, iterations=2)
+
+    def enough(step):
+        if step.number == 2:
+            raise StopIteration("enough")
+
+    with pytest.raises(StopIteration, match="enough"):
+        solve.variable_projection(net, x, y, callback=enough)
+    assert all(torch.equal(p, q) for p, q in zip(net.parameters(), other.parameters()))
+
+
+def test_in_a_callback_there_are_gradients():
+    (x, y), net, found = data(), module(), []
+    solve.variable_projection(
+        net, x, y, iterations=1, callback=lambda _: found.append(torch.autograd.grad(net(x).sum(), net.mean))
+    )
+    assert len(found) == 2
+
+
+def too_large_at_first():
+    """Weights of 1e5 and more for wide bumps, which float16 cannot hold."""
+    x = torch.linspace(-1, 1, 200, dtype=F64)[:, None]
+    net = GMNM(1, 1, 6, domain=(-1, 1), dtype=torch.float16)
+    with torch.no_grad():
+        net.projection.mul_(0.2)
+    return net, x, 1e3 * torch.sin(8 * x)
+
+
+def test_weights_that_the_dtype_cannot_hold_on_the_way_do_not_end_a_run_that_is_watched():
+    net, x, y = too_large_at_first()
+    first = [p.clone() for p in net.parameters()]
+    seen = []
+
+    def watch(step):
+        seen.append(all(torch.equal(p, q) for p, q in zip(net.parameters(), first)))
+        if step.number == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # not the error that the weights are too large
+        solve.variable_projection(net, x, y, callback=watch)
+    assert seen == [True, True]
+    with pytest.raises(ValueError, match="assign: weights up to .* are too large for torch.float16"):
+        solve.variable_projection(net, x, y, iterations=1)
+
+
 def test_ends_by_time(monkeypatch):
     """Each of these iterations takes a second of a clock that is set by hand."""
     (x, y), net = data(), module()
@@ -297,6 +345,8 @@ def test_errors():
         solve.variable_projection(net, x, y, iterations=0)
     with pytest.raises(ValueError, match="variable_projection: max_seconds must be positive, got 0"):
         solve.variable_projection(net, x, y, max_seconds=0)
+    with pytest.raises(TypeError, match="variable_projection: callback must be a function or None, got 3"):
+        solve.variable_projection(net, x, y, callback=3)
     with pytest.raises(TypeError, match="variable_projection: max_seconds must be a number, got '1 min'"):
         solve.variable_projection(net, x, y, max_seconds="1 min")
     with pytest.raises(ValueError, match="variable_projection: the squares of the targets are not finite in float64"):

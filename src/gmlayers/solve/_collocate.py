@@ -70,8 +70,8 @@ def collocate(
         tolerance: when it ends.
         regularisation: λ.
         rank_tolerance: which singular values count as 0.
-        max_seconds: no iteration is begun that is expected to end later.
-        callback: called with the start and every iteration; ``print`` shows them.
+        max_seconds: no iteration is begun that is expected to end later; of the first that is not known.
+        callback: called with the start and every iteration, as by :func:`~gmlayers.solve.variable_projection`.
 
     Returns:
         Why it ended, and the root of the weighted sum of mean squares after each iteration. It is that at the points;
@@ -106,10 +106,10 @@ def collocate(
             f"{module.in_features} and {module.out_features} on {module.mean.device}"
         )
     points = positive("collocate: points", points)
-    iterations = check_options("collocate", iterations, tolerance, regularisation, rank_tolerance, max_seconds)
+    limits = check_options("collocate", iterations, tolerance, regularisation, rank_tolerance, max_seconds, callback)
     with torch.device("cpu"):  # whatever the default is
         rows = _Problem.of_groups(module, _groups(module, problem, points, weight), 1.0, regularisation, rank_tolerance)
-        return descend("collocate", rows, iterations, tolerance, max_seconds, callback)
+        return descend("collocate", rows, limits)
 
 
 def _groups(module: GMNM, problem: Problem, points: int, weight: Mapping[str, float] | None) -> list[Group]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -64,7 +65,8 @@ class VariableProjection(NamedTuple):
     reason: Reason
     """Why it ended. ``"exact"``: nothing is left but rounding; ``"gradient"``: the gradient is 0; ``"reduction"``: the
     last step gained less than the tolerance; ``"step"``: no step is small enough to gain anything, as happens at the
-    limit of double precision; ``"iterations"`` and ``"time"``: as much as allowed."""
+    limit of double precision; ``"iterations"`` and ``"time"``: there were as many, or as
+    much, as allowed."""
     history: Tensor
     """Weighted root mean square of the residual, the outputs of a row summed, at the start and after every iteration.
     It falls, unless λ pays for the difference."""
@@ -113,9 +115,9 @@ def variable_projection(
         regularisation: λ. Weights that cancel are held to about the size of what is left over λ; the bias is free. The
             default costs nothing and keeps bumps from drifting apart to where only their difference counts.
         rank_tolerance: singular values of the columns below this times the largest are taken for 0.
-        max_seconds: no iteration is begun that is expected to end later.
-        callback: called with the start and every iteration, when they are written in the module; ``print`` shows them.
-            If it raises, or the run is interrupted, the last one stays.
+        max_seconds: no iteration is begun that is expected to end later; of the first that is not known.
+        callback: called with the start and every iteration, when it is written in the module, if its dtype can hold
+            the weights; ``print`` shows them. If it raises, or the run is interrupted, the last one stays.
 
     Returns:
         Why it ended, and the residual after each iteration. (For condition and what float32 loses call
@@ -135,11 +137,22 @@ def variable_projection(
         True
     """
     check_data("variable_projection", module, x, y, weight)
-    iterations = check_options(
-        "variable_projection", iterations, tolerance, regularisation, rank_tolerance, max_seconds
+    limits = check_options(
+        "variable_projection", iterations, tolerance, regularisation, rank_tolerance, max_seconds, callback
     )
     data = _Problem.of(module, x, y, weight, regularisation, rank_tolerance)
-    return descend("variable_projection", data, iterations, tolerance, max_seconds, callback)
+    return descend("variable_projection", data, limits)
+
+
+class Limits(NamedTuple):
+    """When a run ends, and who is told."""
+
+    iterations: int
+    tolerance: float
+    max_seconds: float
+    callback: Callable[[Iteration], object] | None
+    start: float
+    """When it began."""
 
 
 def check_options(
@@ -149,8 +162,10 @@ def check_options(
     regularisation: float,
     rank_tolerance: float,
     max_seconds: float,
-) -> int:
-    """Return the number of iterations; raise if an option is out of range."""
+    callback: Callable[[Iteration], object] | None,
+) -> Limits:
+    """Return the limits of a run that begins; raise if an option is out of range."""
+    start = time.perf_counter()
     for name, value in {
         "tolerance": tolerance,
         "regularisation": regularisation,
@@ -159,19 +174,13 @@ def check_options(
         if not 0 <= value < math.inf:
             raise ValueError(f"{function}: {name} must be finite and not negative, got {value}")
     check_seconds(function, max_seconds)
-    return positive(f"{function}: iterations", iterations)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"{function}: callback must be a function or None, got {callback!r}")
+    return Limits(positive(f"{function}: iterations", iterations), tolerance, max_seconds, callback, start)
 
 
-def descend(
-    function: str,
-    problem: _Problem,
-    iterations: int,
-    tolerance: float,
-    max_seconds: float,
-    callback: Callable[[Iteration], object] | None,
-) -> VariableProjection:
+def descend(function: str, problem: _Problem, limits: Limits) -> VariableProjection:
     """Train the module of a problem, by Levenberg–Marquardt."""
-    start = time.perf_counter()
     point = problem.at(problem.shapes(problem.parameters(problem.module)))
     if not math.isfinite(point.cost):
         if not math.isfinite(float(problem.target.square().sum())):
@@ -182,18 +191,20 @@ def descend(
     latest = 0.0
 
     def tell() -> None:
-        if callback is not None:
-            problem.write(point)
-            callback(Iteration(len(history) - 1, history[-1], time.perf_counter() - start))
+        if limits.callback is not None:
+            with suppress(ValueError):  # weights on the way may be too large for a narrow dtype
+                problem.write(point)
+            with torch.enable_grad():
+                limits.callback(Iteration(len(history) - 1, history[-1], time.perf_counter() - limits.start))
 
     try:
         tell()
-        for _ in range(iterations):
+        for _ in range(limits.iterations):
             if history[-1] <= problem.rounding:
                 reason = "exact"
                 break
             begin = time.perf_counter()
-            if begin - start + latest > max_seconds:
+            if begin - limits.start + latest > limits.max_seconds:
                 reason = "time"
                 break
             model = _Model.at(problem, point, scale)
@@ -209,11 +220,14 @@ def descend(
             latest = time.perf_counter() - begin
             history.append(problem.residual(point))
             tell()
-            if reduction < tolerance:
+            if reduction < limits.tolerance:
                 reason = "reduction"
                 break
-    finally:
-        problem.write(point)
+    except BaseException:
+        with suppress(ValueError, RuntimeError):  # what ended the run is to be seen, not that this was refused
+            problem.write(point)
+        raise
+    problem.write(point)
     return VariableProjection(
         reason,
         torch.tensor(history, dtype=torch.float64),

@@ -568,3 +568,15 @@ def test_bad_inputs(method):
         getattr(module, method)(torch.randn(2, 6, dtype=torch.float64))
     with pytest.raises(TypeError, match="GMNM: expected a floating-point input, got torch.int64"):
         getattr(module, method)(torch.ones(2, 6, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("form", ["mahalanobis", "diagonal", "ridge"])
+def test_a_bump_out_of_sight_takes_nothing_from_the_others(form):
+    """Not even where inputs are far from 0 and taken less a middle, which must not be that of the means."""
+    module = GMNM(2, 1, 4, form=form, domain=(10, 12), dtype=torch.float64)
+    x = 10 + 2 * torch.rand(50, 2, dtype=torch.float64)
+    with torch.no_grad():
+        module.weight[-1] = 0
+        expected = module(x)
+        module.mean[-1] = 1e30
+        torch.testing.assert_close(module(x), expected, rtol=1e-12, atol=1e-12)

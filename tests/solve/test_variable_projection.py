@@ -322,6 +322,24 @@ def test_bumps_that_no_point_sees():
     assert all(p.isfinite().all() for p in net.parameters())
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("far", [15.0, 25.0])
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_bumps_that_points_hardly_see_stay_within_reach(form, far, dtype):
+    """Nothing tells how far such a step may be: it was 10¹⁰⁰, which no other dtype can hold."""
+    x = torch.linspace(-1, 1, 200, dtype=F64)[:, None]
+    y = torch.sin(6 * x) + 0.3 * torch.cos(17 * x)
+    net = GMNM(1, 1, 6, form=form, domain=(-1, 1), dtype=dtype)
+    with torch.no_grad():
+        net.mean[0] = far
+        for shape in net.form_parameters().values():
+            shape[0] = 1.0
+    solve.variable_projection(net, x, y, iterations=20)
+    assert net.mean.abs().max() < 1e3
+    assert net.projection_matrix().abs().max() < 1e3
+    assert net(x.to(dtype)).isfinite().all()
+
+
 def test_more_bumps_than_points():
     (x, y), net = data(5), module(20)
     result = solve.variable_projection(net, x, y, regularisation=0.0)

@@ -274,13 +274,13 @@ class GMNM(nn.Module):
         return ((x < low) | (x > high)).any(-1)
 
     def centred(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-        """Return inputs and means, both less the middle of the means where inputs are far from 0.
+        """Return inputs and means, both less the middle of the domain where that is far from 0.
 
-        That is to say, in terms of the domain. There A x and A μ would be too large for their difference.
+        There A x and A μ would be too large for their difference.
         """
         if self.domain is None or all(abs(low + high) <= high - low for low, high in zip(*self.domain)):
             return x, mean
-        middle = mean.detach().mean(0)
+        middle = mean.new_tensor([(low + high) / 2 for low, high in zip(*self.domain)])
         return x - middle, mean - middle
 
     def projection_matrix(self) -> Tensor:

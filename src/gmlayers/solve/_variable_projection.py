@@ -39,6 +39,9 @@ ROUNDING = 8
 DAMPING = 1e-2
 """At the start, relative to the columns of the derivative."""
 
+SEEN = 1e-8
+"""Share of the largest unit of a parameter, among all bumps, that the others have at least."""
+
 PROBE = 0.1
 """Share of a step at which its curvature is measured."""
 
@@ -407,13 +410,15 @@ class _Model:
     c: Tensor
     """-Qᵀr."""
     scale: Tensor
-    """Units of the parameters: the largest norms that their columns have had, (P,)."""
+    """Units of the parameters: the largest norms that their columns have had, (P,), but not far below those of other
+    bumps. A bump that the points hardly see would else be sent where nothing sees it, in a step as long as it likes."""
 
     @classmethod
     def at(cls, problem: _Problem, point: _Point, scale: Tensor) -> _Model:
         jacobian = problem.jacobian(point)
         R, c = _triangle((jacobian, -point.left.reshape(-1, 1)))
-        return cls(problem, point, jacobian, R, c, torch.maximum(scale, torch.linalg.vector_norm(R, dim=0)))
+        size = torch.maximum(scale, torch.linalg.vector_norm(R, dim=0)).view_as(point.shapes)
+        return cls(problem, point, jacobian, R, c, torch.maximum(size, SEEN * size.amax(0)).flatten())
 
     @property
     def stationary(self) -> bool:

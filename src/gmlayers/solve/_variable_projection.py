@@ -68,8 +68,8 @@ class VariableProjection(NamedTuple):
     reason: Reason
     """Why it ended. ``"exact"``: nothing is left but rounding; ``"gradient"``: the gradient is 0; ``"reduction"``: the
     last step gained less than the tolerance; ``"step"``: no step is small enough to gain anything, as happens at the
-    limit of double precision; ``"iterations"`` and ``"time"``: there were as many, or as
-    much, as allowed."""
+    limit of double precision; ``"iterations"`` and ``"time"``: there were as many, or as much,
+    as allowed."""
     history: Tensor
     """Weighted root mean square of the residual, the outputs of a row summed, at the start and after every iteration.
     It falls, unless λ pays for the difference."""

@@ -189,53 +189,21 @@ def descend(function: str, problem: _Problem, limits: Limits) -> VariableProject
         if not math.isfinite(float(problem.target.square().sum())):
             raise ValueError(f"{function}: the squares of the targets are not finite in float64; scale them")
         raise ValueError(f"{function}: the bumps of the module are not finite on these inputs; draw them anew")
-    history, reason = [problem.residual(point)], "iterations"
-    damping, scale = DAMPING, torch.zeros_like(point.shapes).flatten()
-    latest = 0.0
-
-    def tell() -> None:
-        if limits.callback is not None:
-            with suppress(ValueError):  # weights on the way may be too large for a narrow dtype
-                problem.write(point)
-            with torch.enable_grad():
-                limits.callback(Iteration(len(history) - 1, history[-1], time.perf_counter() - limits.start))
-
+    run = _Run(problem, limits, point, [problem.residual(point)], torch.zeros_like(point.shapes).flatten())
     try:
-        tell()
-        for _ in range(limits.iterations):
-            if history[-1] <= problem.rounding:
-                reason = "exact"
-                break
-            begin = time.perf_counter()
-            if begin - limits.start + latest > limits.max_seconds:
-                reason = "time"
-                break
-            model = _Model.at(problem, point, scale)
-            if model.stationary:
-                reason = "gradient"
-                break
-            scale = model.scale
-            trial, damping = model.descend(damping)
-            if trial is None:
-                reason = "step"
-                break
-            reduction, point = 1 - trial.cost / point.cost, trial
-            latest = time.perf_counter() - begin
-            history.append(problem.residual(point))
-            tell()
-            if reduction < limits.tolerance:
-                reason = "reduction"
-                break
+        run.tell()
+        while (reason := run.advance()) is None:
+            run.tell()
     except BaseException:
         with suppress(ValueError, RuntimeError):  # what ended the run is to be seen, not that this was refused
-            problem.write(point)
+            problem.write(run.point)
         raise
-    problem.write(point)
+    problem.write(run.point)
     return VariableProjection(
         reason,
-        torch.tensor(history, dtype=torch.float64),
-        point.rank,
-        float(point.weight.abs().amax()),
+        torch.tensor(run.history, dtype=torch.float64),
+        run.point.rank,
+        float(run.point.weight.abs().amax()),
     )
 
 
@@ -461,6 +429,53 @@ class _Model:
         size = self.scale.unsqueeze(1)
         small = (size * bend).norm() <= BEND * (size * step).norm()
         return torch.where(small, bend, 0.0)
+
+
+@dataclass
+class _Run:
+    """A descent on its way."""
+
+    problem: _Problem
+    limits: Limits
+    point: _Point
+    history: list[float]
+    scale: Tensor
+    damping: float = DAMPING
+    reduction: float = math.inf
+    """Share of the cost that the latest iteration gained."""
+    latest: float = 0.0
+    """Seconds that it took."""
+
+    def advance(self) -> Reason | None:
+        """Go to a better point; return why there is none, or none is wanted, else None."""
+        if self.reduction < self.limits.tolerance:
+            return "reduction"
+        if len(self.history) > self.limits.iterations:
+            return "iterations"
+        if self.history[-1] <= self.problem.rounding:
+            return "exact"
+        begin = time.perf_counter()
+        if begin - self.limits.start + self.latest > self.limits.max_seconds:
+            return "time"
+        model = _Model.at(self.problem, self.point, self.scale)
+        if model.stationary:
+            return "gradient"
+        trial, self.damping = model.descend(self.damping)
+        if trial is None:
+            return "step"
+        self.reduction = 1 - trial.cost / self.point.cost
+        self.point, self.scale, self.latest = trial, model.scale, time.perf_counter() - begin
+        self.history.append(self.problem.residual(trial))
+        return None
+
+    def tell(self) -> None:
+        """Write the module as it is, and call whoever wants to know."""
+        if self.limits.callback is not None:
+            with suppress(ValueError):  # weights on the way may be too large for a narrow dtype
+                self.problem.write(self.point)
+            with torch.enable_grad():
+                seconds = time.perf_counter() - self.limits.start
+                self.limits.callback(Iteration(len(self.history) - 1, self.history[-1], seconds))
 
 
 def _triangle(*blocks: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

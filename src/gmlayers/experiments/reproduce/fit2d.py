@@ -39,9 +39,7 @@ CONTEST = Contest(
     "are 0 beyond the outermost training points, as in pykan, and a few test points there may make up most of an "
     "error. Where variable projection has converged it begins anew; L-BFGS and Levenberg–Marquardt end. In the "
     "records of seeds 0 to 3 of MLP, KAN, RBF network, splats and Chebyshev states were judged every fortieth of "
-    "the time, so that they may be reached sooner by as much than is said; in all others more densely at first. "
-    "When the records of variable projection were made, it did not yet keep bumps that points hardly see within "
-    "reach.",
+    "the time, so that they may be reached sooner by as much than is said; in all others more densely at first.",
     pictured=("mahalanobis", "ridge"),
     claims=("C1", "C6"),
 )

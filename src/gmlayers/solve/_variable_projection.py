@@ -116,7 +116,8 @@ def variable_projection(
         iterations: at most; each is a step that gains something.
         tolerance: it ends when a step reduces the sum of squares by less than this share.
         regularisation: λ. Weights that cancel are held to about the size of what is left over λ; the bias is free. The
-            default costs nothing and keeps bumps from drifting apart to where only their difference counts.
+            default keeps bumps from drifting apart to where only their difference counts, and fits float32. What bumps
+            come to only in the limit, as polynomials, is found to some λ: in float64 take 1e-12.
         rank_tolerance: singular values of the columns below this times the largest are taken for 0.
         max_seconds: no iteration is begun that is expected to end later; of the first that is not known.
         callback: called with the start and every iteration, when it is written in the module, if its dtype can hold

@@ -68,8 +68,8 @@ class VariableProjection(NamedTuple):
     reason: Reason
     """Why it ended. ``"exact"``: nothing is left but rounding; ``"gradient"``: the gradient is 0; ``"reduction"``: the
     last step gained less than the tolerance; ``"step"``: no step is small enough to gain anything, as happens at the
-    limit of double precision; ``"iterations"`` and ``"time"``: there were as many, or as much,
-    as allowed."""
+    limit of double precision; ``"iterations"`` and ``"time"``: there were as many, or as much, as
+    allowed."""
     history: Tensor
     """Weighted root mean square of the residual, the outputs of a row summed, at the start and after every iteration.
     It falls, unless λ pays for the difference."""
@@ -117,7 +117,7 @@ def variable_projection(
         tolerance: it ends when a step reduces the sum of squares by less than this share.
         regularisation: λ. Weights that cancel are held to about the size of what is left over λ; the bias is free. The
             default keeps bumps from drifting apart to where only their difference counts, and fits float32. What bumps
-            come to only in the limit, as polynomials, is found to some λ: in float64 take 1e-12.
+            come to only in the limit, as polynomials, is found to about λ: in float64 1e-12 takes it further.
         rank_tolerance: singular values of the columns below this times the largest are taken for 0.
         max_seconds: no iteration is begun that is expected to end later; of the first that is not known.
         callback: called with the start and every iteration, when it is written in the module, if its dtype can hold

@@ -90,7 +90,7 @@ def test_finds_the_module_that_made_the_data(form):
 def test_the_residual_falls_to_what_is_reported(form, bias):
     net, (x, y) = module(form=form, bias=bias, out=2), data()
     y = torch.cat([y, y.sin()], 1)
-    result = solve.variable_projection(net, x, y, iterations=15)
+    result = solve.variable_projection(net, x, y, iterations=15, regularisation=1e-8)
     assert (result.history.diff() < 0).all()
     assert result.history[-1] < result.history[0] / 2
     assert rms(net, x, y) == pytest.approx(result.history[-1].item(), rel=1e-9)
@@ -151,11 +151,79 @@ def test_regularisation_holds_the_weights():
     assert results[1].history[-1] < 0.3 * y.std()
 
 
+# --- λ that follows what is left -----------------------------------------------------------------------------
+
+
+def following(result, y, bias, weight, dtype=F64):
+    """λ by its formula, in loops."""
+    rows, total = range(len(y)), sum(weight.tolist())
+    mean = [sum(float(weight[i] * y[i, o]) for i in rows) / total * bias for o in range(y.shape[1])]
+    spread = sum(float(weight[i]) * (float(y[i, o]) - mean[o]) ** 2 for i in rows for o in range(y.shape[1]))
+    share = float(result.history[-1]) / math.sqrt(spread / total)
+    return max(1e-3 * share, 0.1 * torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("iterations", [1, 4, 40])
+def test_lambda_is_within_a_factor_of_two_of_its_formula(dtype, bias, iterations):
+    net, (x, y) = module(bias=bias, out=2).to(dtype), data()
+    y, weight = 100 + torch.cat([y, y.sin()], 1), torch.rand(len(x), dtype=F64)
+    result = solve.variable_projection(net, x, y, weight=weight, iterations=iterations)
+    assert 0.5 <= result.regularisation / following(result, y, bias, weight, dtype) <= 2
+    assert solve.variable_projection(net, x, y, iterations=1, regularisation=1e-5).regularisation == 1e-5
+
+
+def test_what_bumps_come_to_only_in_the_limit_has_no_floor():
+    """A product is a combination of ever wider ridges with ever larger weights."""
+    x, _ = data(500)
+    y, seen = x[:, :1] * x[:, 1:], []
+    for lam in (None, 1e-8):
+        net = module(40, form="ridge")
+        solve.widen(net, x, y)
+        seen.append(solve.variable_projection(net, x, y, iterations=60, regularisation=lam, tolerance=0.0))
+    assert seen[0].history[-1] < 1e-9
+    assert seen[0].max_weight < 1e4
+    assert seen[1].history[-1] > 1e-8
+
+
+def test_lambda_rises_from_below_and_so_a_run_goes_on_from_where_one_was():
+    (x, y), net = data(), module(20, form="ridge")
+    result = solve.variable_projection(net, x, y, iterations=30)
+    after = solve.variable_projection(net, x, y, iterations=1)
+    assert after.history[0] <= 1.01 * result.history[-1]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_lambda_that_follows_hardly_biases_noisy_data(scale):
+    """The best penalised sum of squares is below that at the weights w of least squares: 4c²|w|²/s² more, at most."""
+    (x, y), net = data(noise=0.5), module(10)
+    y = scale * y
+    result = solve.variable_projection(net, x, y, iterations=5)
+    solve.fit(net, x, y)
+    size = float(net.weight.detach().norm() / y.std(correction=0))
+    assert rms(net, x, y) <= result.history[-1] <= rms(net, x, y) * math.sqrt(1 + 4e-6 * size**2)
+    assert size < 100
+
+
+def test_weights_that_float32_rounds_do_not_spoil_what_was_found():
+    """λ stops to fall where rounded weights would add more than is gained."""
+    x, _ = data(500)
+    y = x[:, :1] * x[:, 1:]
+    found = []
+    for lam in (None, 1e-12):
+        net = module(20, form="ridge").float()
+        solve.widen(net, x, y)
+        solve.variable_projection(net, x, y, iterations=100, regularisation=lam, tolerance=0.0)
+        found.append(rms(copy.deepcopy(net).double(), x, y))
+    assert found[0] < found[1] / 3
+
+
 def test_float32_modules_are_trained_in_float64():
     (x, y), net = data(), module()
     half = copy.deepcopy(net).float()
     wide = copy.deepcopy(half).double()
-    results = [solve.variable_projection(n, x, y, iterations=10) for n in (half, wide)]
+    results = [solve.variable_projection(n, x, y, iterations=10, regularisation=1e-8) for n in (half, wide)]
     torch.testing.assert_close(results[0].history, results[1].history)
     assert half.mean.dtype == torch.float32
     torch.testing.assert_close(half.mean, wide.mean.float())
@@ -166,12 +234,11 @@ def test_float32_modules_are_trained_in_float64():
 
 def test_ends_by_iterations_and_goes_on_from_there():
     (x, y), net = data(), module()
-    result = solve.variable_projection(net, x, y, iterations=1)
+    result = solve.variable_projection(net, x, y, iterations=1, regularisation=1e-8)
     assert result.reason == "iterations"
     assert result.history.shape == (2,)
-    assert solve.variable_projection(net, x, y, iterations=1).history[0] == pytest.approx(
-        result.history[-1].item(), rel=1e-9
-    )
+    after = solve.variable_projection(net, x, y, iterations=1, regularisation=1e-8)
+    assert after.history[0] == pytest.approx(result.history[-1].item(), rel=1e-9)
 
 
 def test_the_callback_sees_every_iteration_in_the_module():
@@ -250,6 +317,13 @@ def too_large_at_first():
     return net, x, 1e3 * torch.sin(8 * x)
 
 
+def test_lambda_that_follows_keeps_weights_that_the_dtype_can_hold():
+    net, x, y = too_large_at_first()
+    result = solve.variable_projection(net, x, y, iterations=1)
+    assert result.max_weight < torch.finfo(torch.float16).max
+    assert result.regularisation >= 0.1 * torch.finfo(torch.float16).eps
+
+
 def test_weights_that_the_dtype_cannot_hold_on_the_way_do_not_end_a_run_that_is_watched():
     net, x, y = too_large_at_first()
     first = [p.clone() for p in net.parameters()]
@@ -261,10 +335,10 @@ def test_weights_that_the_dtype_cannot_hold_on_the_way_do_not_end_a_run_that_is_
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):  # not the error that the weights are too large
-        solve.variable_projection(net, x, y, callback=watch)
+        solve.variable_projection(net, x, y, callback=watch, regularisation=1e-8)
     assert seen == [True, True]
     with pytest.raises(ValueError, match="assign: weights up to .* are too large for torch.float16"):
-        solve.variable_projection(net, x, y, iterations=1)
+        solve.variable_projection(net, x, y, iterations=1, regularisation=1e-8)
 
 
 def test_ends_by_time(monkeypatch):
@@ -294,7 +368,7 @@ def test_ends_by_reduction():
 
 def test_ends_at_a_stationary_point():
     (x, y), net = data(noise=0.3), module(2)
-    result = solve.variable_projection(net, x, y, tolerance=0.0, iterations=1000)
+    result = solve.variable_projection(net, x, y, tolerance=0.0, iterations=1000, regularisation=1e-8)
     assert result.reason in ("gradient", "step")
     net.zero_grad()
     left = net(x) - y

@@ -59,7 +59,8 @@ ITERATIONS = 25
 """Of variable projection for a set."""
 
 RESTRAINT = 1e-3
-"""λ of variable projection, in terms of the error of the set before: weights are held to about the reciprocal."""
+"""λ of variable projection, in terms of the error of the set before on rows held out, which tells more than what is
+left of those that are fitted."""
 
 GAINED = 1e-3
 """Share of the squares by which an iteration must reduce them to be followed by another."""

@@ -16,7 +16,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -35,6 +35,15 @@ GRADIENT_TOLERANCE = 1e-10
 
 ROUNDING = 8
 """Units of rounding of the targets at which a residual counts as 0."""
+
+SHARE = 1e-3
+"""λ that follows what is left, in terms of the share of the targets that it is."""
+
+CAST = 0.1
+"""The least λ that follows, in units of rounding of the module: what rounded weights add to what is left."""
+
+NEAR = 2.0
+"""Factor between λ and what it follows, up to which it stays as it is."""
 
 DAMPING = 1e-2
 """At the start, relative to the columns of the derivative."""
@@ -77,6 +86,8 @@ class VariableProjection(NamedTuple):
     """Number of singular values that were used for the weights."""
     max_weight: float
     """Largest absolute weight."""
+    regularisation: float
+    """λ at the end."""
 
 
 @torch.no_grad()
@@ -88,7 +99,7 @@ def variable_projection(
     weight: Tensor | None = None,
     iterations: int = 100,
     tolerance: float = 1e-6,
-    regularisation: float = 1e-8,
+    regularisation: float | None = None,
     rank_tolerance: float = RANK_TOLERANCE,
     max_seconds: float = math.inf,
     callback: Callable[[Iteration], object] | None = None,
@@ -104,6 +115,18 @@ def variable_projection(
     Moré (1978); steps are bent along the curved valleys of such problems, by the geodesic acceleration of Transtrum and
     Sethna (2012).
 
+    Without λ bumps drift apart to where only their difference counts, which is hard to leave again; one that is too
+    large is an end to what they could reach. So it follows what is left, if it is not given. With s, the root mean
+    square of the targets around their mean (around 0 if there is no bias), and ε, the rounding of the module's dtype,
+    it is within a factor of 2
+
+    .. math:: \lambda = \max\Big(\frac{c}{s} \Big(\frac{\sum_i \omega_i \|r_i\|^2}{\sum_i \omega_i}\Big)^{1/2},
+        \frac{\varepsilon}{10}\Big), \qquad c = 10^{-3}.
+
+    Where it is the first, a minimum is one of :math:`\log\sum_i \omega_i\|r_i\|^2 + c^2 \|w\|^2 / s^2`: weights a
+    thousand times as large as the targets cost as much as a residual that is :math:`\sqrt e` times as large, however
+    small it is. Where it is the second, :math:`\lambda^2 \|w\|^2` is about what rounded weights add to the mean square.
+
     An iteration takes about :math:`2 n P^2` operations and memory for several times :math:`n P` numbers, where n is the
     number of targets, rows times outputs, and P that of the parameters of ``mean`` and the form.
 
@@ -115,9 +138,8 @@ def variable_projection(
         weight: how much each row counts, ω, (n,), not negative.
         iterations: at most; each is a step that gains something.
         tolerance: it ends when a step reduces the sum of squares by less than this share.
-        regularisation: λ. Weights that cancel are held to about the size of what is left over λ; the bias is free. The
-            default keeps bumps from drifting apart to where only their difference counts, and fits float32. What bumps
-            come to only in the limit, as polynomials, is found to about λ: in float64 1e-12 takes it further.
+        regularisation: λ, by which weights that cancel are held to about the size of what is left over λ; the bias is
+            free. If not given, it follows what is left, as above.
         rank_tolerance: singular values of the columns below this times the largest are taken for 0.
         max_seconds: no iteration is begun that is expected to end later; of the first that is not known.
         callback: called with the start and every iteration, when it is written in the module, if its dtype can hold
@@ -163,7 +185,7 @@ def check_options(
     function: str,
     iterations: int,
     tolerance: float,
-    regularisation: float,
+    regularisation: float | None,
     rank_tolerance: float,
     max_seconds: float,
     callback: Callable[[Iteration], object] | None,
@@ -172,7 +194,7 @@ def check_options(
     start = time.perf_counter()
     for name, value in {
         "tolerance": tolerance,
-        "regularisation": regularisation,
+        "regularisation": 0.0 if regularisation is None else regularisation,
         "rank_tolerance": rank_tolerance,
     }.items():
         if not 0 <= value < math.inf:
@@ -190,6 +212,7 @@ def descend(function: str, problem: _Problem, limits: Limits) -> VariableProject
         if not math.isfinite(float(problem.target.square().sum())):
             raise ValueError(f"{function}: the squares of the targets are not finite in float64; scale them")
         raise ValueError(f"{function}: the bumps of the module are not finite on these inputs; draw them anew")
+    problem, point = problem.raised(point)
     run = _Run(problem, limits, point, [problem.residual(point)], torch.zeros_like(point.shapes).flatten())
     try:
         run.tell()
@@ -197,14 +220,15 @@ def descend(function: str, problem: _Problem, limits: Limits) -> VariableProject
             run.tell()
     except BaseException:
         with suppress(ValueError, RuntimeError):  # what ended the run is to be seen, not that this was refused
-            problem.write(run.point)
+            run.problem.write(run.point)
         raise
-    problem.write(run.point)
+    run.problem.write(run.point)
     return VariableProjection(
         reason,
         torch.tensor(run.history, dtype=torch.float64),
         run.point.rank,
         float(run.point.weight.abs().amax()),
+        run.problem.regularisation,
     )
 
 
@@ -252,14 +276,25 @@ class _Problem:
 
     groups: Sequence[Group]
     target: Tensor
-    pull: Tensor
+    regularisation: float
+    """λ."""
+    spread: float | None
+    """Of the targets, in terms of which λ follows what is left; None if λ is fixed."""
     rank_tolerance: float
     module: GMNM
     mass: float
+    unit: float
+    """Size of the rows, in terms of which λ follows."""
 
     @classmethod
     def of(
-        cls, module: GMNM, x: Tensor, y: Tensor, weight: Tensor | None, regularisation: float, rank_tolerance: float
+        cls,
+        module: GMNM,
+        x: Tensor,
+        y: Tensor,
+        weight: Tensor | None,
+        regularisation: float | None,
+        rank_tolerance: float,
     ) -> _Problem:
         """Return the problem to be near data."""
         counts = y.new_ones(len(y), dtype=torch.float64) if weight is None else weight.double()
@@ -269,20 +304,47 @@ class _Problem:
 
     @classmethod
     def of_groups(
-        cls, module: GMNM, groups: Sequence[Group], mass: float, regularisation: float, rank_tolerance: float
+        cls,
+        module: GMNM,
+        groups: Sequence[Group],
+        mass: float,
+        regularisation: float | None,
+        rank_tolerance: float,
+        unit: float = 1.0,
     ) -> _Problem:
-        """Return the problem of these rows, whose weights sum up to the mass."""
-        columns = module.num_components + (module.bias is not None)
-        rows = module.num_components if regularisation else 0
+        """Return the problem of these rows, whose weights sum up to the mass; λ that is None follows what is left."""
         target = torch.cat([group.root * group.target for group in groups])
-        pull = regularisation * math.sqrt(mass) * torch.eye(rows, columns, dtype=torch.float64, device=target.device)
-        target = torch.cat([target, target.new_zeros(rows, target.shape[1])])
-        return cls(groups, target, pull, rank_tolerance, module, mass)
+        spread = None
+        if regularisation is None:
+            spread = _spread(module, groups, target) / math.sqrt(mass)
+            regularisation = unit * CAST * torch.finfo(module.mean.dtype).eps
+        below = target.new_zeros(module.num_components if regularisation else 0, target.shape[1])
+        return cls(groups, torch.cat([target, below]), regularisation, spread, rank_tolerance, module, mass, unit)
+
+    def drift(self, point: _Point) -> float:
+        """Return the factor from λ to what it follows."""
+        if self.spread is None:
+            return 1.0
+        share = min(self.residual(point) / self.spread, 1.0) if self.spread else 1.0
+        follows = max(SHARE * share, CAST * torch.finfo(self.module.mean.dtype).eps)
+        return self.unit * follows / self.regularisation
+
+    def renewed(self, point: _Point) -> tuple[_Problem, _Point]:
+        """Return the problem with λ by what is left, and the best weights of the same shapes under it."""
+        problem = replace(self, regularisation=self.drift(point) * self.regularisation)
+        return problem, problem.at(point.shapes)
+
+    def raised(self, point: _Point) -> tuple[_Problem, _Point]:
+        """Return the problem with the least λ, from the present one up, that is near what it leaves."""
+        problem = self
+        while problem.drift(point) > NEAR:
+            problem, point = problem.renewed(point)
+        return problem, point
 
     @property
     def rows(self) -> int:
         """How many there are, but for those that pull."""
-        return len(self.target) - len(self.pull)
+        return len(self.target) - (self.module.num_components if self.regularisation else 0)
 
     @property
     def rounding(self) -> float:
@@ -320,7 +382,8 @@ class _Problem:
             if self.module.bias is not None:
                 columns = torch.cat([columns, group.constant], 1)
             parts.append(group.root * columns)
-        return torch.cat([*parts, self.pull])
+        pull = torch.eye(len(self.target) - self.rows, parts[0].shape[1], dtype=shapes.dtype, device=shapes.device)
+        return torch.cat([*parts, self.regularisation * math.sqrt(self.mass) * pull])
 
     def slopes(self, shapes: Tensor) -> Tensor:
         """Return the one column of ∂Φ that is not 0, for every parameter, (n, parameters)."""
@@ -465,9 +528,17 @@ class _Run:
         if trial is None:
             return "step"
         self.reduction = 1 - trial.cost / self.point.cost
-        self.point, self.scale, self.latest = trial, model.scale, time.perf_counter() - begin
-        self.history.append(self.problem.residual(trial))
+        self.point, self.scale = trial, model.scale
+        self._follow()
+        self.latest = time.perf_counter() - begin
+        self.history.append(self.problem.residual(self.point))
         return None
+
+    def _follow(self) -> None:
+        """Renew λ if it is far from what it follows; what was gained under the other is then no measure."""
+        if not 1 / NEAR <= self.problem.drift(self.point) <= NEAR:
+            self.problem, self.point = self.problem.renewed(self.point)
+            self.reduction = math.inf
 
     def tell(self) -> None:
         """Write the module as it is, and call whoever wants to know."""
@@ -477,6 +548,15 @@ class _Run:
             with torch.enable_grad():
                 seconds = time.perf_counter() - self.limits.start
                 self.limits.callback(Iteration(len(self.history) - 1, self.history[-1], seconds))
+
+
+def _spread(module: GMNM, groups: Sequence[Group], target: Tensor) -> float:
+    """Return the norm of what the bias alone cannot explain of the targets."""
+    if module.bias is None:
+        return float(target.norm())
+    level = torch.cat([group.root * group.constant for group in groups])
+    size = level.square().sum()
+    return float((target - level @ (level.mT @ target) / size.clamp(min=torch.finfo(size.dtype).tiny)).norm())
 
 
 def _triangle(*blocks: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -163,7 +163,7 @@ def following(result, y, bias, weight, dtype=F64):
     return max(1e-3 * share, 0.1 * torch.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, F64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, F64])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("iterations", [1, 4, 40])
 def test_lambda_is_within_a_factor_of_two_of_its_formula(dtype, bias, iterations):
@@ -187,16 +187,49 @@ def test_what_bumps_come_to_only_in_the_limit_has_no_floor():
     assert seen[1].history[-1] > 1e-8
 
 
-def test_lambda_rises_from_below_and_so_a_run_goes_on_from_where_one_was():
+def test_lambda_rises_from_below_before_the_first_iteration():
+    (x, y), net = data(), module(20, form="ridge")
+    result = solve.variable_projection(net, x, y, max_seconds=1e-9)
+    assert len(result.history) == 1
+    assert 0.5 <= result.regularisation / following(result, y, True, torch.ones(len(x))) <= 2
+
+
+def test_a_run_goes_on_from_where_one_was():
     (x, y), net = data(), module(20, form="ridge")
     result = solve.variable_projection(net, x, y, iterations=30)
     after = solve.variable_projection(net, x, y, iterations=1)
     assert after.history[0] <= 1.01 * result.history[-1]
 
 
+@pytest.mark.parametrize("power", [-800, 0, 800])
+def test_lambda_that_follows_does_not_depend_on_how_rows_are_weighted(power):
+    (x, y), net = data(60), module(4)
+    weight = torch.full((60,), 2.0**power, dtype=F64)
+    result = solve.variable_projection(net, x, y, weight=weight, iterations=3)
+    assert 0.5 <= result.regularisation / following(result, y, True, torch.ones(60)) <= 2
+
+
+def test_an_interrupt_while_lambda_is_renewed_keeps_the_iteration_that_was_told(monkeypatch):
+    (x, y), net, told = data(), module(20, form="ridge"), []
+
+    def interrupted(self, point):
+        raise KeyboardInterrupt
+
+    solve.variable_projection(net, x, y, iterations=1)
+
+    def watch(step):
+        told.append(step.residual)
+        monkeypatch.setattr(_Problem, "renewed", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        solve.variable_projection(net, x, y, callback=watch, iterations=100)
+    assert rms(net, x, y) == pytest.approx(told[-1], rel=1e-6)
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_lambda_that_follows_hardly_biases_noisy_data(scale):
     """The best penalised sum of squares is below that at the weights w of least squares: 4c²|w|²/s² more, at most."""
+    torch.manual_seed(1)
     (x, y), net = data(noise=0.5), module(10)
     y = scale * y
     result = solve.variable_projection(net, x, y, iterations=5)
@@ -206,16 +239,19 @@ def test_lambda_that_follows_hardly_biases_noisy_data(scale):
     assert size < 100
 
 
-def test_weights_that_float32_rounds_do_not_spoil_what_was_found():
-    """λ stops to fall where rounded weights would add more than is gained."""
-    x, _ = data(500)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_weights_that_float32_rounds_do_not_spoil_what_was_found(seed):
+    """λ stops falling where rounded weights would add more than is gained."""
+    torch.manual_seed(seed)
+    x, _ = data(500, seed)
     y = x[:, :1] * x[:, 1:]
     found = []
-    for lam in (None, 1e-12):
+    for lam in (None, 1e-11):
         net = module(20, form="ridge").float()
         solve.widen(net, x, y)
-        solve.variable_projection(net, x, y, iterations=100, regularisation=lam, tolerance=0.0)
+        solve.variable_projection(net, x, y, iterations=60, regularisation=lam, tolerance=0.0)
         found.append(rms(copy.deepcopy(net).double(), x, y))
+    assert found[0] < 2e-6
     assert found[0] < found[1] / 3
 
 
@@ -321,7 +357,6 @@ def test_lambda_that_follows_keeps_weights_that_the_dtype_can_hold():
     net, x, y = too_large_at_first()
     result = solve.variable_projection(net, x, y, iterations=1)
     assert result.max_weight < torch.finfo(torch.float16).max
-    assert result.regularisation >= 0.1 * torch.finfo(torch.float16).eps
 
 
 def test_weights_that_the_dtype_cannot_hold_on_the_way_do_not_end_a_run_that_is_watched():

@@ -68,8 +68,9 @@ def collocate(
             mean square of the rows at the start, and for conditions a hundred times as much.
         iterations: as for :func:`~gmlayers.solve.variable_projection`, and so are those below.
         tolerance: when it ends.
-        regularisation: λ. If not given, it follows what is left, in terms of the right-hand sides, and of the root
-            mean square of the rows of the equation at the start.
+        regularisation: λ. If not given, it follows what is left, in terms of the right-hand sides, times the root of
+            the mean over points of what the equation makes of all bumps at the start, squared and weighted. (That is 1
+            if ``weight`` is not given; rows of :func:`~gmlayers.solve.variable_projection` count as they are.)
         rank_tolerance: which singular values count as 0.
         max_seconds: no iteration is begun that is expected to end later; of the first that is not known.
         callback: called with the start and every iteration, as by :func:`~gmlayers.solve.variable_projection`.

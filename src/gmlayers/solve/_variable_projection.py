@@ -115,17 +115,18 @@ def variable_projection(
     Moré (1978); steps are bent along the curved valleys of such problems, by the geodesic acceleration of Transtrum and
     Sethna (2012).
 
-    Without λ bumps drift apart to where only their difference counts, which is hard to leave again; one that is too
-    large is an end to what they could reach. So it follows what is left, if it is not given. With s, the root mean
-    square of the targets around their mean (around 0 if there is no bias), and ε, the rounding of the module's dtype,
-    it is within a factor of 2
+    Without λ bumps drift to where only their difference counts, with huge weights of opposite sign; with too large a λ
+    the error stops falling early. So it follows what is left, if it is not given: within a factor of 2
 
-    .. math:: \lambda = \max\Big(\frac{c}{s} \Big(\frac{\sum_i \omega_i \|r_i\|^2}{\sum_i \omega_i}\Big)^{1/2},
-        \frac{\varepsilon}{10}\Big), \qquad c = 10^{-3}.
+    .. math:: \lambda = \max\Big(c\,\frac{\varrho}{s}, \frac{\varepsilon}{10}\Big), \qquad
+        \varrho^2 = \frac{\sum_i \omega_i \|r_i\|^2}{\sum_i \omega_i}, \qquad
+        s^2 = \frac{\sum_i \omega_i \|y_i - \bar y\|^2}{\sum_i \omega_i}, \qquad c = 10^{-3},
 
-    Where it is the first, a minimum is one of :math:`\log\sum_i \omega_i\|r_i\|^2 + c^2 \|w\|^2 / s^2`: weights a
-    thousand times as large as the targets cost as much as a residual that is :math:`\sqrt e` times as large, however
-    small it is. Where it is the second, :math:`\lambda^2 \|w\|^2` is about what rounded weights add to the mean square.
+    with r what is left, :math:`\bar y` the weighted mean of the targets, 0 if there is no bias, and ε the rounding of
+    the module's dtype. Where λ is exactly the first, stationary points are those of
+    :math:`\log\varrho^2 + c^2 \|w\|^2 / s^2`, too: weights a thousand times as large as the targets cost as much as a
+    residual that is :math:`\sqrt e` times as large, however small it is. Where it is the second,
+    :math:`\lambda^2 \|w\|^2` is about what rounded weights add to the mean square.
 
     An iteration takes about :math:`2 n P^2` operations and memory for several times :math:`n P` numbers, where n is the
     number of targets, rows times outputs, and P that of the parameters of ``mean`` and the form.
@@ -527,18 +528,14 @@ class _Run:
         trial, self.damping = model.descend(self.damping)
         if trial is None:
             return "step"
-        self.reduction = 1 - trial.cost / self.point.cost
-        self.point, self.scale = trial, model.scale
-        self._follow()
+        problem, reduction = self.problem, 1 - trial.cost / self.point.cost
+        if not 1 / NEAR <= problem.drift(trial) <= NEAR:
+            problem, trial = problem.renewed(trial)
+            reduction = math.inf  # what was gained under the other λ is no measure
+        self.problem, self.point, self.reduction, self.scale = problem, trial, reduction, model.scale
         self.latest = time.perf_counter() - begin
-        self.history.append(self.problem.residual(self.point))
+        self.history.append(problem.residual(trial))
         return None
-
-    def _follow(self) -> None:
-        """Renew λ if it is far from what it follows; what was gained under the other is then no measure."""
-        if not 1 / NEAR <= self.problem.drift(self.point) <= NEAR:
-            self.problem, self.point = self.problem.renewed(self.point)
-            self.reduction = math.inf
 
     def tell(self) -> None:
         """Write the module as it is, and call whoever wants to know."""
@@ -556,7 +553,7 @@ def _spread(module: GMNM, groups: Sequence[Group], target: Tensor) -> float:
         return float(target.norm())
     level = torch.cat([group.root * group.constant for group in groups])
     size = level.square().sum()
-    return float((target - level @ (level.mT @ target) / size.clamp(min=torch.finfo(size.dtype).tiny)).norm())
+    return float((target - level @ ((level.mT @ target) / size.clamp(min=torch.finfo(size.dtype).tiny))).norm())
 
 
 def _triangle(*blocks: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -480,6 +480,21 @@ def test_ellipses_are_where_a_bump_has_fallen_to_its_share():
     assert float((projection @ end).norm()) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("form", ["mahalanobis", "ridge"])
+def test_bumps_that_are_wider_than_the_frame_are_counted(form):
+    """Their lines would not be seen; against all points of a fine grid."""
+    torch.manual_seed(0)
+    module = GMNM(2, 1, 60, form=form, domain=((0, -1), (1, 1)), dtype=torch.float64)
+    with torch.no_grad():
+        for shapes in module.form_parameters().values():
+            shapes.mul_(torch.rand(60, dtype=torch.float64).view(-1, *[1] * (shapes.dim() - 1)))
+    points = grid(((0.0, -1.0), (1.0, 1.0)), 41)
+    away = torch.einsum("mpd,nmd->nmp", module.projection_matrix(), points.unsqueeze(1) - module.mean)
+    count = int((away.norm(dim=-1).amax(0) < 1).sum())
+    assert 0 < count < 60
+    assert contest_picture._wider(module, (0, -1), (1, 1)) == count
+
+
 def test_grids_have_their_corners():
     points = grid(((0.0, -1.0), (1.0, 1.0)), 3)
     assert points.shape == (9, 2)

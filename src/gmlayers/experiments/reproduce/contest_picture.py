@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -118,7 +118,9 @@ def draw(contest: Contest, entries: Mapping[Path, Entry], sizes: Mapping[str, Si
             axes.set_title(title, fontsize="small")
         _bumps(line[2], module)
         line[2].set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
-        line[2].set_title(f"{module.num_components} bumps", fontsize="small")
+        wider = _wider(module, low, high)
+        beyond = f", {wider} wider than the frame" if wider else ""
+        line[2].set_title(f"{module.num_components} bumps{beyond}", fontsize="small")
     return figure
 
 
@@ -135,6 +137,14 @@ def _bumps(axes: Axes, module: GMNM) -> None:
         width, height, angle = _axes_of(projection)
         look = {"fill": False, "edgecolor": colour, "alpha": alpha, "linewidth": 0.8}
         axes.add_patch(Ellipse(_pair(mean), width, height, angle=angle, **look))
+
+
+@torch.no_grad()
+def _wider(module: GMNM, low: Sequence[float], high: Sequence[float]) -> int:
+    """Return how many bumps have fallen to exp(-½) nowhere in the frame; they are convex, so its corners tell."""
+    corners = torch.cartesian_prod(*torch.tensor([low, high], dtype=module.mean.dtype).T)
+    away = torch.einsum("mpd,nmd->nmp", module.projection_matrix(), corners.unsqueeze(1) - module.mean)
+    return int((away.square().sum(-1) < 1).all(0).sum())
 
 
 def _axes_of(projection: Tensor) -> tuple[float, float, float]:

@@ -22,8 +22,8 @@ CONTEST = Contest(
             tuple(FEYNMAN_PROBLEMS), (Size(350, 10), Size(1400, 10)), Size(350, 10), (0, 1, 2, 3, 4), {}
         ),
     },
-    note="1000 training and 1000 test points, uniform in the boxes of Udrescu and Tegmark (2020), without noise. When the "
-    "records of variable projection were made, λ was 1e-8; now it follows what is left.",
+    note="1000 training and 1000 test points, uniform in the boxes of Udrescu and Tegmark (2020), without noise. When "
+    "the records of variable projection were made, λ was 1e-8; now it follows what is left.",
     pictured=("mahalanobis", "ridge"),
     claims=("C1",),
 )

@@ -44,7 +44,7 @@ def collocate(
     weight: Mapping[str, float] | None = None,
     iterations: int = 100,
     tolerance: float = 1e-6,
-    regularisation: float | None = None,
+    regularisation: float = 1e-8,
     rank_tolerance: float = RANK_TOLERANCE,
     max_seconds: float = math.inf,
     callback: Callable[[Iteration], object] | None = None,
@@ -68,9 +68,7 @@ def collocate(
             mean square of the rows at the start, and for conditions a hundred times as much.
         iterations: as for :func:`~gmlayers.solve.variable_projection`, and so are those below.
         tolerance: when it ends.
-        regularisation: λ. If not given, it follows what is left, in terms of the right-hand sides, times the root of
-            the mean over points of what the equation makes of all bumps at the start, squared and weighted. (That is 1
-            if ``weight`` is not given; rows of :func:`~gmlayers.solve.variable_projection` count as they are.)
+        regularisation: λ.
         rank_tolerance: which singular values count as 0.
         max_seconds: no iteration is begun that is expected to end later; of the first that is not known.
         callback: called with the start and every iteration, as by :func:`~gmlayers.solve.variable_projection`.
@@ -110,32 +108,30 @@ def collocate(
     points = positive("collocate: points", points)
     limits = check_options("collocate", iterations, tolerance, regularisation, rank_tolerance, max_seconds, callback)
     with torch.device("cpu"):  # whatever the default is
-        groups, unit = _groups(module, problem, points, weight)
-        rows = _Problem.of_groups(module, groups, 1.0, regularisation, rank_tolerance, unit)
+        rows = _Problem.of_groups(module, _groups(module, problem, points, weight), 1.0, regularisation, rank_tolerance)
         return descend("collocate", rows, limits)
 
 
-def _groups(
-    module: GMNM, problem: Problem, points: int, weight: Mapping[str, float] | None
-) -> tuple[list[Group], float]:
-    """Return the rows of the equation and of each condition, and the size of those of the equation."""
+def _groups(module: GMNM, problem: Problem, points: int, weight: Mapping[str, float] | None) -> list[Group]:
+    """Return the rows of the equation and of each condition."""
     asked = list(problem.asked())
     names = [name for name, _, _ in asked]
     if weight is not None and (set(weight) != set(names) or not all(0 < w < math.inf for w in weight.values())):
         raise ValueError(f"collocate: expected positive weights for {', '.join(map(repr, names))}, got {dict(weight)}")
-    found, unit, domain = [], 1.0, problem.domain
+    found, domain = [], problem.domain
     for name, part, equation in asked:
         edge = math.ceil(EDGE * points ** ((domain.dim - 1) / domain.dim))
         where = Points(domain.interior(points)) if part is None else domain.boundary(edge, part)
         group = _group(equation, where, name)
-        x, mean = module.centred(group.x, module.mean.double())
-        of_bumps = group.feature(x, group.coefficients, mean, module.projection_matrix().double())
-        size = float(of_bumps.square().sum(1).mean()) or 1.0
-        counts = weight[name] if weight is not None else (1.0 if name == EQUATION else CONDITION**2) / size
-        if name == EQUATION:
-            unit = math.sqrt(counts * size)
+        if weight is None:
+            x, mean = module.centred(group.x, module.mean.double())
+            of_bumps = group.feature(x, group.coefficients, mean, module.projection_matrix().double())
+            size = float(of_bumps.square().sum(1).mean()) or 1.0
+            counts = (1.0 if name == EQUATION else CONDITION**2) / size
+        else:
+            counts = weight[name]
         found.append(group._replace(root=torch.full_like(group.constant, math.sqrt(counts / len(group.x)))))
-    return found, unit
+    return found
 
 
 def _group(equation: Equation, points: Points, name: str) -> Group:

@@ -284,8 +284,6 @@ class _Problem:
     rank_tolerance: float
     module: GMNM
     mass: float
-    unit: float
-    """Size of the rows, in terms of which λ follows."""
 
     @classmethod
     def of(
@@ -305,30 +303,23 @@ class _Problem:
 
     @classmethod
     def of_groups(
-        cls,
-        module: GMNM,
-        groups: Sequence[Group],
-        mass: float,
-        regularisation: float | None,
-        rank_tolerance: float,
-        unit: float = 1.0,
+        cls, module: GMNM, groups: Sequence[Group], mass: float, regularisation: float | None, rank_tolerance: float
     ) -> _Problem:
         """Return the problem of these rows, whose weights sum up to the mass; λ that is None follows what is left."""
         target = torch.cat([group.root * group.target for group in groups])
         spread = None
         if regularisation is None:
             spread = _spread(module, groups, target) / math.sqrt(mass)
-            regularisation = unit * CAST * torch.finfo(module.mean.dtype).eps
+            regularisation = CAST * torch.finfo(module.mean.dtype).eps
         below = target.new_zeros(module.num_components if regularisation else 0, target.shape[1])
-        return cls(groups, torch.cat([target, below]), regularisation, spread, rank_tolerance, module, mass, unit)
+        return cls(groups, torch.cat([target, below]), regularisation, spread, rank_tolerance, module, mass)
 
     def drift(self, point: _Point) -> float:
         """Return the factor from λ to what it follows."""
         if self.spread is None:
             return 1.0
         share = min(self.residual(point) / self.spread, 1.0) if self.spread else 1.0
-        follows = max(SHARE * share, CAST * torch.finfo(self.module.mean.dtype).eps)
-        return self.unit * follows / self.regularisation
+        return max(SHARE * share, CAST * torch.finfo(self.module.mean.dtype).eps) / self.regularisation
 
     def renewed(self, point: _Point) -> tuple[_Problem, _Point]:
         """Return the problem with λ by what is left, and the best weights of the same shapes under it."""

@@ -310,7 +310,7 @@ class _Problem:
         spread = None
         if regularisation is None:
             spread = _spread(module, groups, target) / math.sqrt(mass)
-            regularisation = CAST * torch.finfo(module.mean.dtype).eps
+            regularisation = _least(module)
         below = target.new_zeros(module.num_components if regularisation else 0, target.shape[1])
         return cls(groups, torch.cat([target, below]), regularisation, spread, rank_tolerance, module, mass)
 
@@ -319,7 +319,7 @@ class _Problem:
         if self.spread is None:
             return 1.0
         share = min(self.residual(point) / self.spread, 1.0) if self.spread else 1.0
-        return max(SHARE * share, CAST * torch.finfo(self.module.mean.dtype).eps) / self.regularisation
+        return max(SHARE * share, _least(self.module)) / self.regularisation
 
     def renewed(self, point: _Point) -> tuple[_Problem, _Point]:
         """Return the problem with λ by what is left, and the best weights of the same shapes under it."""
@@ -536,6 +536,11 @@ class _Run:
             with torch.enable_grad():
                 seconds = time.perf_counter() - self.limits.start
                 self.limits.callback(Iteration(len(self.history) - 1, self.history[-1], seconds))
+
+
+def _least(module: GMNM) -> float:
+    """Return the least λ that follows what is left."""
+    return CAST * torch.finfo(module.mean.dtype).eps
 
 
 def _spread(module: GMNM, groups: Sequence[Group], target: Tensor) -> float:

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import torch
@@ -115,3 +116,9 @@ def test_wrong_shapes():
     for function in (gmnm.bumps, gmnm.bumps_laplacian):
         with pytest.raises(ValueError, match=r"got x \(4, 2\), mean \(5, 3\), projection \(5, 2, 3\)$"):
             function(x[:, 1:], mean, projection)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2), (1, 3, 2, 2)])
+def test_ridge_takes_projections_of_all_bumps(shape):
+    with pytest.raises(ValueError, match=re.escape(f"gmnm: expected projection (m, p, d), got {shape}")):
+        gmnm.ridge(torch.ones(shape))

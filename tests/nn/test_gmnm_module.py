@@ -308,6 +308,33 @@ def test_bad_data(x, y, message):
         GMNM.from_data(x, 1, 2, y=y)
 
 
+@pytest.mark.parametrize(
+    ("of", "size"),
+    [
+        (torch.float64, 1e200),
+        (torch.float64, 1e-200),
+        (torch.float64, 1e308),
+        (torch.float32, 1e38),
+        (torch.float32, 1e-40),
+        (torch.float16, 1e-7),
+    ],
+)
+@pytest.mark.parametrize("with_y", [False, True])
+def test_data_whose_squares_or_widths_the_dtype_cannot_hold(of, size, with_y):
+    unit = torch.rand(50, 2, dtype=torch.float64)
+    x, y = (size * unit).to(of), unit[:, :1] if with_y else None
+    with pytest.raises(ValueError, match=f"GMNM.from_data: x, .* too .* for {of}; scale its features"):
+        GMNM.from_data(x, 1, 4, y=y)
+    with pytest.raises(ValueError, match=f"GMNM.from_data: x, .* too .* for {of}; scale its features"):
+        GMNM.from_data(torch.stack([x[:, 0], unit[:, 1].to(of)], 1), 1, 4, y=y)
+
+
+@pytest.mark.parametrize("size", [1e-140, 1e140])
+def test_data_of_a_size_whose_squares_the_dtype_holds(size):
+    x = size * torch.rand(50, 2, dtype=torch.float64)
+    assert GMNM.from_data(x, 1, 4)(x).isfinite().all()
+
+
 def test_from_data_of_arrays():
     with pytest.raises(TypeError, match="GMNM.from_data: x must be a tensor, got ndarray"):
         GMNM.from_data(torch.rand(5, 2).numpy(), 1, 2)
@@ -351,6 +378,23 @@ def test_outside_of_features():
     assert module.outside(x).tolist() == [False, False, True, True]
     with pytest.warns(UserWarning, match="of a root mean square over 5"):
         module(x)
+
+
+@pytest.mark.parametrize("domain", [None, (-1, 1)])
+def test_what_is_not_finite_is_outside(domain, dtype):
+    module = GMNM(2, 1, 3, domain=domain, dtype=dtype)
+    x = torch.tensor([[math.nan, 0], [0, math.inf], [-math.inf, 0], [0, 0]], dtype=dtype)
+    assert module.outside(x).tolist() == [True, True, True, False]
+    for row in x[:3]:
+        with pytest.warns(UserWarning, match="GMNM: an input is .* or not finite"):
+            module(row)
+
+
+def test_infinity_is_outside_a_domain_that_half_precision_cannot_hold():
+    module = GMNM(1, 1, 3, domain=(-1e6, 1e6))
+    with torch.autocast("cpu", torch.float16):
+        x = torch.tensor([[65504.0], [math.inf], [-math.inf]]).half()
+        assert module.outside(x).tolist() == [False, True, True]
 
 
 def test_the_warning_stays_out_of_transforms():
@@ -559,15 +603,16 @@ def test_sizes_are_whole_numbers():
         GMNM(2, 1, 4, rank="2")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("method", ["forward", "value_gradient_laplacian", *DERIVATIVES])
+@pytest.mark.parametrize("method", ["forward", "value_gradient_laplacian", "outside", *DERIVATIVES])
 def test_bad_inputs(method):
     module = GMNM(6, 3, 4)
     with pytest.raises(ValueError, match=r"GMNM: expected an input of shape \(..., 6\), got \(2, 5\)"):
         getattr(module, method)(torch.randn(2, 5))
-    with pytest.raises(ValueError, match="GMNM: expected torch.float32, the dtype of the parameters"):
-        getattr(module, method)(torch.randn(2, 6, dtype=torch.float64))
     with pytest.raises(TypeError, match="GMNM: expected a floating-point input, got torch.int64"):
         getattr(module, method)(torch.ones(2, 6, dtype=torch.int64))
+    if method != "outside":  # which needs no parameters
+        with pytest.raises(ValueError, match="GMNM: expected torch.float32, the dtype of the parameters"):
+            getattr(module, method)(torch.randn(2, 6, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("form", ["mahalanobis", "diagonal", "ridge"])

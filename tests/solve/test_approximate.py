@@ -341,7 +341,14 @@ def test_one_of_two_that_coincide_and_one_that_no_row_sees_are_dropped():
         (rows(50), rows(50), {"max_seconds": 0}, ValueError, "max_seconds must be positive"),
         (rows(50), rows(50), {"tol": "a"}, TypeError, "tol must be a number, got 'a'"),
         (rows(50), rows(50), {"tol": None}, TypeError, "tol must be a number, got None"),
-        (rows(50), rows(50), {"float32_tolerance": math.nan}, ValueError, "float32_tolerance must be None or finite"),
+        (rows(50), rows(50), {"callback": 5}, TypeError, "callback must be a function or None, got 5"),
+        (
+            rows(50),
+            rows(50),
+            {"float32_tolerance": math.nan},
+            ValueError,
+            "float32_tolerance must be finite and not negative",
+        ),
         (rows(5).repeat(9, 1) + 1e-9 * rows(45), rows(45), {}, ValueError, "5 different rows"),
     ],
 )

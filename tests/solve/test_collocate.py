@@ -1,5 +1,6 @@
 import copy
 import math
+import warnings
 
 import pytest
 import torch
@@ -145,6 +146,35 @@ def test_far_from_0():
     torch.testing.assert_close(net(at + x), x * (1 - x), rtol=0, atol=1e-3)
 
 
+def test_a_problem_beyond_the_domain_of_the_module_warns():
+    u = solve.unknown(2)
+    problem = solve.Problem(solve.Ball((0.5, 0.5), 0.1), solve.laplacian(u) == 1, {"boundary": u == 0})
+    for low, high in [((0.4, 0.4), (0.6, 0.6)), ((0.4, 0.4), (0.6, 0.59))]:
+        net = GMNM(2, 1, 4, domain=(low, high), dtype=F64)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            solve.collocate(net, problem, points=50, iterations=2)
+        assert bool(caught) == (high[1] == 0.59)
+        for warning in caught:
+            assert "inputs are out of the range of the module" in str(warning.message)
+            assert warning.filename == __file__
+
+
+def test_what_float32_loses_is_reported():
+    u = solve.unknown(1)
+    problem = solve.Problem(solve.Box((0,), (1,)), solve.laplacian(u) == -2, {"boundary": u == 0})
+    net = GMNM(1, 1, 30, domain=(0, 1), dtype=F64)
+    with torch.no_grad():
+        net.projection.div_(8)
+    with pytest.warns(UserWarning, match="collocate: the module in float32 is off by"):
+        result = solve.collocate(net, problem, points=200, iterations=1, regularisation=0.0, float32_tolerance=1e-6)
+    assert result.max_weight > 1e3
+    assert result.condition > 1e12
+    x = torch.linspace(0, 1, 201).unsqueeze(1)
+    lost = (copy.deepcopy(net).float()(x).double() - net(x.double())).square().mean(0).sqrt()
+    torch.testing.assert_close(result.float32_error, lost, rtol=0.5, atol=0)
+
+
 def test_errors():
     u, net = solve.unknown(2), module()
     problem = solve.Problem(SQUARE, solve.laplacian(u) == 1, {"boundary": u == 0})
@@ -162,9 +192,17 @@ def test_errors():
         solve.collocate(net, problem, max_seconds=math.nan)
     with pytest.raises(ValueError, match="collocate: tolerance must be finite and not negative, got nan"):
         solve.collocate(net, problem, tolerance=math.nan)
-    for weight in ({"equation": 1.0}, {"equation": 1.0, "boundary": 0.0}, {"equation": 1.0, "edge": 1.0}):
-        with pytest.raises(ValueError, match="collocate: expected positive weights for 'equation', 'boundary', got"):
+    for weight in ({"equation": 1.0}, {"equation": 1.0, "edge": 1.0}, [1.0, 1.0]):
+        with pytest.raises(ValueError, match="collocate: expected weights by name, of 'equation', 'boundary', got"):
             solve.collocate(net, problem, weight=weight)
+    with pytest.raises(ValueError, match="collocate: the weight of 'boundary' must be positive and finite, got 0.0"):
+        solve.collocate(net, problem, weight={"equation": 1.0, "boundary": 0.0})
+    with pytest.raises(TypeError, match="collocate: the weight of 'boundary' must be a number, got 'a'"):
+        solve.collocate(net, problem, weight={"equation": 1.0, "boundary": "a"})
+    with pytest.raises(TypeError, match="collocate: regularisation must be a number, got None"):
+        solve.collocate(net, problem, regularisation=None)
+    with pytest.raises(TypeError, match="collocate: expected a GMNM, got Linear"):
+        solve.collocate(nn.Linear(2, 1), problem)
     wild = solve.Problem(SQUARE, solve.laplacian(u) == (lambda x: x[:, 0] / 0), {"boundary": u == 0})
     with pytest.raises(ValueError, match="the right-hand side of the equation is not finite"):
         solve.collocate(net, wild)

@@ -194,6 +194,48 @@ def test_faces_of_a_box_and_ends_of_time():
     assert (around.normal[:, 2] == 0).all()
 
 
+@pytest.mark.parametrize("mark", [{}, {"sensor": torch.full((1, 2), 0.5)}])
+def test_a_cloud_without_a_boundary_has_no_rim_at_the_ends_of_time(mark):
+    space = solve.PointCloud(torch.rand(40, 2), {}).marked(mark)
+    domain = solve.SpaceTime(space, 1.0)
+    for held_out in (False, True):
+        for part, time in ("initial", 0.0), ("final", 1.0):
+            x, normal = domain.boundary(10, part, held_out=held_out)
+            assert torch.equal(x[:, :2], space.interior(10, held_out=held_out))
+            assert (x[:, 2] == time).all()
+            assert normal.shape == x.shape
+
+
+def test_all_parts_of_a_domain_with_a_cloud_can_be_used():
+    outer, far, x = solve.Box((-1, -1), (2, 2)), solve.Box((2, 2), (3, 3)), torch.rand(40, 2)
+    named = solve.PointCloud(x, {"wall": x[:8]})
+    for domain in outer - named, named | far, far | (outer - named):
+        assert "boundary" not in domain.parts
+        for part in domain.parts:
+            assert domain.boundary(20, part).x.shape[1] == 2
+    assert (outer - solve.PointCloud(x, {"boundary": x[:8]})).parts[0] == "boundary"
+
+
+@pytest.mark.parametrize("name", [name for name in DOMAINS if name != "ellipse"])
+def test_the_boundary_is_no_nearer_than_the_distance_says(name):
+    """Nor is it further away, where the distance is exact, but for the gaps between the points there."""
+    domain = DOMAINS[name][0]()
+    edge = torch.cat([domain.boundary(2000, part).x for part in {"boundary", "final", "initial"} & set(domain.parts)])
+    x = domain.low + (domain.high - domain.low) * (1.4 * torch.rand(500, domain.dim, dtype=F64) - 0.2)
+    nearest, distance = torch.cdist(x, edge).amin(1), domain.distance(x)
+    assert (distance.abs() <= nearest + 1e-9).all()
+    side = -1 if isinstance(domain, solve.Difference) else 1 if isinstance(domain, solve.Union) else distance.sign()
+    gap = 0.3 if domain.dim == 3 else 0.05
+    assert (nearest <= distance.abs() + gap)[distance.sign() == side].all()
+
+
+def test_inside_a_union_the_boundary_may_be_further_away_than_the_distance_says():
+    union = solve.Box((0, 0), (2, 2)) | solve.Box((1, 0), (3, 2))
+    x = torch.tensor([[1.5, 1.0]], dtype=F64)
+    assert union.distance(x).item() == -0.5
+    assert torch.cdist(x, union.boundary(400).x).amin().item() == pytest.approx(1, abs=1e-3)
+
+
 def test_points_are_the_same_every_time_and_take_nothing_from_the_global_generator():
     state = torch.get_rng_state()
     domain = solve.Box((0, 0), (1, 1))
@@ -262,19 +304,34 @@ def test_a_domain_that_is_a_small_part_of_its_box():
         (lambda: solve.Box((0, 0), (1, 0)), "low < high"),
         (lambda: solve.Box((0,), (1, 2)), "low < high"),
         (lambda: solve.Box((0,), (math.inf,)), "finite"),
-        (lambda: solve.Ball((0, 0), -1), "low < high"),
+        (lambda: solve.Ball((0, 0), -1), r"Ball: expected .* a finite radius > 0, got \[0.0, 0.0\] and -1.0"),
+        (lambda: solve.Ball((0, 0), math.nan), "a finite radius > 0"),
+        (lambda: solve.Ball((0, math.inf), 1), r"Ball: expected a finite centre .* got \[0.0, inf\]"),
+        (lambda: solve.Ball((), 1), r"Ball: expected a finite centre .* got \[\]"),
         (lambda: solve.Polygon([(0, 0), (1, 1)]), "three different vertices, got 2"),
         (lambda: solve.Box((0, 0), (1, 1)).boundary(5, "top"), "no part 'top'.*low 0"),
         (lambda: solve.Ball((0,), 1) | solve.Ball((0, 0), 1), "1 and 2 coordinates"),
-        (lambda: solve.SpaceTime(solve.Box((0,), (1,)), 0.0), "low < high"),
+        (lambda: solve.SpaceTime(solve.Box((0,), (1,)), 0.0), "times with start < end, got 0.0 and 0.0"),
+        (lambda: solve.SpaceTime(solve.Box((0,), (1,)), math.inf), "finite times with start < end, got 0.0 and inf"),
+        (lambda: solve.SpaceTime(solve.Box((0,), (1,)).marked({"initial": X[:, :1]}), 1), "a part 'initial' already"),
+        (lambda: solve.SpaceTime(solve.PointCloud(X, {"final": X}), 1), "a part 'final' already"),
+        (lambda: solve.SpaceTime(solve.SpaceTime(solve.Box((0,), (1,)), 1), 1), "a part 'initial' already"),
+        (lambda: solve.SpaceTime(solve.l_shape().marked({"a": -X}), 1) | solve.Ball((0,) * 3, 1), "mark points in the"),
+        (lambda: (solve.Ball((0, 0), 1) - solve.PointCloud(X, {"a": X})).boundary(5), "there are: first, second a"),
+        (lambda: solve.PointCloud(X, {}).boundary(5), "there is no part 'boundary'; there are: none"),
         (lambda: solve.PointCloud(torch.rand(10, 2), {"boundary": torch.rand(5, 3)}), "one size d"),
         (lambda: solve.PointCloud(torch.rand(10, 2) / 0, {}), "finite"),
+        (lambda: solve.PointCloud(torch.rand(10, 0), {}), r"finite points \(n, d\), d > 0, .* got \[\(10, 0\)\]"),
+        (lambda: solve.PointCloud(X * torch.tensor([1, 0]) + 0.5, {}), "coordinate 1 is 0.5 for all .*; leave it out"),
         (lambda: solve.Implicit(lambda x: x[:, 0] ** 2 + 1, (-1, -1), (1, 1)).interior(5), "not much larger"),
         (lambda: solve.Implicit(lambda x: x[:, 0] ** 2 + 1, (-1, -1), (1, 1)).boundary(5), "0 nowhere"),
         (lambda: solve.Implicit(lambda x: x.square().sum(1) - 1, (-0.9, -0.9), (0.9, 0.9)), "beyond its box"),
         (lambda: solve.Implicit(lambda x: x, (-1, -1), (1, 1)), r"values \(\d+,\)"),
         (lambda: solve.Implicit(lambda x: (x[:, 0] > 0).double(), (-1, -1), (1, 1)), "no derivative"),
         (lambda: solve.Polygon([(0, 0), (1, 1), (2, 2)]), "on a line"),
+        (lambda: solve.Polygon([(0, 0), (1, 0), (2, 0)]), "on a line"),
+        (lambda: solve.Polygon([(0.1, 0), (0.1, 0.3), (0.1, 0.7)]), "on a line"),
+        (lambda: solve.Polygon([(0, 0), (1, 0), (1, math.inf)]), r"finite vertices, got \[1.0, inf\]"),
         (lambda: solve.Polygon([(0, 0), (1, 0), (1, 0), (0, 0)]), "three different vertices"),
         (lambda: solve.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)]), "edge 0 and edge 2 cross"),
         (lambda: (solve.Box((0,), (1,)) | solve.Box((1,), (2,))).boundary(5, "second low 0"), "nothing is left"),
@@ -282,6 +339,19 @@ def test_a_domain_that_is_a_small_part_of_its_box():
 )
 def test_domains_that_are_none(make, match):
     with pytest.raises(ValueError, match=match):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: solve.SpaceTime(((0,), (1,)), 1.0), r"SpaceTime: expected a domain, like Box\(.*, got tuple"),
+        (lambda: solve.Box((0,), (1,)) | 3, "Union: expected a domain, .* got int"),
+        (lambda: solve.Difference("box", solve.Box((0,), (1,))), "Difference: .* got str"),
+    ],
+)
+def test_what_is_no_domain(make, match):
+    with pytest.raises(TypeError, match=match):
         make()
 
 

@@ -142,6 +142,11 @@ def test_a_side_with_the_unknown_moves_to_the_left():
         (lambda u: solve.laplacian(bend * u), ValueError, "product rule"),
         (lambda u: solve.grad(solve.laplacian(u)), ValueError, "third"),
         (solve.dt, ValueError, "time=True"),
+        (lambda u: solve.grad(5), TypeError, "grad: expected an expression in u = unknown.*, got int"),
+        (lambda u: solve.laplacian(solve.grad(u)), TypeError, "laplacian: .* got tuple"),
+        (lambda u: solve.dt(u == 0), TypeError, "dt: .* got Equation"),
+        (lambda u: solve.normal_derivative(bend), TypeError, "normal_derivative: .* got function"),
+        (lambda u: solve.dot((1.0, 2.0), (u, 5)), TypeError, "dot: .* got int"),
         (lambda u: solve.dot((1.0,), solve.grad(u)), ValueError, "as many factors"),
         (lambda u: bool(u == 0), TypeError, "neither true nor false"),
         (lambda u: solve.unknown(0), ValueError, "at least 1"),
@@ -212,6 +217,24 @@ def test_the_solution_on_the_l_is_zero_on_the_sides_of_its_corner_and_continuous
     angle = torch.linspace(0, 1.5 * math.pi, 1001, dtype=F64)
     circle = exact(torch.stack([angle.cos(), angle.sin()], 1))
     assert circle.diff().abs().max() < 0.005
+
+
+class Bend(list):
+    """A function that cannot be hashed."""
+
+    def __call__(self, x):
+        return bend(x)
+
+
+def test_coefficients_that_cannot_be_hashed():
+    u, square, c, other = solve.unknown(2), solve.Box((0, 0), (1, 1)), Bend(), Bend()
+    problem = solve.Problem(square, c * solve.laplacian(u) == 0, {"boundary": c * u == 1})
+    x, net = torch.randn(9, 2, dtype=F64), module(2)
+    found = rows(problem.equation.expression, Points(x), net.mean, net.scale, "") @ net.weight
+    torch.testing.assert_close(found, bend(x)[:, None] * net.laplacian(x))
+    solve.Problem(square, c * u - other * u == 0)  # equal, but not the same
+    with pytest.raises(ValueError, match="the equation does not have the unknown in it"):
+        solve.Problem(square, c * u - c * u == 0)
 
 
 def test_derivatives_can_be_summed():

@@ -211,6 +211,10 @@ def test_bad_arguments():
     for function in (solve.fit, solve.widen, solve.variable_projection):
         with pytest.raises(ValueError, match="x is on cpu and the module on meta; move one to the other"):
             function(GMNM(2, 1, 5, device="meta"), x, y)
+    with pytest.raises(TypeError, match="fit: expected a GMNM, got Linear"):
+        solve.fit(nn.Linear(2, 1), x, y)
+    with pytest.raises(TypeError, match="assign: expected a GMNM, got Linear"):
+        solve.assign(nn.Linear(2, 1), x)
     with pytest.raises(TypeError, match="assign: weight must be a tensor, got list"):
         solve.assign(net, [1.0])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"assign: expected a weight \(61, 1\), got \(60, 1\)"):

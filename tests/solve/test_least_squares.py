@@ -331,15 +331,15 @@ A, Y = torch.ones(3, 2), torch.ones(3, 1)
         ([(A, Y), (math.nan * A, Y)], {}, "the matrix of block 1 has numbers that are not finite"),
         ([(A, math.inf * Y)], {}, "the target of block 0 has numbers that are not finite"),
         ([(A, Y, torch.full((3,), math.nan))], {}, "the weight of block 0 has numbers that are not finite"),
-        ([(A, Y, -torch.ones(3))], {}, r"the weight of block 0 must be \(3,\) and not negative"),
-        ([(A, Y, torch.ones(2))], {}, r"the weight of block 0 must be \(3,\) and not negative"),
-        ([(A, Y)], {"rank_tolerance": -1.0}, "rank_tolerance must not be negative, got -1.0"),
-        ([(A, Y)], {"rank_tolerance": 1.0}, "rank_tolerance must be below 1, got 1.0"),
+        ([(A, Y, -torch.ones(3))], {}, r"the weight of block 0 must be \(3,\) and not negative, got \(3,\) with -1 in"),
+        ([(A, Y, torch.ones(2))], {}, r"the weight of block 0 must be \(3,\) and not negative, got \(2,\)"),
+        ([(A, Y)], {"rank_tolerance": -1.0}, "rank_tolerance must be from 0 to below 1, got -1.0"),
+        ([(A, Y)], {"rank_tolerance": 1.0}, "rank_tolerance must be from 0 to below 1, got 1.0"),
         ([(1e300 * A.double(), Y.double())], {}, "the squares of the numbers are not finite"),
-        ([(A, Y)], {"float32_tolerance": math.nan}, "float32_tolerance must not be negative, got nan"),
-        ([(A, Y)], {"regularisation": -1.0}, "regularisation must be 'gcv' or finite and not negative, got -1.0"),
+        ([(A, Y)], {"float32_tolerance": math.nan}, "float32_tolerance must be finite and not negative, got nan"),
+        ([(A, Y)], {"regularisation": -1.0}, "regularisation must be finite and not negative, got -1.0"),
         ([(A, Y)], {"regularisation": math.inf}, "finite and not negative, got inf"),
-        ([(A, Y)], {"regularisation": "GCV"}, "must be 'gcv' or finite and not negative, got GCV"),
+        ([(A, Y)], {"regularisation": "GCV"}, "regularisation must be a number or 'gcv', got 'GCV'"),
     ],
 )
 def test_bad_values(blocks, options, message):
@@ -352,13 +352,19 @@ def test_bad_values(blocks, options, message):
     [
         ((A, Y), r"block 0 must be a tuple .*, got Tensor; give \[\(A, y\)\]"),
         ([(A,)], "block 0 must be a tuple"),
-        ([(A.long(), Y)], "the matrix of block 0 must be a tensor of floating-point numbers"),
-        ([(A, Y.tolist())], "the target of block 0 must be a tensor of floating-point numbers"),
+        ([(A.long(), Y)], "matrix of block 0 must be a tensor of floating-point numbers, got one of torch.int64"),
+        ([(A, Y.tolist())], "the target of block 0 must be a tensor of floating-point numbers, got list"),
     ],
 )
 def test_bad_types(blocks, message):
     with pytest.raises(TypeError, match="least_squares: .*" + message):
         solve.least_squares(blocks)
+
+
+@pytest.mark.parametrize("option", ["rank_tolerance", "regularisation", "float32_tolerance"])
+def test_options_that_are_no_numbers(option):
+    with pytest.raises(TypeError, match=rf"least_squares: {option} must be a number, got \[1\]"):
+        solve.least_squares([(A, Y)], **{option: [1]})
 
 
 def test_a_block_without_rows_is_nothing():

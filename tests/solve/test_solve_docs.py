@@ -22,6 +22,9 @@ def test_the_examples_run_and_are_accurate():
     assert (small(where) - answer.u(where)).abs().max() < 1e-4
 
 
-def test_the_example_of_an_equation_is_short():
+def test_the_example_of_an_equation_is_short_and_stands_alone():
     (code,) = re.findall(r"## Solve your own.*?```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(code.splitlines()) <= 15
+    assert len([line for line in code.splitlines() if line]) <= 15
+    names: dict[str, object] = {}
+    exec(compile(code, str(PAGE), "exec"), names)  # alone, as whoever comes from the README has it
+    assert names["answer"].converged

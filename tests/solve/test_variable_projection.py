@@ -1,5 +1,6 @@
 import copy
 import math
+import warnings
 
 import pytest
 import torch
@@ -151,6 +152,72 @@ def test_regularisation_holds_the_weights():
     assert results[1].history[-1] < 0.3 * y.std()
 
 
+def test_rank_and_condition_are_those_of_the_rows_without_those_of_lambda():
+    """As `fit` has them, which scales columns to norm 1, too."""
+    (x, y), net = data(), module()
+    result = solve.variable_projection(net, x, y, iterations=5, regularisation=1e-2)
+    fitted = solve.fit(copy.deepcopy(net), x, y)
+    assert result.rank == fitted.rank == 9
+    assert result.condition == pytest.approx(fitted.condition, rel=1e-6)
+
+
+def test_of_wide_bumps_lambda_holds_what_the_rows_leave_open():
+    x = torch.linspace(-1, 1, 300, dtype=F64)[:, None]
+    y = torch.sin(6 * x) + 0.05 * torch.randn(300, 1, dtype=F64, generator=torch.Generator().manual_seed(0))
+    net = GMNM(1, 1, 40, domain=(-1, 1), dtype=F64)
+    solve.widen(net, x, y, factors=[8.0])
+    result = solve.variable_projection(net, x, y, iterations=5)
+    assert result.condition > 1e14
+    assert result.rank < 41
+    assert result.max_weight < 1e3
+    assert rms(net, x, y) == pytest.approx(float(result.history[-1]), rel=1e-6)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_what_float32_loses_is_measured(bias):
+    (x, y), net = data(), module(m=40, bias=bias)
+    y = torch.cat([y, 100 * y.sin()], 1)
+    net = module(m=40, out=2, bias=bias)
+    with torch.no_grad():
+        net.projection.div_(4)
+    narrow = copy.deepcopy(net).float()
+    result = solve.variable_projection(net, x, y, iterations=3, regularisation=0.0)
+    lost = (copy.deepcopy(net).float()(x.float()).double() - net(x.float().double())).square().mean(0).sqrt()
+    torch.testing.assert_close(result.float32_error, lost, rtol=0.3, atol=0)  # sums are in another order
+    assert (result.float32_error > result.history[-1] / 100).any()
+    with pytest.warns(UserWarning, match="variable_projection: the module in float32 is off by"):
+        rounded = solve.variable_projection(narrow, x, y, iterations=3, regularisation=0.0)
+    assert (rounded.float32_error / result.float32_error).min() > 0.1
+    assert (rounded.float32_error / result.float32_error).max() < 10
+    off = rms(narrow, x.float(), y) ** 2 - float(rounded.history[-1]) ** 2
+    assert off == pytest.approx(float(rounded.float32_error.square().sum()), rel=0.5)
+
+
+def test_weights_that_float32_loses_warn_if_asked():
+    (x, y), net = data(), module(m=40)
+    with torch.no_grad():
+        net.projection.div_(4)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = solve.variable_projection(net, x, y, iterations=1)
+        assert not caught
+        solve.variable_projection(net, x, y, iterations=1, float32_tolerance=float(result.float32_error) / 10)
+    (warning,) = caught
+    assert warning.filename == __file__
+
+
+@pytest.mark.parametrize("solver", [solve.fit, solve.variable_projection, solve.widen])
+def test_inputs_out_of_range_warn(solver):
+    (x, y), net = data(), GMNM(2, 1, 8, domain=((-1, 0), (1, 1)), dtype=F64)
+    away = int((x[:, 1] < 0).sum())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        solver(net, x, y)
+    (warning,) = caught
+    assert f"{solver.__name__}: {away} of 300 inputs are out of the range of the module; scale" in str(warning.message)
+    assert warning.filename == __file__
+
+
 def test_float32_modules_are_trained_in_float64():
     (x, y), net = data(), module()
     half = copy.deepcopy(net).float()
@@ -257,7 +324,7 @@ def test_weights_that_float32_rounds_do_not_spoil_what_was_found(seed):
     for lam in (None, 1e-11):
         net = module(20, form="ridge").float()
         solve.widen(net, x, y)
-        solve.variable_projection(net, x, y, iterations=60, regularisation=lam, tolerance=0.0)
+        solve.variable_projection(net, x, y, iterations=60, regularisation=lam, tolerance=0.0, float32_tolerance=1.0)
         found.append(rms(copy.deepcopy(net).double(), x, y))
     assert found[0] < 2e-6
     assert found[0] < found[1] / 3
@@ -470,6 +537,16 @@ def test_errors():
         solve.variable_projection(net, x, y, iterations=0)
     with pytest.raises(ValueError, match="variable_projection: max_seconds must be positive, got 0"):
         solve.variable_projection(net, x, y, max_seconds=0)
+    with pytest.raises(TypeError, match="variable_projection: regularisation must be a number, got 'gcv'"):
+        solve.variable_projection(net, x, y, regularisation="gcv")
+    with pytest.raises(TypeError, match="variable_projection: tolerance must be a number, got None"):
+        solve.variable_projection(net, x, y, tolerance=None)
+    with pytest.raises(ValueError, match="variable_projection: rank_tolerance must be from 0 to below 1, got 1"):
+        solve.variable_projection(net, x, y, rank_tolerance=1)
+    with pytest.raises(ValueError, match="variable_projection: float32_tolerance must be finite and not negative"):
+        solve.variable_projection(net, x, y, float32_tolerance=-1.0)
+    with pytest.raises(TypeError, match="variable_projection: expected a GMNM, got Linear"):
+        solve.variable_projection(nn.Linear(2, 1), x, y)
     with pytest.raises(TypeError, match="variable_projection: callback must be a function or None, got 3"):
         solve.variable_projection(net, x, y, callback=3)
     with pytest.raises(TypeError, match="variable_projection: max_seconds must be a number, got '1 min'"):

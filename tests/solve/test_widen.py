@@ -108,15 +108,30 @@ def test_too_few_rows_are_refused_and_nothing_is_written():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"factors": ()}, "widen: factors must be positive and finite, and at least one, got \\[\\]"),
-        ({"factors": (1, -2)}, "widen: factors must be positive .* got \\[1, -2\\]"),
-        ({"regularisation": 0.0}, "widen: regularisation must be finite and positive, got 0.0"),
+        ({"factors": ()}, "widen: expected at least one factor, like .*, got none"),
+        ({"factors": (1, -2)}, "widen: a factor must be positive and finite, got -2"),
+        ({"regularisation": 0.0}, "widen: regularisation must be positive and finite, got 0.0"),
         ({"weight": torch.zeros(60)}, "widen: expected a weight"),
     ],
 )
 def test_what_is_refused(options, message):
     x, y = data()
     with pytest.raises(ValueError, match=message):
+        solve.widen(module(), x, y, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"factors": 2.0}, r"widen: factors must be a sequence of numbers, like .*, got 2.0"),
+        ({"factors": torch.ones(2)}, "widen: factors must be a sequence"),
+        ({"factors": ("a",)}, "widen: a factor must be a number, got 'a'"),
+        ({"regularisation": None}, "widen: regularisation must be a number, got None"),
+    ],
+)
+def test_what_is_no_number_is_refused(options, message):
+    x, y = data()
+    with pytest.raises(TypeError, match=message):
         solve.widen(module(), x, y, **options)
 
 

@@ -54,16 +54,24 @@ class Derivatives(NamedTuple):
 def ridge(projection: Tensor) -> Tensor:
     r"""Return the projections summed, (m, 1, d): :math:`\|w^\top z\|^2` with :math:`w = \sum_j a_j` as the exponent.
 
+    Raises:
+        ValueError: a projection that is not (m, p, d).
+
     Example:
         >>> import torch
         >>> ridge(torch.ones(3, 4, 2)).shape
         torch.Size([3, 1, 2])
     """
+    if projection.ndim != 3:
+        raise ValueError(f"gmnm: expected projection (m, p, d), got {tuple(projection.shape)}")
     return projection.sum(-2, keepdim=True)
 
 
 def bumps(x: Tensor, mean: Tensor, projection: Tensor) -> Tensor:
     r"""Return :math:`f_k(x)`, (..., m), in [0, 1].
+
+    Raises:
+        ValueError: shapes that do not fit.
 
     Example:
         >>> import torch
@@ -76,6 +84,9 @@ def bumps(x: Tensor, mean: Tensor, projection: Tensor) -> Tensor:
 
 def bumps_laplacian(x: Tensor, mean: Tensor, projection: Tensor) -> tuple[Tensor, Tensor]:
     r"""Return :math:`f_k(x)` and :math:`\Delta f_k(x)`, (..., m) each.
+
+    Raises:
+        ValueError: shapes that do not fit.
 
     Example:
         >>> import torch
@@ -107,6 +118,9 @@ def gmnm(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor, bias: Tens
 def gradient(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> Tensor:
     r"""Return the Jacobian :math:`-\sum_k \pi_k \otimes A_k^\top v_k f_k`, (..., out, d).
 
+    Raises:
+        ValueError: shapes that do not fit.
+
     Example:
         >>> import torch
         >>> gradient(torch.rand(5, 2), torch.rand(7, 2), torch.rand(7, 3, 2), torch.rand(7, 4)).shape
@@ -120,6 +134,9 @@ def gradient(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> Ten
 def laplacian(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> Tensor:
     r"""Return :math:`\Delta G = \sum_k \pi_k (\|A_k^\top v_k\|^2 - \|A_k\|_F^2) f_k`, (..., out).
 
+    Raises:
+        ValueError: shapes that do not fit.
+
     Example:
         >>> import torch
         >>> laplacian(torch.zeros(1, 2), torch.zeros(1, 2), torch.eye(2)[None], torch.ones(1, 1))
@@ -131,6 +148,9 @@ def laplacian(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> Te
 
 def hessian(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> Tensor:
     r"""Return :math:`\sum_k \pi_k \otimes (A_k^\top v_k v_k^\top A_k - A_k^\top A_k) f_k`, (..., out, d, d).
+
+    Raises:
+        ValueError: shapes that do not fit.
 
     Example:
         >>> import torch
@@ -149,6 +169,9 @@ def value_gradient_laplacian(
     x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Derivatives:
     """Return value, gradient and Laplacian, sharing the work.
+
+    Raises:
+        ValueError: shapes that do not fit.
 
     Example:
         >>> import torch

@@ -61,9 +61,9 @@ class GMNM(nn.Module):
     **Range of the inputs.** Far from its bumps G is its bias: there is no extrapolation, and between the domain and
     that far there may be anything. Inputs are to be in the domain; without one, features should have mean 0 and
     variance 1 (a norm before the module sees to that), and are out of range where their root mean square is over 5.
-    :meth:`outside` tells. On a CPU a call with an input out of range warns (which Python shows once), except in
-    ``torch.compile``, ``torch.func`` and tracing; on other devices, where it would have to wait for the numbers, ask
-    :meth:`outside`.
+    So is what is not finite. :meth:`outside` tells. On a CPU a call with an input out of range warns (which Python
+    shows once), except in ``torch.compile``, ``torch.func`` and tracing; on other devices, where it would have to wait
+    for the numbers, ask :meth:`outside`.
 
     Raises:
         ValueError: sizes below 1, an unknown form, a rank for a form without one, a domain that is no box, a wrong
@@ -146,7 +146,8 @@ class GMNM(nn.Module):
             generator: source of randomness; torch's global one by default.
 
         Raises:
-            ValueError: inputs or targets of a wrong shape or with numbers that are not finite.
+            ValueError: inputs or targets of a wrong shape or with numbers that are not finite; inputs so large, or that
+                vary so little, that parameters would not be finite.
             TypeError: inputs or targets that are no tensors.
 
         Example:
@@ -175,6 +176,11 @@ class GMNM(nn.Module):
         directions = module.form.directions(module.in_features)
         module.form.init(module.form_parameters(), math.sqrt(module.in_features / directions) / width, generator)
         module._init_weight(x, generator)
+        if not all(bool(p.isfinite().all()) for p in module.parameters()):
+            raise ValueError(
+                f"GMNM.from_data: x, with numbers up to {float(wide.abs().amax()):.3g}, is too large or varies too "
+                f"little for {x.dtype}; scale its features to numbers of about 1"
+            )
         return module
 
     @torch.no_grad()
@@ -223,7 +229,14 @@ class GMNM(nn.Module):
         self._init_weight(sample, generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return G(x), (..., out_features), for x of shape (..., in_features)."""
+        """Return G(x), (..., out_features), for x of shape (..., in_features).
+
+        Example:
+            >>> import torch
+            >>> from gmlayers import GMNM
+            >>> GMNM(2, 3, 50, domain=(-1, 1))(torch.rand(8, 2)).shape
+            torch.Size([8, 3])
+        """
         self._check(x)
         with autocast_off(x.device.type):
             f = ops.bumps(*self._bump_arguments(x))
@@ -233,6 +246,14 @@ class GMNM(nn.Module):
         """Return value (..., out), gradient (..., out, d) and Laplacian (..., out) in closed form.
 
         Like the three below it is differentiable to any order, in x and in the parameters.
+
+        Example:
+            >>> import torch
+            >>> from gmlayers import GMNM
+            >>> module = GMNM(2, 3, 50, domain=(-1, 1))
+            >>> value, gradient, laplacian = module.value_gradient_laplacian(torch.rand(8, 2))
+            >>> value.shape, gradient.shape, laplacian.shape
+            (torch.Size([8, 3]), torch.Size([8, 3, 2]), torch.Size([8, 3]))
         """
         self._check(x)
         with autocast_off(x.device.type):
@@ -242,25 +263,52 @@ class GMNM(nn.Module):
             return gmnm.Derivatives(value, gmnm.gradient(*arguments, weight), curved @ weight)
 
     def gradient(self, x: Tensor) -> Tensor:
-        """Return the first derivatives in x, (..., out, d)."""
+        """Return the first derivatives in x, (..., out, d).
+
+        Example:
+            >>> import torch
+            >>> from gmlayers import GMNM
+            >>> GMNM(2, 3, 50, domain=(-1, 1)).gradient(torch.rand(8, 2)).shape
+            torch.Size([8, 3, 2])
+        """
         self._check(x)
         with autocast_off(x.device.type):
             return gmnm.gradient(*self._bump_arguments(x), upcast(self.weight))
 
     def laplacian(self, x: Tensor) -> Tensor:
-        """Return the sum of the unmixed second derivatives, (..., out)."""
+        """Return the sum of the unmixed second derivatives, (..., out).
+
+        Example:
+            >>> import torch
+            >>> from gmlayers import GMNM
+            >>> GMNM(2, 3, 50, domain=(-1, 1)).laplacian(torch.rand(8, 2)).shape
+            torch.Size([8, 3])
+        """
         self._check(x)
         with autocast_off(x.device.type):
             return ops.bumps_laplacian(*self._bump_arguments(x))[1] @ upcast(self.weight)
 
     def hessian(self, x: Tensor) -> Tensor:
-        """Return all second derivatives in x, the mixed ones too, (..., out, d, d)."""
+        """Return all second derivatives in x, the mixed ones too, (..., out, d, d).
+
+        Example:
+            >>> import torch
+            >>> from gmlayers import GMNM
+            >>> GMNM(2, 3, 50, domain=(-1, 1)).hessian(torch.rand(8, 2)).shape
+            torch.Size([8, 3, 2, 2])
+        """
         self._check(x)
         with autocast_off(x.device.type):
             return gmnm.hessian(*self._bump_arguments(x), upcast(self.weight))
 
     def outside(self, x: Tensor) -> Tensor:
-        """Return which inputs are out of range, (...,) of bool: outside the domain, or too large for features.
+        """Return which inputs are out of range, (...,) of bool, for x of shape (..., in_features).
+
+        That is outside the domain, or too large for features, or not finite. The inputs may be of any floating dtype.
+
+        Raises:
+            ValueError: a wrong feature size.
+            TypeError: an input that is not floating point.
 
         Example:
             >>> import torch
@@ -268,10 +316,8 @@ class GMNM(nn.Module):
             >>> GMNM(1, 1, 5, domain=(0, 2)).outside(torch.tensor([[-0.1], [0.0], [2.0], [2.1]]))
             tensor([ True, False, False,  True])
         """
-        if self.domain is None:
-            return x.float().square().mean(-1) > FEATURE_RMS**2
-        low, high = x.new_tensor(self.domain)
-        return ((x < low) | (x > high)).any(-1)
+        check_input("GMNM", x, self.in_features, x.dtype)
+        return ~self._inside(x)
 
     def centred(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs and means, both less the middle of the domain where that is far from 0.
@@ -284,7 +330,13 @@ class GMNM(nn.Module):
         return x - middle, mean - middle
 
     def projection_matrix(self) -> Tensor:
-        """Return A as dense matrices, (m, p, d), whatever the form; differentiable in the parameters."""
+        """Return A as dense matrices, (m, p, d), whatever the form; differentiable in the parameters.
+
+        Example:
+            >>> from gmlayers import GMNM
+            >>> GMNM(3, 1, 50, form="diagonal").projection_matrix().shape
+            torch.Size([50, 3, 3])
+        """
         return self.form.projection(self.form_parameters())
 
     def form_parameters(self) -> dict[str, Tensor]:
@@ -307,13 +359,19 @@ class GMNM(nn.Module):
         if self.bias is not None:
             self.bias.zero_()
 
+    def _inside(self, x: Tensor) -> Tensor:
+        if self.domain is None:
+            return x.float().square().mean(-1) <= FEATURE_RMS**2
+        low, high = x.new_tensor(self.domain).nan_to_num()  # in half precision a bound may be infinite
+        return ((x >= low) & (x <= high)).all(-1)
+
     def _check(self, x: Tensor) -> None:
         check_input("GMNM", x, self.in_features, self.mean.dtype)
-        if readable(x) and bool(self.outside(x).any()):
+        if readable(x) and not bool(self._inside(x).all()):
             where = "of a root mean square over 5" if self.domain is None else "outside the domain"
             warnings.warn(
-                f"GMNM: an input is {where}: there is no extrapolation; `module.outside(x)` tells which, scale the "
-                f"inputs or give the module their domain=(low, high)",
+                f"GMNM: an input is {where} or not finite: there is no extrapolation; `module.outside(x)` tells which, "
+                f"scale the inputs or give the module their domain=(low, high)",
                 stacklevel=2,
             )
 

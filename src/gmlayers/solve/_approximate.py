@@ -237,7 +237,7 @@ def approximate(
         (True, True)
     """
     _check(x, y)
-    max_components = check_limits("approximate", tol, max_seconds, max_components, FIRST, float32_tolerance)
+    max_components = check_limits("approximate", tol, max_seconds, max_components, FIRST, float32_tolerance, callback)
     with torch.device("cpu"):  # whatever the default is
         clock, data = _Clock(max_seconds), _Data.of(x, y)
         trials: list[_Trial] = []
@@ -257,7 +257,7 @@ def approximate(
         f = data.function(best)
         lost = _rms(float32_loss(f, data.x_units.given(data.x[:FLOAT32_ROWS])) / data.y_units.size)
     max_weight = float(f.weight.abs().amax())
-    warn_of_float32("approximate", "f in float32 is", max_weight, lost, float32_tolerance)
+    warn_of_float32("approximate", "f", max_weight, lost, float32_tolerance)
     return Approximation(
         f,
         reason,
@@ -277,7 +277,8 @@ def approximate(
 def _check(x: Tensor, y: Tensor) -> None:
     for name, value in {"x": x, "y": y}.items():
         if not (isinstance(value, Tensor) and value.is_floating_point()):
-            raise TypeError(f"approximate: {name} must be a tensor of floating-point numbers")
+            got = f"one of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"approximate: {name} must be a tensor of floating-point numbers, got {got}")
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or not x.shape[1] or not y.shape[1]:
         raise ValueError(
             f"approximate: expected x (n, features) and y (n, outputs), got {tuple(x.shape)} and {tuple(y.shape)}"

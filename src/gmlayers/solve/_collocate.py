@@ -19,8 +19,9 @@ from gmlayers._names import positive
 from gmlayers.nn import GMNM
 from gmlayers.solve._domain import Points
 from gmlayers.solve._equation import Equation, coefficients, values
-from gmlayers.solve._fit import refuse_parametrized
+from gmlayers.solve._fit import answers, check_module, float32_allowed, warn_of_range
 from gmlayers.solve._least_squares import RANK_TOLERANCE
+from gmlayers.solve._limits import check_not_negative, check_positive, warn_of_float32
 from gmlayers.solve._solve import CONDITION, EQUATION, Problem
 from gmlayers.solve._variable_projection import (
     Group,
@@ -30,6 +31,9 @@ from gmlayers.solve._variable_projection import (
     check_options,
     descend,
 )
+
+SLACK = 1e-9
+"""Share of the domain by which points on its edge may be out of the range of the module: they are rounded."""
 
 EDGE = 4.0
 """Times the number of points inside to the power (d - 1) / d: points of a part of the boundary."""
@@ -47,6 +51,7 @@ def collocate(
     regularisation: float = 1e-8,
     rank_tolerance: float = RANK_TOLERANCE,
     max_seconds: float = math.inf,
+    float32_tolerance: float | None = None,
     callback: Callable[[Iteration], object] | None = None,
 ) -> VariableProjection:
     r"""Train the bumps of a module to solve a linear equation, by Levenberg–Marquardt, the weights solved for.
@@ -71,6 +76,8 @@ def collocate(
         regularisation: λ.
         rank_tolerance: which singular values count as 0.
         max_seconds: no iteration is begun that is expected to end later; of the first that is not known.
+        float32_tolerance: as for :func:`~gmlayers.solve.variable_projection`, by default in terms of what the module
+            answers.
         callback: called with the start and every iteration, as by :func:`~gmlayers.solve.variable_projection`.
 
     Returns:
@@ -81,7 +88,10 @@ def collocate(
         ValueError: a module of other sizes or not on the CPU, weights or other options out of range, an equation whose
             functions have values that are not finite.
         RuntimeError: if a parameter is parametrized.
-        TypeError: what is no problem.
+        TypeError: what is no problem, or no module of this kind; options that are no numbers.
+
+    Warns:
+        UserWarning: a problem that is out of the range of the module, and if float32 loses more than it may.
 
     Example:
         >>> import math
@@ -99,25 +109,35 @@ def collocate(
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"collocate: expected a Problem(domain, equation, conditions), got {type(problem).__name__}")
-    refuse_parametrized("collocate", module)
+    check_module("collocate", module)
     if module.in_features != problem.domain.dim or module.out_features != 1 or module.mean.device.type != "cpu":
         raise ValueError(
             f"collocate: expected a module with {problem.domain.dim} inputs and 1 output on the CPU, got "
             f"{module.in_features} and {module.out_features} on {module.mean.device}"
         )
     points = positive("collocate: points", points)
-    limits = check_options("collocate", iterations, tolerance, regularisation, rank_tolerance, max_seconds, callback)
+    check_not_negative("collocate", {"regularisation": regularisation})
+    limits = check_options("collocate", iterations, tolerance, rank_tolerance, max_seconds, float32_tolerance, callback)
     with torch.device("cpu"):  # whatever the default is
-        rows = _Problem.of_groups(module, _groups(module, problem, points, weight), 1.0, regularisation, rank_tolerance)
-        return descend("collocate", rows, limits)
+        groups = _groups(module, problem, points, weight)
+        x, middle = torch.cat([group.x for group in groups]), (problem.domain.low + problem.domain.high) / 2
+        warn_of_range("collocate", module, x.lerp(middle, SLACK))
+        result = descend("collocate", _Problem.of_groups(module, groups, 1.0, regularisation, rank_tolerance), limits)
+        size = float(answers(module, x).square().mean().sqrt())
+    allowed = float32_allowed(module, size, float32_tolerance)
+    warn_of_float32("collocate", "the module", result.max_weight, float(result.float32_error), allowed)
+    return result
 
 
 def _groups(module: GMNM, problem: Problem, points: int, weight: Mapping[str, float] | None) -> list[Group]:
     """Return the rows of the equation and of each condition."""
     asked = list(problem.asked())
     names = [name for name, _, _ in asked]
-    if weight is not None and (set(weight) != set(names) or not all(0 < w < math.inf for w in weight.values())):
-        raise ValueError(f"collocate: expected positive weights for {', '.join(map(repr, names))}, got {dict(weight)}")
+    if weight is not None:
+        if not isinstance(weight, Mapping) or set(weight) != set(names):
+            raise ValueError(f"collocate: expected weights by name, of {', '.join(map(repr, names))}, got {weight!r}")
+        for name, value in weight.items():
+            check_positive(f"collocate: the weight of {name!r}", value)
     found, domain = [], problem.domain
     for name, part, equation in asked:
         edge = math.ceil(EDGE * points ** ((domain.dim - 1) / domain.dim))

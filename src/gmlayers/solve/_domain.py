@@ -87,14 +87,28 @@ class Domain(ABC):
 
     @abstractmethod
     def distance(self, x: Tensor) -> Tensor:
-        """Return the signed distance to the boundary, (n,), negative inside; exact or, outside, a lower bound."""
+        """Return the signed distance to the boundary, (n,), negative inside.
+
+        It is exact for :class:`Box`, :class:`Ball`, :class:`Polygon` and :class:`SpaceTime` of them. So it is outside
+        of a :class:`Union` and inside a :class:`Difference`; on the other side of these the boundary may be further
+        away, never nearer. For :class:`Implicit` it holds to first order near the boundary, for :class:`PointCloud`
+        roughly.
+        """
 
     @abstractmethod
     def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
-        """Return about n points of a part of the boundary, with normals."""
+        """Return about n points of a part of the boundary, with normals.
+
+        Raises:
+            ValueError: a part that the domain does not have, or of which nothing is left or found.
+        """
 
     def interior(self, n: int, *, held_out: bool = False) -> Tensor:
-        """Return n points inside, (n, d), evenly spread."""
+        """Return n points inside, (n, d), evenly spread.
+
+        Raises:
+            ValueError: a domain that is next to nothing of its bounding box.
+        """
         found = torch.empty(0, self.dim, dtype=torch.float64)
         sequence = _Sequence(self.dim, held_out)
         for _ in range(DRAWS):
@@ -163,7 +177,8 @@ class Domain(ABC):
 
     def _check_part(self, part: str) -> None:
         if part not in self.parts:
-            raise ValueError(f"{type(self).__name__}: there is no part {part!r}; there are: {', '.join(self.parts)}")
+            known = ", ".join(self.parts) or "none"
+            raise ValueError(f"{type(self).__name__}: there is no part {part!r}; there are: {known}")
 
 
 class Box(Domain):
@@ -226,8 +241,12 @@ class Box(Domain):
 class Ball(Domain):
     """A disc, a ball.
 
+    Args:
+        centre: its coordinates.
+        radius: greater than 0.
+
     Raises:
-        ValueError: a radius that is not positive.
+        ValueError: a radius that is not positive; what is not finite.
 
     Example:
         >>> import torch
@@ -239,6 +258,10 @@ class Ball(Domain):
     def __init__(self, centre: Sequence[float], radius: float) -> None:
         self.centre = torch.as_tensor(centre, dtype=torch.float64).reshape(-1)
         self.radius = float(radius)
+        if not (len(self.centre) and bool(self.centre.isfinite().all()) and 0 < self.radius < math.inf):
+            raise ValueError(
+                f"Ball: expected a finite centre and a finite radius > 0, got {self.centre.tolist()} and {self.radius}"
+            )
         self.low, self.high = _bounds("Ball", self.centre - self.radius, self.centre + self.radius)
 
     def distance(self, x: Tensor) -> Tensor:
@@ -266,7 +289,7 @@ class Polygon(Domain):
         vertices: in order, (n, 2), either way round; one that is given twice in a row counts once.
 
     Raises:
-        ValueError: fewer than three vertices, no area, or edges that cross.
+        ValueError: fewer than three vertices, or not finite; no area, or edges that cross.
 
     Example:
         >>> from gmlayers import solve
@@ -279,6 +302,8 @@ class Polygon(Domain):
         start = torch.as_tensor(vertices, dtype=torch.float64)
         if start.ndim != 2 or start.shape[1] != 2:
             raise ValueError(f"Polygon: expected vertices (n, 2), got {tuple(start.shape)}")
+        if len(wrong := start[~start.isfinite().all(1)]):
+            raise ValueError(f"Polygon: expected finite vertices, got {wrong[0].tolist()}")
         start = start[(start != start.roll(-1, 0)).any(1)]  # the first one may be given again at the end
         if len(start) < 3:
             raise ValueError(f"Polygon: expected at least three different vertices, got {len(start)}")
@@ -289,12 +314,13 @@ class Polygon(Domain):
             start, names = start.flip(0), [*reversed(names[:-1]), names[-1]]
         self.start, self.end = start, start.roll(-1, 0)
         self.edge = self.end - self.start
-        self.low, self.high = _bounds("Polygon", start.amin(0), start.amax(0))
         if len(crossing := _crossing(self.segments())):
             i, j = crossing[0].tolist()
             raise ValueError(f"Polygon: {names[i]} and {names[j]} cross; give the vertices in order")
-        if abs(twice_area) <= ON_EDGE * float((self.high - self.low).prod()):
+        size = start.amax(0) - start.amin(0)
+        if not bool(size.all()) or abs(twice_area) <= ON_EDGE * float(size.prod()):
             raise ValueError("Polygon: the vertices are on a line, there is no area")
+        self.low, self.high = _bounds("Polygon", start.amin(0), start.amax(0))
         self.parts = (BOUNDARY, *names)
         self.length = torch.linalg.vector_norm(self.edge, dim=1)
         self.normal = torch.stack([self.edge[:, 1], -self.edge[:, 0]], 1) / self.length.unsqueeze(1)
@@ -322,7 +348,13 @@ class Polygon(Domain):
 
 
 def l_shape() -> Polygon:
-    """Return the square [-1, 1]² without its quarter x > 0 > y: the test of every method for corners."""
+    """Return the square [-1, 1]² without its quarter x > 0 > y: the test of every method for corners.
+
+    Example:
+        >>> from gmlayers import solve
+        >>> solve.l_shape().boundary(80).x.shape
+        torch.Size([80, 2])
+    """
     return Polygon([(-1, -1), (0, -1), (0, 0), (1, 0), (1, 1), (-1, 1)])
 
 
@@ -405,13 +437,16 @@ class _Pair(Domain):
     """Of the normals of the second domain."""
 
     def __init__(self, a: Domain, b: Domain) -> None:
-        if a.fixed or b.fixed:
+        for domain in (a, b):
+            _check_domain(type(self).__name__, domain)
+        if any((domain.space if isinstance(domain, SpaceTime) else domain).fixed for domain in (a, b)):
             raise ValueError(f"{type(self).__name__}: mark points in the domain that is put together, not before")
         if a.dim != b.dim:
             raise ValueError(f"{type(self).__name__}: the domains have {a.dim} and {b.dim} coordinates")
         self.a, self.b = a, b
         self.dense = a.dense and b.dense
-        self.parts = (BOUNDARY, *_named("first", a), *_named("second", b))
+        whole = (BOUNDARY,) if BOUNDARY in a.parts and BOUNDARY in b.parts else ()  # clouds need not have it
+        self.parts = (*whole, *_named("first", a), *_named("second", b))
 
     @abstractmethod
     def _kept_of_b(self, x: Tensor) -> Tensor:
@@ -455,8 +490,18 @@ class _Pair(Domain):
 class Union(_Pair):
     """What is in one of two domains or in both; also written ``a | b``.
 
-    Its parts are ``"boundary"``, ``"first"`` and ``"second"``, what is left of the boundary of each, and the parts of
-    those, as in ``"first low 0"``.
+    Its parts are ``"boundary"``, if both have it, ``"first"`` and ``"second"``, what is left of the boundary of each,
+    and the parts of those, as in ``"first low 0"``.
+
+    Raises:
+        ValueError: different numbers of coordinates; points that are marked already.
+        TypeError: what is no domain.
+
+    Example:
+        >>> from gmlayers import solve
+        >>> angle = solve.Box((0, 0), (2, 1)) | solve.Box((0, 0), (1, 2))
+        >>> [corner.point.tolist() for corner in angle.corners]
+        [[1.0, 1.0]]
     """
 
     sign = 1.0
@@ -476,8 +521,12 @@ class Union(_Pair):
 class Difference(_Pair):
     """What is in the first domain and not in the second; also written ``a - b``.
 
-    Its parts are ``"boundary"``, ``"first"`` and ``"second"``, what is left of the boundary of each, and the parts of
-    those, as in ``"first low 0"``.
+    Its parts are ``"boundary"``, if both have it, ``"first"`` and ``"second"``, what is left of the boundary of each,
+    and the parts of those, as in ``"first low 0"``.
+
+    Raises:
+        ValueError: different numbers of coordinates; points that are marked already.
+        TypeError: what is no domain.
 
     Example:
         >>> from gmlayers import solve
@@ -500,6 +549,11 @@ class Difference(_Pair):
         return self.a.distance(x) <= 0
 
 
+def _check_domain(name: str, given: object) -> None:
+    if not isinstance(given, Domain):
+        raise TypeError(f"{name}: expected a domain, like Box((0, 0), (1, 1)), got {type(given).__name__}")
+
+
 def _named(which: str, domain: Domain) -> tuple[str, ...]:
     """Return what the parts of one of two domains are called."""
     return tuple(which if part == BOUNDARY else f"{which} {part}" for part in domain.parts)
@@ -513,10 +567,17 @@ def _own(part: str) -> str:
 class SpaceTime(Domain):
     """A domain of space over an interval of time, which is the last coordinate.
 
-    Its parts are those of the domain of space at all times, ``"initial"`` and ``"final"``.
+    Its parts are those of the domain of space at all times, ``"initial"`` and ``"final"``. At re-entrant corners
+    of space nothing is graded.
+
+    Args:
+        space: the domain of space.
+        end: the last time.
+        start: the first.
 
     Raises:
-        ValueError: an interval that is empty or not finite.
+        ValueError: an interval that is empty or not finite; a domain of space with a part "initial" or "final".
+        TypeError: what is no domain.
 
     Example:
         >>> from gmlayers import solve
@@ -525,10 +586,16 @@ class SpaceTime(Domain):
     """
 
     def __init__(self, space: Domain, end: float, *, start: float = 0.0) -> None:
+        _check_domain("SpaceTime", space)
+        for part in ("initial", "final"):
+            if part in space.parts:
+                raise ValueError(f"SpaceTime: the domain of space has a part {part!r} already; give it another name")
         self.space, self.start, self.end = space, float(start), float(end)
+        if not -math.inf < self.start < self.end < math.inf:
+            raise ValueError(f"SpaceTime: expected finite times with start < end, got {self.start} and {self.end}")
         self.low, self.high = _bounds("SpaceTime", [*space.low.tolist(), start], [*space.high.tolist(), end])
         self.parts = (*space.parts, "initial", "final")
-        self.dense = space.dense
+        self.dense = space.dense  # nothing is `fixed`: a marked point is at all times, and there may be more of these
 
     def distance(self, x: Tensor) -> Tensor:
         time = torch.maximum(self.start - x[:, -1], x[:, -1] - self.end)
@@ -550,8 +617,8 @@ class SpaceTime(Domain):
         if part in ("initial", "final"):
             x = self.space.interior(n, held_out=held_out)
             around = max(2, round(n ** (1 - 1 / self.space.dim)))
-            rim = self.space.boundary(around, self.space.parts[0], held_out=held_out).x
-            x = torch.cat([x, rim])
+            rim = [p for p in self.space.parts if p not in self.space.fixed][:1]  # clouds need not have any
+            x = torch.cat([x, *(self.space.boundary(around, p, held_out=held_out).x for p in rim)])
             sign, time = (-1.0, self.start) if part == "initial" else (1.0, self.end)
             normal = torch.cat([torch.zeros_like(x), torch.full_like(x[:, :1], sign)], 1)
             return Points(torch.cat([x, torch.full_like(x[:, :1], time)], 1), normal)
@@ -572,8 +639,8 @@ class PointCloud(Domain):
         boundary: points of the boundary, or of its parts by name, (n, d) or :class:`Points` with normals.
 
     Raises:
-        ValueError: points of different sizes, or not finite; fewer than four of a kind; normals that are not as many,
-            or of length 0.
+        ValueError: points of different sizes, or not finite; fewer than four of a kind; a coordinate that is the same
+            for all; normals that are not as many, or of length 0.
         TypeError: what is no tensor of floating-point numbers.
 
     Example:
@@ -591,13 +658,18 @@ class PointCloud(Domain):
         self.edge = {part: _as_points(part, given) for part, given in boundary.items()}
         every = [self.points, *(p.x for p in self.edge.values())]
         for x in every:
-            if x.ndim != 2 or x.shape[1:] != self.points.shape[1:] or len(x) < 4 or not bool(x.isfinite().all()):
+            fits = x.ndim == 2 and x.shape[1:] == self.points.shape[1:] and x.shape[1] > 0
+            if not fits or len(x) < 4 or not bool(x.isfinite().all()):
                 raise ValueError(
-                    f"PointCloud: expected at least 4 finite points (n, d) of each kind, all of one size d, got "
-                    f"{[tuple(x.shape) for x in every]}"
+                    f"PointCloud: expected at least 4 finite points (n, d), d > 0, of each kind, all of one size d, "
+                    f"got {[tuple(x.shape) for x in every]}"
                 )
         self.all = torch.cat(every)
-        self.low, self.high = _bounds("PointCloud", self.all.amin(0), self.all.amax(0))
+        low, high = self.all.amin(0), self.all.amax(0)
+        if len(flat := (low == high).nonzero()):
+            i = int(flat[0])
+            raise ValueError(f"PointCloud: coordinate {i} is {float(low[i])} for all points; leave it out")
+        self.low, self.high = _bounds("PointCloud", low, high)
         self.parts = tuple(self.edge)
         self.spacing = float(torch.cdist(self.all[:1000], self.all).topk(2, largest=False)[0][:, 1].mean())
 

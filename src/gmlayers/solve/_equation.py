@@ -80,7 +80,8 @@ class Expression:
         if isinstance(factor, Expression):
             raise TypeError("Expression: a product of two terms with the unknown is not linear in it")
         if callable(factor):
-            terms = (Term(t.axes, t.number, (*t.functions, factor)) for t in self.terms)
+            function = _hashable(factor)
+            terms = (Term(t.axes, t.number, (*t.functions, function)) for t in self.terms)
         else:
             number = _number("a coefficient", factor)
             if not math.isfinite(number):
@@ -119,7 +120,11 @@ class Expression:
         return self.space + self.time
 
     def derivative(self, axis: int) -> Expression:
-        """Return the derivative by one coordinate; terms with functions as coefficients are refused."""
+        """Return the derivative by one coordinate.
+
+        Raises:
+            ValueError: terms with functions as coefficients; a third derivative.
+        """
         if any(t.functions for t in self.terms):
             raise ValueError(
                 "Expression: a term whose coefficient is a function has no derivative here; apply the product rule "
@@ -160,20 +165,30 @@ def unknown(space: int, *, time: bool = False) -> Expression:
 def grad(u: Expression) -> tuple[Expression, ...]:
     """Return the first derivatives by the coordinates of space.
 
+    Raises:
+        ValueError: terms with functions as coefficients; a third derivative.
+        TypeError: what is no expression.
+
     Example:
         >>> from gmlayers import solve
         >>> u_x, u_y = solve.grad(solve.unknown(2))
     """
+    _check_expression("grad", u)
     return tuple(u.derivative(i) for i in range(u.space))
 
 
 def laplacian(u: Expression) -> Expression:
     r"""Return :math:`\Delta u`, the sum of the second derivatives by the coordinates of space.
 
+    Raises:
+        ValueError: terms with functions as coefficients; a third derivative.
+        TypeError: what is no expression.
+
     Example:
         >>> from gmlayers import solve
         >>> poisson = solve.laplacian(solve.unknown(2)) == 1
     """
+    _check_expression("laplacian", u)
     first, *others = (u.derivative(i).derivative(i) for i in range(u.space))
     return sum(others, first)
 
@@ -182,13 +197,15 @@ def dt(u: Expression) -> Expression:
     """Return the derivative by time.
 
     Raises:
-        ValueError: an unknown without time.
+        ValueError: an unknown without time; terms with functions as coefficients; a third derivative.
+        TypeError: what is no expression.
 
     Example:
         >>> from gmlayers import solve
         >>> u = solve.unknown(1, time=True)
         >>> wave = solve.dt(solve.dt(u)) == solve.laplacian(u)
     """
+    _check_expression("dt", u)
     if not u.time:
         raise ValueError("dt: the unknown does not depend on time; make it by unknown(..., time=True)")
     return u.derivative(u.space)
@@ -197,10 +214,15 @@ def dt(u: Expression) -> Expression:
 def normal_derivative(u: Expression) -> Expression:
     r"""Return :math:`\partial_n u`, the derivative along the outward normal in space; for conditions on a boundary.
 
+    Raises:
+        ValueError: terms with functions as coefficients; a third derivative.
+        TypeError: what is no expression.
+
     Example:
         >>> from gmlayers import solve
         >>> insulated = solve.normal_derivative(solve.unknown(2)) == 0
     """
+    _check_expression("normal_derivative", u)
     parts = []
     for i, part in enumerate(grad(u)):
         parts.extend(Term(t.axes, t.number, (_Normal(i),)) for t in part.terms)
@@ -210,8 +232,13 @@ def normal_derivative(u: Expression) -> Expression:
 def dot(factors: Sequence[Coefficient], terms: Sequence[Expression]) -> Expression:
     """Return the sum of the products: a velocity times a gradient.
 
+    Args:
+        factors: numbers, or functions of points (n, d) with values (n,) or (n, 1).
+        terms: expressions in the unknown, as many.
+
     Raises:
-        ValueError: different numbers of factors and terms.
+        ValueError: different numbers of factors and terms; a factor that is not finite.
+        TypeError: terms that are no expressions, factors that are no coefficients.
 
     Example:
         >>> from gmlayers import solve
@@ -220,8 +247,24 @@ def dot(factors: Sequence[Coefficient], terms: Sequence[Expression]) -> Expressi
     """
     if len(factors) != len(terms) or not terms:
         raise ValueError(f"dot: expected as many factors as terms, got {len(factors)} and {len(terms)}")
+    for term in terms:
+        _check_expression("dot", term)
     first, *others = (term * factor for factor, term in zip(factors, terms))
     return sum(others, first)
+
+
+def _check_expression(name: str, given: object) -> None:
+    if not isinstance(given, Expression):
+        raise TypeError(f"{name}: expected an expression in u = unknown(...), got {type(given).__name__}")
+
+
+def _hashable(function: Function) -> Function:
+    """Return the function, or what it does when called: that can always be hashed, by which function it is."""
+    try:
+        hash(function)
+    except TypeError:
+        return function.__call__
+    return function
 
 
 def _number(name: str, given: object) -> float:

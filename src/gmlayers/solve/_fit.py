@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Literal
 
@@ -10,11 +11,14 @@ from torch import Tensor, nn
 
 from gmlayers import ops
 from gmlayers.nn import GMNM
-from gmlayers.solve._least_squares import ADVICE, RANK_TOLERANCE, SUMS, LeastSquares, Rows, least_squares
-from gmlayers.solve._limits import warn_of_float32
+from gmlayers.solve._least_squares import RANK_TOLERANCE, LeastSquares, Rows, least_squares
+from gmlayers.solve._limits import warn_of_weights
 
 BLOCK = 2**21
 """Numbers of a block of rows."""
+
+FLOAT32_SHARE = 1e-3
+"""Of the size of the targets: what modules of less than float64 may lose without a warning, if nothing is said."""
 
 
 @torch.no_grad()
@@ -54,8 +58,11 @@ def fit(
     Raises:
         ValueError: as :func:`least_squares`, for shapes or a device that are not those of the module, and for weights
             that its dtype cannot hold.
-        TypeError: data that are no tensors, or complex.
+        TypeError: what is no module of this kind; data that are no tensors, or complex; options that are no numbers.
         RuntimeError: if the module is parametrized; what is written here would be computed away.
+
+    Warns:
+        UserWarning: inputs out of the range of the module, and weights by which float32 may lose more than it may.
 
     Example:
         >>> import torch
@@ -69,10 +76,9 @@ def fit(
         True
     """
     check_data("fit", module, x, y, weight)
+    warn_of_range("fit", module, x)
     wide = y.double()
     share = torch.full_like(wide[:, 0], 1 / len(wide)) if weight is None else weight.double() / weight.double().sum()
-    if float32_tolerance is None and module.mean.dtype != torch.float64:
-        float32_tolerance = 1e-3 * float((share @ wide.square()).mean().sqrt())
     level = share @ wide if module.bias is not None else torch.zeros_like(wide[0])
     result = least_squares(
         _blocks(module, x, wide - level, weight), rank_tolerance=rank_tolerance, regularisation=regularisation
@@ -84,7 +90,8 @@ def fit(
         solution[-1] += level
     assign(module, solution)
     largest = float(solution.abs().amax())
-    warn_of_float32("fit", SUMS, largest, largest * torch.finfo(torch.float32).eps, float32_tolerance, ADVICE)
+    size = float((share @ wide.square()).mean().sqrt())
+    warn_of_weights("fit", largest, float32_allowed(module, size, float32_tolerance))
     return result._replace(weight=solution, max_weight=largest, float32_error=lost)
 
 
@@ -94,7 +101,7 @@ def assign(module: GMNM, weight: Tensor) -> None:
 
     Raises:
         ValueError: for another shape, and weights that are too large for the dtype of the module.
-        TypeError: for a weight that is no tensor.
+        TypeError: for what is no module of this kind, and a weight that is no tensor.
         RuntimeError: if the module is parametrized.
 
     Example:
@@ -105,11 +112,11 @@ def assign(module: GMNM, weight: Tensor) -> None:
         >>> module.bias.item()
         1.0
     """
+    check_module("assign", module)
     check_tensor("assign", "weight", weight)
     sizes = [module.num_components, 1 if module.bias is not None else 0]
     if weight.shape != (sum(sizes), module.out_features):
         raise ValueError(f"assign: expected a weight {(sum(sizes), module.out_features)}, got {tuple(weight.shape)}")
-    refuse_parametrized("assign", module)
     if not bool(weight.to(module.weight.dtype).isfinite().all()) and bool(weight.isfinite().all()):
         raise ValueError(
             f"assign: weights up to {float(weight.abs().amax()):.2g} are too large for {module.weight.dtype}; take a "
@@ -135,7 +142,7 @@ def _blocks(module: GMNM, x: Tensor, y: Tensor, weight: Tensor | None) -> Iterat
 
 def check_data(function: str, module: GMNM, x: Tensor, y: Tensor, weight: Tensor | None) -> None:
     """Raise if those are no data for a fit of the module."""
-    refuse_parametrized(function, module)
+    check_module(function, module)
     for name, value in {"x": x, "y": y, "weight": weight}.items():
         if value is None:
             continue
@@ -160,6 +167,17 @@ def check_data(function: str, module: GMNM, x: Tensor, y: Tensor, weight: Tensor
             raise ValueError(f"{function}: {name} has numbers that are not finite; leave those rows out")
 
 
+def warn_of_range(function: str, module: GMNM, x: Tensor) -> None:
+    """Warn, at the line that called the caller, if inputs are out of the range of the module."""
+    away = int(module.outside(x if x.is_floating_point() else x.double()).sum())
+    if away:
+        warnings.warn(
+            f"{function}: {away} of {len(x)} inputs are out of the range of the module; scale them, or take a module "
+            f"with a wider domain",
+            stacklevel=4,  # past the caller and its decorator
+        )
+
+
 def check_tensor(function: str, name: str, value: object) -> None:
     """Raise if that is no tensor."""
     if not isinstance(value, Tensor):
@@ -172,18 +190,25 @@ def float32_loss(module: GMNM, x: Tensor) -> Tensor:
     It is infinite where float32 overflows.
     """
     x = x.float()
-    lost = _answers(module, x).double() - _answers(module, x.double())
+    lost = answers(module, x).double() - answers(module, x.double())
     return lost.square().mean(0).sqrt().nan_to_num(nan=torch.inf)
 
 
-def _answers(module: GMNM, x: Tensor) -> Tensor:
+def answers(module: GMNM, x: Tensor) -> Tensor:
     """Return what a module answers in the dtype of inputs, wherever those are."""
     f = ops.bumps(*module.centred(x, module.mean.to(x)), module.projection_matrix().to(x))
     value = f @ module.weight.to(x)
     return value if module.bias is None else value + module.bias.to(x)
 
 
-def refuse_parametrized(function: str, module: GMNM) -> None:
-    """Raise if what is written into the module would be computed away."""
+def float32_allowed(module: GMNM, size: float, given: float | None) -> float | None:
+    """Return what float32 may lose without a warning, for targets of this size."""
+    return FLOAT32_SHARE * size if given is None and module.mean.dtype != torch.float64 else given
+
+
+def check_module(function: str, module: GMNM) -> None:
+    """Raise if that is no module, and if what is written into it would be computed away."""
+    if not isinstance(module, GMNM):
+        raise TypeError(f"{function}: expected a GMNM, got {type(module).__name__}")
     if nn.utils.parametrize.is_parametrized(module):
         raise RuntimeError(f"{function}: remove the parametrizations of the module first, then register them anew")

@@ -19,13 +19,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from gmlayers.solve._limits import warn_of_float32
+from gmlayers.solve._limits import check_not_negative, check_rank_tolerance, warn_of_weights
 
 RANK_TOLERANCE = 1e-14
 """Of singular values, relative to the largest; 45 rounding units."""
-
-SUMS, ADVICE = "sums of bumps in float32 may be", "stay in float64, or regularise, or take narrower bumps"
-"""For the warning of what float32 loses."""
 
 STEPS_PER_DECADE = 64
 """Of the regularisations among which cross-validation chooses."""
@@ -114,15 +111,13 @@ def least_squares(
         >>> line.weight.flatten().round(decimals=6).tolist(), line.rank
         ([3.0, 1.0], 2)
     """
-    for name, value in {"rank_tolerance": rank_tolerance, "float32_tolerance": float32_tolerance}.items():
-        if value is not None and not value >= 0:
-            raise ValueError(f"least_squares: {name} must not be negative, got {value}")
-    if rank_tolerance >= 1:
-        raise ValueError(f"least_squares: rank_tolerance must be below 1, got {rank_tolerance}")
-    if regularisation != "gcv" and (isinstance(regularisation, str) or not 0 <= regularisation < math.inf):
-        raise ValueError(
-            f"least_squares: regularisation must be 'gcv' or finite and not negative, got {regularisation}"
-        )
+    check_rank_tolerance("least_squares", rank_tolerance)
+    if float32_tolerance is not None:
+        check_not_negative("least_squares", {"float32_tolerance": float32_tolerance})
+    if isinstance(regularisation, str) and regularisation != "gcv":
+        raise ValueError(f"least_squares: regularisation must be a number or 'gcv', got {regularisation!r}")
+    if not isinstance(regularisation, str):
+        check_not_negative("least_squares", {"regularisation": regularisation})
     triangle = Triangle()
     for i, block in enumerate(blocks):
         triangle.add(_checked(block, i, triangle))
@@ -133,8 +128,7 @@ def least_squares(
         raise ValueError("least_squares: the squares of the numbers are not finite in float64; scale the rows")
     scale = torch.where(norm > 0, norm, 1.0)
     U, sigma, Vh = torch.linalg.svd(R / scale, full_matrices=False)
-    largest = float(sigma[0])
-    rank = int((sigma > rank_tolerance * largest).sum())
+    rank = numerical_rank(sigma, rank_tolerance)
     beta = U.mT @ c
     lam = regularisation
     if isinstance(lam, str):
@@ -144,21 +138,30 @@ def least_squares(
 
     squares = rest + (R @ weight - c).square().sum(0)
     total = rest + c.square().sum(0)
-    smallest = float(sigma[-1]) if len(sigma) == R.shape[1] else 0.0
     max_weight = float(weight.abs().amax())
-    lost = max_weight * torch.finfo(torch.float32).eps
-    warn_of_float32("least_squares", SUMS, max_weight, lost, float32_tolerance, ADVICE)
+    warn_of_weights("least_squares", max_weight, float32_tolerance)
     return LeastSquares(
         weight,
         (squares / triangle.mass).sqrt(),
         torch.where(total > 0, squares / torch.where(total > 0, total, 1.0), 0.0).sqrt(),
         triangle.rows,
         rank,
-        largest / smallest if smallest > 0 else math.inf,
+        condition_number(sigma, R.shape[1]),
         max_weight,
         float(lam),
         2.0**-24 * ((norm.unsqueeze(1) * weight).square().sum(0) / triangle.mass).sqrt(),
     )
+
+
+def numerical_rank(sigma: Tensor, rank_tolerance: float) -> int:
+    """Return how many singular values, in descending order, are not taken for 0."""
+    return int((sigma > rank_tolerance * sigma[0]).sum())
+
+
+def condition_number(sigma: Tensor, columns: int) -> float:
+    """Return the largest over the smallest singular value of a matrix with so many columns."""
+    smallest = float(sigma[-1]) if len(sigma) == columns else 0.0
+    return float(sigma[0]) / smallest if smallest > 0 else math.inf
 
 
 class Triangle:
@@ -231,7 +234,10 @@ def _checked(block: object, i: int, triangle: Triangle) -> Rows:
     matrix, target, weight = rows
     for name, value in rows._asdict().items():
         if value is not None and not (isinstance(value, Tensor) and value.is_floating_point()):
-            raise TypeError(f"least_squares: the {name} of block {i} must be a tensor of floating-point numbers")
+            got = f"one of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(
+                f"least_squares: the {name} of block {i} must be a tensor of floating-point numbers, got {got}"
+            )
     shapes = [tuple(t.shape) for t in (matrix, target) if t is not None]
     if not (matrix.ndim == target.ndim == 2 and len(matrix) == len(target) and matrix.shape[1] and target.shape[1]):
         raise ValueError(
@@ -244,8 +250,14 @@ def _checked(block: object, i: int, triangle: Triangle) -> Rows:
             f"first has, block {i} is {shapes}"
         )
     if weight is not None and (weight.shape != matrix.shape[:1] or bool((weight < 0).any())):
-        raise ValueError(f"least_squares: the weight of block {i} must be ({len(matrix)},) and not negative")
+        least = f" with {float(weight.min()):.3g} in it" if len(weight) else ""
+        raise ValueError(
+            f"least_squares: the weight of block {i} must be ({len(matrix)},) and not negative, got "
+            f"{tuple(weight.shape)}{least}"
+        )
     for name, value in rows._asdict().items():
         if value is not None and not bool(value.isfinite().all()):
-            raise ValueError(f"least_squares: the {name} of block {i} has numbers that are not finite")
+            raise ValueError(
+                f"least_squares: the {name} of block {i} has numbers that are not finite; leave those rows out"
+            )
     return rows

@@ -4,49 +4,87 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from numbers import Real
+
+import torch
 
 from gmlayers._names import whole
 
 
 def check_limits(
-    name: str, tol: float, max_seconds: float, max_components: int, least: int, float32_tolerance: float | None
+    name: str,
+    tol: float,
+    max_seconds: float,
+    max_components: int,
+    least: int,
+    float32_tolerance: float | None,
+    callback: object,
 ) -> int:
     """Return the number of components as ``int``; raise ``ValueError`` or ``TypeError`` for what is out of range."""
-    _real(f"{name}: tol", tol)
-    if not 0 < tol < math.inf:
-        raise ValueError(f"{name}: tol must be positive and finite, got {tol}")
+    check_positive(f"{name}: tol", tol)
     check_seconds(name, max_seconds)
     if float32_tolerance is not None:
-        _real(f"{name}: float32_tolerance", float32_tolerance)
-        if not 0 <= float32_tolerance < math.inf:
-            raise ValueError(
-                f"{name}: float32_tolerance must be None or finite and not negative, got {float32_tolerance}"
-            )
+        check_not_negative(name, {"float32_tolerance": float32_tolerance})
+    check_callback(name, callback)
     max_components = whole(f"{name}: max_components", max_components)
     if max_components < least:
         raise ValueError(f"{name}: max_components must be at least {least}, got {max_components}")
     return max_components
 
 
-def check_seconds(name: str, max_seconds: float) -> None:
+def check_positive(name: str, value: object) -> None:
+    """Raise ``ValueError`` or ``TypeError`` for what is no finite number above 0."""
+    if not 0 < _real(name, value) < math.inf:
+        raise ValueError(f"{name} must be positive and finite, got {value}")
+
+
+def check_not_negative(name: str, options: Mapping[str, object]) -> None:
+    """Raise ``ValueError`` or ``TypeError`` for what is no finite number from 0 up."""
+    for option, value in options.items():
+        if not 0 <= _real(f"{name}: {option}", value) < math.inf:
+            raise ValueError(f"{name}: {option} must be finite and not negative, got {value}")
+
+
+def check_rank_tolerance(name: str, rank_tolerance: object) -> None:
+    """Raise ``ValueError`` or ``TypeError`` for what is no share of the largest singular value."""
+    if not 0 <= _real(f"{name}: rank_tolerance", rank_tolerance) < 1:
+        raise ValueError(f"{name}: rank_tolerance must be from 0 to below 1, got {rank_tolerance}")
+
+
+def check_seconds(name: str, max_seconds: object) -> None:
     """Raise ``ValueError`` or ``TypeError`` for what is no time that is allowed."""
-    _real(f"{name}: max_seconds", max_seconds)
-    if not max_seconds > 0:
+    if not _real(f"{name}: max_seconds", max_seconds) > 0:
         raise ValueError(f"{name}: max_seconds must be positive, got {max_seconds}")
 
 
-def warn_of_float32(
-    name: str, what: str, max_weight: float, lost: float, tolerance: float | None, advice: str = "stay in float64"
-) -> None:
-    """Warn, at the line that called the caller's caller, if float32 loses more than the tolerance."""
+def check_callback(name: str, callback: object) -> None:
+    """Raise ``TypeError`` for what cannot be called."""
+    if callback is not None and not callable(callback):
+        raise TypeError(f"{name}: callback must be a function or None, got {callback!r}")
+
+
+def warn_of_float32(name: str, what: str, max_weight: float, lost: float, tolerance: float | None) -> None:
+    """Warn, at the line that called the caller's caller, if it was measured that float32 loses more than that."""
+    _warn(name, f"{what} in float32 is", max_weight, lost, tolerance, "stay in float64")
+
+
+def warn_of_weights(name: str, max_weight: float, tolerance: float | None) -> None:
+    """Warn, at the line that called the caller's caller, if float32 may lose more than that by weights that cancel."""
+    lost = max_weight * torch.finfo(torch.float32).eps
+    advice = "stay in float64, or regularise, or take narrower bumps"
+    _warn(name, "sums of bumps in float32 may be", max_weight, lost, tolerance, advice)
+
+
+def _warn(name: str, what: str, max_weight: float, lost: float, tolerance: float | None, advice: str) -> None:
     if tolerance is not None and lost > tolerance:
         warnings.warn(
             f"{name}: {what} off by {lost:.2g}, with weights as large as {max_weight:.2g}; {advice}",
-            stacklevel=4,  # past the caller and its decorator
+            stacklevel=5,  # past the caller of the caller and its decorator
         )
 
 
-def _real(name: str, value: object) -> None:
+def _real(name: str, value: object) -> float:
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r}")
+    return float(value)

@@ -269,7 +269,7 @@ def solve(
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"solve: expected a Problem(domain, equation, conditions), got {type(problem).__name__}")
-    max_components = check_limits("solve", tol, max_seconds, max_components, LEAST, float32_tolerance)
+    max_components = check_limits("solve", tol, max_seconds, max_components, LEAST, float32_tolerance, callback)
     with torch.device("cpu"):  # whatever the default is
         problem = replace(problem, domain=Remembered(problem.domain))  # for all sets the points are the same
         history: list[Step] = []
@@ -298,7 +298,7 @@ def solve(
         best = min(_with_hindsight(trials), key=lambda t: (t.error, t.misfit))
         u = best.module(problem.domain)
         lost = float(float32_loss(u, problem.domain.interior(FLOAT32_POINTS))) / best.size_of_u
-    warn_of_float32("solve", "u in float32 is", best.found.max_weight, lost, float32_tolerance)
+    warn_of_float32("solve", "u", best.found.max_weight, lost, float32_tolerance)
     return Solution(
         u,
         reason,

@@ -12,6 +12,7 @@ its own, so :math:`\partial\Phi` has one column that is not 0.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,9 +27,15 @@ from torch.func import grad, vmap
 from gmlayers._names import positive
 from gmlayers.functional import gmnm
 from gmlayers.nn import GMNM
-from gmlayers.solve._fit import assign, check_data
-from gmlayers.solve._least_squares import RANK_TOLERANCE, Rows, Triangle
-from gmlayers.solve._limits import check_seconds
+from gmlayers.solve._fit import assign, check_data, float32_allowed, float32_loss, warn_of_range
+from gmlayers.solve._least_squares import RANK_TOLERANCE, Rows, Triangle, condition_number, numerical_rank
+from gmlayers.solve._limits import (
+    check_callback,
+    check_not_negative,
+    check_rank_tolerance,
+    check_seconds,
+    warn_of_float32,
+)
 
 GRADIENT_TOLERANCE = 1e-10
 """Cosine of the angle between the residual and every column of its derivative at which the gradient counts as 0."""
@@ -83,11 +90,17 @@ class VariableProjection(NamedTuple):
     """Weighted root mean square of the residual, the outputs of a row summed, at the start and after every iteration.
     It falls, unless λ pays for the difference."""
     rank: int
-    """Number of singular values that were used for the weights."""
+    """Of the rows of the bumps and the bias, their columns at norm 1: number of singular values that are not taken for
+    0. What weights the rest leaves open, λ decides."""
+    condition: float
+    """Largest over smallest singular value of these; infinite if one is 0."""
     max_weight: float
     """Largest absolute weight."""
     regularisation: float
     """λ at the end."""
+    float32_error: Tensor
+    """What the module loses if all its numbers, and the inputs, are in float32: root mean square over the inputs,
+    (out,), of what it answers beside what it would answer in float64. A module in float32 has lost it already."""
 
 
 @torch.no_grad()
@@ -102,6 +115,7 @@ def variable_projection(
     regularisation: float | None = None,
     rank_tolerance: float = RANK_TOLERANCE,
     max_seconds: float = math.inf,
+    float32_tolerance: float | None = None,
     callback: Callable[[Iteration], object] | None = None,
 ) -> VariableProjection:
     r"""Train the bumps of a module on data by Levenberg–Marquardt, the weights solved for at every step.
@@ -143,16 +157,22 @@ def variable_projection(
             free. If not given, it follows what is left, as above.
         rank_tolerance: singular values of the columns below this times the largest are taken for 0.
         max_seconds: no iteration is begun that is expected to end later; of the first that is not known.
+        float32_tolerance: warn if the module in float32 loses more. By default 10⁻³ of the root mean square of the
+            targets for modules of less than float64, and no warning for others.
         callback: called with the start and every iteration, when it is written in the module, if its dtype can hold
             the weights; ``print`` shows them. If it raises, or the run is interrupted, the last one stays.
 
     Returns:
-        Why it ended, and the residual after each iteration. (For condition and what float32 loses call
-        :func:`gmlayers.solve.fit`.)
+        Why it ended, the residual after each iteration, and what is to be known of the weights. (They are the best ones
+        under λ; :func:`~gmlayers.solve.fit` would put others in their place, without it.)
 
     Raises:
         ValueError: shapes that are not those of the module, numbers that are not finite, options out of range.
+        TypeError: what is no module of this kind; data that are no tensors, or complex; options that are no numbers.
         RuntimeError: if a parameter is parametrized; what is written here would be computed away.
+
+    Warns:
+        UserWarning: inputs out of the range of the module, and if float32 loses more than it may.
 
     Example:
         >>> import torch
@@ -164,11 +184,19 @@ def variable_projection(
         True
     """
     check_data("variable_projection", module, x, y, weight)
+    warn_of_range("variable_projection", module, x)
+    if regularisation is not None:
+        check_not_negative("variable_projection", {"regularisation": regularisation})
     limits = check_options(
-        "variable_projection", iterations, tolerance, regularisation, rank_tolerance, max_seconds, callback
+        "variable_projection", iterations, tolerance, rank_tolerance, max_seconds, float32_tolerance, callback
     )
     data = _Problem.of(module, x, y, weight, regularisation, rank_tolerance)
-    return descend("variable_projection", data, limits)
+    result = descend("variable_projection", data, limits)
+    size = float(data.target.norm()) / math.sqrt(data.mass * module.out_features)
+    allowed = float32_allowed(module, size, float32_tolerance)
+    lost = float(result.float32_error.square().mean().sqrt())
+    warn_of_float32("variable_projection", "the module", result.max_weight, lost, allowed)
+    return result
 
 
 class Limits(NamedTuple):
@@ -186,23 +214,19 @@ def check_options(
     function: str,
     iterations: int,
     tolerance: float,
-    regularisation: float | None,
     rank_tolerance: float,
     max_seconds: float,
+    float32_tolerance: float | None,
     callback: Callable[[Iteration], object] | None,
 ) -> Limits:
     """Return the limits of a run that begins; raise if an option is out of range."""
     start = time.perf_counter()
-    for name, value in {
-        "tolerance": tolerance,
-        "regularisation": 0.0 if regularisation is None else regularisation,
-        "rank_tolerance": rank_tolerance,
-    }.items():
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{function}: {name} must be finite and not negative, got {value}")
+    check_not_negative(function, {"tolerance": tolerance})
+    check_rank_tolerance(function, rank_tolerance)
     check_seconds(function, max_seconds)
-    if callback is not None and not callable(callback):
-        raise TypeError(f"{function}: callback must be a function or None, got {callback!r}")
+    if float32_tolerance is not None:
+        check_not_negative(function, {"float32_tolerance": float32_tolerance})
+    check_callback(function, callback)
     return Limits(positive(f"{function}: iterations", iterations), tolerance, max_seconds, callback, start)
 
 
@@ -227,9 +251,10 @@ def descend(function: str, problem: _Problem, limits: Limits) -> VariableProject
     return VariableProjection(
         reason,
         torch.tensor(run.history, dtype=torch.float64),
-        run.point.rank,
+        *run.problem.determined(run.point),
         float(run.point.weight.abs().amax()),
         run.problem.regularisation,
+        run.problem.float32_error(run.point),
     )
 
 
@@ -248,10 +273,6 @@ class _Point(NamedTuple):
     weight: Tensor
     left: Tensor
     cost: float
-
-    @property
-    def rank(self) -> int:
-        return len(self.sigma)
 
 
 class Group(NamedTuple):
@@ -402,6 +423,19 @@ class _Problem:
         weight = Vh.mT @ ((U.mT @ self.target) / sigma.unsqueeze(1))
         left = self.target - columns @ weight
         return _Point(shapes, U, sigma, Vh, weight, left, float(left.square().sum()))
+
+    def determined(self, point: _Point) -> tuple[int, float]:
+        """Return rank and condition of the columns, without the rows that pull."""
+        columns = self.columns(point.shapes)[: self.rows]
+        norm = torch.linalg.vector_norm(columns, dim=0)
+        sigma = torch.linalg.svdvals(columns / torch.where(norm > 0, norm, 1.0))
+        return numerical_rank(sigma, self.rank_tolerance), condition_number(sigma, columns.shape[1])
+
+    def float32_error(self, point: _Point) -> Tensor:
+        """Return what a module with these bumps and weights loses in float32."""
+        wide = copy.deepcopy(self.module).double()  # what it holds may be rounded already
+        replace(self, module=wide).write(point)
+        return float32_loss(wide, torch.cat([group.x for group in self.groups]))
 
     def jacobian(self, point: _Point) -> Tensor:
         """Return the derivative of what is left, (targets, parameters), by the formula of Golub and Pereyra."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from gmlayers.nn import GMNM
-from gmlayers.solve._fit import assign, check_data
+from gmlayers.solve._fit import assign, check_data, warn_of_range
+from gmlayers.solve._limits import check_positive
 from gmlayers.solve._variable_projection import _Problem
 
 FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -65,7 +66,11 @@ def widen(
     Raises:
         ValueError: shapes that are not those of the module, numbers that are not finite, options out of range, and if
             no factor has a finite error, as with more bumps than rows can decide.
+        TypeError: what is no module of this kind; data that are no tensors, or complex; options that are no numbers.
         RuntimeError: if the module is parametrized; what is written here would be computed away.
+
+    Warns:
+        UserWarning: inputs out of the range of the module.
 
     Example:
         >>> import torch
@@ -77,10 +82,14 @@ def widen(
         (2.0, True)
     """
     check_data("widen", module, x, y, weight)
-    if not factors or not all(0 < factor < math.inf for factor in factors):
-        raise ValueError(f"widen: factors must be positive and finite, and at least one, got {list(factors)}")
-    if not 0 < regularisation < math.inf:
-        raise ValueError(f"widen: regularisation must be finite and positive, got {regularisation}")
+    warn_of_range("widen", module, x)
+    if not isinstance(factors, Sequence):
+        raise TypeError(f"widen: factors must be a sequence of numbers, like {FACTORS}, got {factors!r}")
+    for factor in factors:
+        check_positive("widen: a factor", factor)
+    if not factors:
+        raise ValueError(f"widen: expected at least one factor, like {FACTORS}, got none")
+    check_positive("widen: regularisation", regularisation)
     problem = _Problem.of(module, x, y, weight, regularisation, 0.0)
     tried = [_left_out(problem, factor) for factor in factors]
     errors = torch.tensor([error for error, _ in tried], dtype=torch.float64)

@@ -1,4 +1,4 @@
-r"""Linear equations with known solutions, to measure with. All are functions without arguments, see :data:`KNOWN`."""
+r"""Linear equations with known solutions, to measure with. Functions make them, all by name in :data:`KNOWN`."""
 
 from __future__ import annotations
 
@@ -96,9 +96,12 @@ def poisson_peak() -> Known:
 
 
 def advection_diffusion(e: float = 1 / 10) -> Known:
-    r""":math:`-\varepsilon\Delta u + u_x = 0`, :math:`\varepsilon = 1/10`, on the unit square, of a boundary layer.
+    r""":math:`-\varepsilon\Delta u + u_x = 0` on the unit square, of a boundary layer.
 
     :math:`u = (e^{(x - 1)/\varepsilon} - e^{-1/\varepsilon}) / (1 - e^{-1/\varepsilon})`.
+
+    Args:
+        e: :math:`\varepsilon > 0`, about the width of the layer.
     """
 
     def exact(x: Tensor) -> Tensor:

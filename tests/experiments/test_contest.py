@@ -20,6 +20,7 @@ from gmlayers.experiments.approximation.tasks import State
 from gmlayers.experiments.display import live, print_findings
 from gmlayers.experiments.records import readable
 from gmlayers.experiments.reproduce import (
+    contest_claims,
     contest_outcomes,
     contest_picture,
     contest_plan,
@@ -322,6 +323,49 @@ def test_what_verdicts_come_to():
     found = contest_verdicts.mark(["refuted", "borne out", "not decided", "not decided"])
     assert found == "**in part**: 1 of 4 borne out, 2 not decided, 1 refuted"
     assert contest_verdicts.mark(["not tested, one seed"]) == "**not confirmed**: 0 of 1 borne out, 1 not tested"
+
+
+def test_what_is_said_to_be_often_so_is_confirmed_by_more_than_half():
+    assert contest_verdicts.mark(["borne out", "borne out", "refuted"], often=True).startswith("**confirmed**: 2 of 3")
+    assert contest_verdicts.mark(["borne out", "as many"], often=True).startswith("**in part**: 1 of 2")
+    assert contest_verdicts.mark(["as many"], often=True).startswith("**not confirmed**: 0 of 1")
+
+
+def judged(claims, readings, errors):
+    """A contest in which readings, methods of the same name, are better than the peer or not."""
+    one = dataclasses.replace(made(), name=claims[0], claims=claims, readings={name: (name,) for name in readings})
+    outcomes = [
+        outcome
+        for number in (100, 350)
+        for outcome in made_outcomes({**errors, "peer": (1e-3, 1.1e-3, 1.2e-3)}, parameters=number)
+    ]
+    matches = contest_verdicts.matches_of(one, outcomes)
+    return contest_claims.Judged(one, {}, outcomes, matches, contest_verdicts.needs_of(matches))
+
+
+def test_every_part_of_every_claim_is_marked_for_every_reading():
+    good, bad = (1e-6, 1.1e-6, 1.2e-6), (1e-1, 1.1e-1, 1.2e-1)
+    functions = judged(("C1", "C6"), ("so", "or so"), {"so": good, "or so": bad})
+    equations = judged(("C2",), ("so",), {"so": bad})
+    header, _, *rows, end = contest_claims.claims([functions, equations])
+    assert header == "| claim |  | from | so | or so |"
+    assert not end
+    marks = {tuple(row.split(" | ")[:2]): row.strip("| ").split(" | ")[2:] for row in rows}
+    assert marks["| C1", "on functions a lower error"] == [
+        "C1",
+        "**confirmed**: 2 of 2 borne out",
+        "**not confirmed**: 0 of 2 borne out, 2 refuted",
+    ]
+    assert marks["| C2", "on Poisson's equation a lower error"][1:] == [
+        "**not confirmed**: 0 of 2 borne out, 2 refuted",
+        "–",
+    ]
+    assert marks["| C6", "often fewer parameters"][1].startswith("**not confirmed**: 0 of 1 borne out, 1 as many")
+    assert set(marks) == {(f"| {claim}", part) for claim, parts in contest_claims.CLAIMS.items() for part in parts}
+
+
+def test_without_contests_no_claims_are_marked():
+    assert contest_claims.claims([]) == []
 
 
 def test_the_best_peer_may_take_fewer_parameters_but_no_more_and_no_more_time():

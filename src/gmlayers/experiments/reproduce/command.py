@@ -18,6 +18,7 @@ from gmlayers.experiments.records import write_whole
 from gmlayers.experiments.reproduce import (
     cifar,
     cluster,
+    contest_claims,
     dynamics,
     fig2,
     fig3,
@@ -98,7 +99,8 @@ figures by `gmlayers plot gmnm`.
 - C6: often fewer parameters, and no slower.
 
 A part of a claim is marked as confirmed where each of its comparisons is borne out, with the best peer that is allowed
-as many seconds and at most as many parameters; "in part" says in how many it is.
+as many seconds and at most as many parameters, and what is claimed to be often so where more than half are; "in part"
+says in how many it is. "No slower" is judged by whether the module is sooner: what is refuted is slower.
 """,
     ),
 }
@@ -193,7 +195,8 @@ def plot(
         group = next(group for group in GROUPS.values() if drawn[0] in group.experiments)
         others = [experiment.name for experiment in chosen if experiment.name not in drawn]
         missing = [f"There are no records of {' and '.join(others)} here.\n"] if others else []
-        write_whole(page, "\n".join([group.heading, *missing, *texts]).encode())
+        summary = contest_claims.claims([plan.judged for plan in plans if isinstance(plan, ContestPlan)])
+        write_whole(page, "\n".join([group.heading, *missing, *summary, *texts]).encode())
 
 
 def _chosen(name: str) -> list[Experiment | Contest]:

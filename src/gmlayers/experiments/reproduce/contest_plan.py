@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from gmlayers.experiments.reproduce.contest import (
     read_entry,
     write_entry,
 )
+from gmlayers.experiments.reproduce.contest_claims import Judged
 from gmlayers.experiments.reproduce.contests import CONTESTS
 from gmlayers.experiments.reproduce.experiment import ProfileName
 from gmlayers.experiments.reproduce.workers import Trial
@@ -75,6 +76,11 @@ class ContestPlan:
         """Of the contest."""
         return self.contest.name
 
+    @cached_property
+    def judged(self) -> Judged:
+        """What the records say, as they are when it is first asked."""
+        return Judged.of(self.contest, self.entries)
+
     @property
     def compares(self) -> bool:
         """Whether it has at least two methods."""
@@ -115,7 +121,7 @@ class ContestPlan:
 
     def finish(self) -> bool:
         """Write the figures and what they say, and print it; return whether there were records."""
-        return contest_report.finish(self.contest, self.entries, self.folder)
+        return contest_report.finish(self.judged, self.folder)
 
     def _trials(self, wanted: list[tuple[Path, int, int]], live: display.Live, failed: Container[Path]) -> list[Trial]:
         trials = []

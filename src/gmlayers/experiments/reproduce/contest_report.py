@@ -15,20 +15,10 @@ from gmlayers.experiments.records import environment_in_words, write_whole
 from gmlayers.experiments.reproduce import contest_figure, contest_picture
 from gmlayers.experiments.reproduce.contest import Contest, Entry, plain
 from gmlayers.experiments.reproduce.contest import entries as entries_of
-from gmlayers.experiments.reproduce.contest_outcomes import (
-    Outcome,
-    by_entry,
-    centre,
-    final,
-    middle_size,
-    outcomes_of,
-    problems,
-)
-from gmlayers.experiments.reproduce.contest_verdicts import EARLY, NEAR, Match, Need, mark, matches_of, needs_of
+from gmlayers.experiments.reproduce.contest_claims import PARTS, Judged, table
+from gmlayers.experiments.reproduce.contest_outcomes import Outcome, by_entry, centre, final, middle_size, problems
+from gmlayers.experiments.reproduce.contest_verdicts import EARLY, NEAR, Match, Need
 from gmlayers.experiments.reproduce.experiment import ProfileName
-
-PARTS = "lower error", "sooner", "fewer parameters"
-"""Of the claim."""
 
 COLUMNS = "problem", "method", "parameters", "seconds", "used", "error", "error of the gradient", "seeds", "settings"
 
@@ -59,25 +49,23 @@ PICTURE = (
 )
 
 
-def finish(contest: Contest, entries: Mapping[Path, Entry], folder: Path) -> bool:
+def finish(judged: Judged, folder: Path) -> bool:
     """Write figures, table and page, and print what they say; return whether there were records."""
-    outcomes = outcomes_of(entries)
+    contest, entries, outcomes = judged.contest, judged.entries, judged.outcomes
     if not outcomes:
         return False
-    table = pd.DataFrame.from_records([_row(outcome) for outcome in outcomes])
-    write_whole(folder / f"{contest.name}.csv", table.to_csv(index=False).encode())
+    numbers = pd.DataFrame.from_records([_row(outcome) for outcome in outcomes])
+    write_whole(folder / f"{contest.name}.csv", numbers.to_csv(index=False).encode())
     figure = contest_figure.draw(contest, outcomes)
     for ending in ("png", "svg"):
         plots.save(figure, folder / f"{contest.name}.{ending}")
     picture = contest_picture.draw(contest, entries, {name: middle_size(outcomes, name) for name in problems(outcomes)})
     if picture is not None:
         plots.save(picture, folder / f"{contest.name}-bumps.png")
-    matches = matches_of(contest, outcomes)
-    needs = needs_of(matches)
     profile = _profile(contest, entries)
     wanted = {} if profile is None else entries_of(contest, contest.profiles[profile], folder)
     missing = left_out({**wanted, **entries}, outcomes)
-    text = page(contest, entries, outcomes, matches, needs, missing, drawn=picture is not None)
+    text = page(judged, missing, drawn=picture is not None)
     write_whole(folder / f"{contest.name}.md", text.encode())
     rows = [
         [f"{entry.problem} {entry.method}", str(entry.size), str(len(own)), spread(final(own))]
@@ -85,7 +73,7 @@ def finish(contest: Contest, entries: Mapping[Path, Entry], folder: Path) -> boo
     ]
     found = [
         f"{reading}: " + "; ".join(f"{part} {text}" for part, text in zip(PARTS, parts))
-        for reading, *parts in marks(contest, matches, needs)
+        for reading, *parts in judged.marks()
     ]
     display.print_findings(
         f"{contest.name}: {contest.title}",
@@ -106,19 +94,6 @@ def spread(errors: np.ndarray) -> str:
     return f"{np.median(errors):.1e} ({errors.min():.1e} – {errors.max():.1e})"
 
 
-def marks(contest: Contest, matches: Sequence[Match], needs: Sequence[Need]) -> list[list[str]]:
-    """Return a row for every reading: its name, and the marks of the parts of the claim."""
-    return [
-        [
-            reading,
-            mark(match.lower for match in matches if match.reading == reading),
-            mark(match.sooner for match in matches if match.reading == reading),
-            mark(need.fewer for need in needs if need.reading == reading),
-        ]
-        for reading in contest.readings
-    ]
-
-
 def left_out(entries: Mapping[Path, Entry], outcomes: Sequence[Outcome]) -> list[str]:
     """Return a sentence for every problem and time at which trials are not finished."""
     done = {(id(outcome.entry), outcome.seed) for outcome in outcomes}
@@ -133,17 +108,9 @@ def left_out(entries: Mapping[Path, Entry], outcomes: Sequence[Outcome]) -> list
     ]
 
 
-def page(
-    contest: Contest,
-    entries: Mapping[Path, Entry],
-    outcomes: Sequence[Outcome],
-    matches: Sequence[Match],
-    needs: Sequence[Need],
-    missing: Sequence[str],
-    *,
-    drawn: bool,
-) -> str:
+def page(judged: Judged, missing: Sequence[str], *, drawn: bool) -> str:
     """Return what a contest claims and what was found, with its figure, command, protocol and machine."""
+    contest, entries = judged.contest, judged.entries
     machines = "; ".join(sorted({environment_in_words(o) for o in entries if (o / "environment.json").exists()}))
     where = dict.fromkeys(str(e.size) for e in entries.values() if e.chosen_at is None and len(e.settings) > 1)
     numbers = f" ({', '.join(contest.claims)})" if contest.claims else ""
@@ -158,19 +125,19 @@ def page(
             f"{contest.note} Peers of the claim: {', '.join(contest.peers)}; the other methods are there to compare.",
             "",
             *["From the trials that are finished:", ""] * bool(missing),
-            *_table(("reading", *PARTS), marks(contest, matches, needs)),
+            *table(("reading", *PARTS), judged.marks()),
             *(f"- {sentence}" for sentence in missing),
             *[""] * bool(missing),
             *([f"![{contest.title}: bumps]({contest.name}-bumps.png)", "", PICTURE, ""] if drawn else []),
             f"### {contest.name}: beside the best peer",
             "",
-            *_table(BESIDE_COLUMNS, map(_beside, matches)),
+            *table(BESIDE_COLUMNS, map(_beside, judged.matches)),
             BESIDE,
             "",
-            *_needs(contest, needs),
+            *_needs(contest, judged.needs),
             f"### {contest.name}: all methods",
             "",
-            *_table(COLUMNS, (_cells(contest, entry, own) for entry, own in by_entry(outcomes))),
+            *table(COLUMNS, (_cells(contest, entry, own) for entry, own in by_entry(judged.outcomes))),
             f"`gmlayers reproduce {contest.name} --profile {_profile(contest, entries) or '...'}`, a trial a core, "
             f"seconds of processor time, on {machines}. Errors are root mean squares over test points, median (least – "
             "largest) over seeds, of the state that is best on a tenth of the training points, which every method is "
@@ -181,14 +148,9 @@ def page(
             "",
             f"### {contest.name}: settings that were tried",
             "",
-            *_table(("method", "settings"), _tried(contest, entries.values())),
+            *table(("method", "settings"), _tried(contest, entries.values())),
         ]
     )
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
-    return [*(f"| {' | '.join(cells)} |" for cells in lines), ""]
 
 
 def _beside(match: Match) -> list[str]:
@@ -237,8 +199,8 @@ def _needs(contest: Contest, needs: Sequence[Need]) -> list[str]:
         [problem, f"{seconds:g}", f"{error:.1e}", peer, f"{theirs:,}", *(own.get(r, "–") for r in contest.readings)]
         for (problem, seconds, peer, error, theirs), own in rows.items()
     ]
-    header = ("problem", "seconds", "least error of a peer", "peer", "its parameters", *contest.readings)
-    return [f"### {contest.name}: parameters that are enough for it", "", *_table(header, cells), NEEDS, ""]
+    header = ("problem", "seconds", "least error of a peer", "peer", "parameters it is allowed", *contest.readings)
+    return [f"### {contest.name}: parameters that are enough for it", "", *table(header, cells), NEEDS, ""]
 
 
 def _cells(contest: Contest, entry: Entry, own: Sequence[Outcome]) -> list[str]:

@@ -171,13 +171,19 @@ def needs_of(matches: Sequence[Match]) -> list[Need]:
     return found
 
 
-def mark(verdicts: Iterable[str]) -> str:
-    """Sum up verdicts: what is borne out everywhere is confirmed."""
+def mark(verdicts: Iterable[str], *, often: bool = False) -> str:
+    """Sum up verdicts: what is borne out everywhere is confirmed, or if often is enough, in more than half."""
     short = [verdict.partition(",")[0] for verdict in verdicts]
     if not short:
         return "no records"
     counts = {verdict: short.count(verdict) for verdict in sorted(set(short))}
     borne_out = counts.pop("borne out", 0)
-    word = "confirmed" if not counts else "in part" if borne_out else "not confirmed"
+    word = (
+        "confirmed"
+        if borne_out > (len(short) / 2 if often else len(short) - 1)
+        else "in part"
+        if borne_out
+        else "not confirmed"
+    )
     others = "".join(f", {count} {verdict}" for verdict, count in counts.items())
     return f"**{word}**: {borne_out} of {len(short)} borne out{others}"

@@ -38,8 +38,9 @@ CONTEST = Contest(
     "on boxes. A KAN [2, 2, 1] can be each of the four exactly: what counts is what training finds. KANs' splines "
     "are 0 beyond the outermost training points, as in pykan, and a few test points there may make up most of an "
     "error. Where variable projection has converged it begins anew; L-BFGS and Levenberg–Marquardt end. In the "
-    "records of seeds 0 to 3 of MLP, KAN, RBF network, splats and Chebyshev states were judged every fortieth of "
-    "the time, so that they may be reached sooner by as much than is said; in all others more densely at first. "
+    "records at 10 s of seeds 0 to 3 of MLP, KAN, RBF network, splats and Chebyshev states were judged every fortieth "
+    "of the time, so that they may be reached sooner by as much than is said; in all others more densely at first. "
+    "Physics-informed Gaussians and networks stand in poisson, where there is an equation to inform them. "
     "Variable projection ran on another day than most of its peers, on the same machine.",
     pictured=("mahalanobis", "ridge"),
     claims=("C1", "C6"),

@@ -52,6 +52,32 @@ def test_known_solutions_are_found_and_the_estimate_is_not_below_the_error(name)
     assert found.u.mean.dtype == F64
 
 
+@pytest.mark.parametrize(
+    ("name", "tol", "most", "bumps"),
+    [
+        ("poisson-a", 1e-6, 1e-6, 150),
+        ("poisson-a", 1e-10, 1e-10, 400),
+        ("poisson-b", 1e-6, 1e-6, 650),
+        ("poisson-b", 1e-10, 1e-10, 1600),
+        ("helmholtz", 1e-10, 1e-9, 1600),
+        ("heat", 1e-10, 1e-9, 400),
+        ("wave", 1e-10, 1e-9, 650),
+        ("poisson-l", 1e-4, 1e-4, 2000),
+        ("poisson-3d", 1e-6, 1e-6, 2000),
+    ],
+)
+def test_errors_and_numbers_of_bumps_are_as_the_documentation_has_them(name, tol, most, bumps):
+    """Bumps in place of seconds, which a test cannot hold."""
+    problem, exact = problems.KNOWN[name]()
+    found = solve.solve(problem, tol=tol)
+    assert found.u.num_components <= bumps
+    assert error(found.u, exact, problem.domain) < most
+    if name.startswith("poisson") and isinstance(problem.domain, solve.Box) and problem.domain.dim == 2:
+        low, high = (bound.tolist() for bound in (problem.domain.low, problem.domain.high))
+        x = torch.cartesian_prod(*(torch.linspace(a, b, 101, dtype=F64) for a, b in zip(low, high)))
+        assert (found.u(x)[:, 0] - exact(x)).square().mean() < most**2
+
+
 def test_the_residuals_are_those_of_the_module():
     problem, _ = problems.poisson_b()
     found = solve.solve(problem, max_components=150)

@@ -97,7 +97,11 @@ def fit(
 
 @torch.no_grad()
 def assign(module: GMNM, weight: Tensor) -> None:
-    """Write output weights, (m, out), or with a bias (m + 1, out) and the bias last, into a module.
+    """Write output weights into a module.
+
+    Args:
+        module: whose ``weight`` and ``bias`` are written, in its dtype.
+        weight: (m, out), or with a bias (m + 1, out) and the bias last, as solutions have it.
 
     Raises:
         ValueError: for another shape, and weights that are too large for the dtype of the module.

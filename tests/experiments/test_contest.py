@@ -567,6 +567,9 @@ def test_smoke(name, tmp_path, capsys):
     assert f"There are no records of {' and '.join(other for other in CONTESTS if other != name)} here." in page
     assert f"](../{name}-bumps.png)" in page
     assert f"](../{name}.png)" in page
+    for claim in contest_claims.CLAIMS:
+        assert (f"\n| {claim} | " in page) == (claim in CONTESTS[name].claims)
+    assert f" | {name} | **" in page
 
 
 def test_dataclasses_of_methods_are_settings():

@@ -347,7 +347,7 @@ def test_one_of_two_that_coincide_and_one_that_no_row_sees_are_dropped():
             rows(50),
             {"float32_tolerance": math.nan},
             ValueError,
-            "float32_tolerance must be finite and not negative",
+            "float32_tolerance must not be negative, got nan",
         ),
         (rows(5).repeat(9, 1) + 1e-9 * rows(45), rows(45), {}, ValueError, "5 different rows"),
     ],

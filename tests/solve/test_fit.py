@@ -119,6 +119,7 @@ def test_what_float32_loses_is_reported():
     assert result.float32_error > 10 * result.residual
     with pytest.warns(UserWarning, match="stay in float64, or regularise, or take narrower bumps"):
         solve.fit(net.float(), x, y)
+    solve.fit(net, x, y, float32_tolerance=math.inf)  # without a warning
 
 
 def test_what_float32_loses_of_the_bias_is_reported():
@@ -211,7 +212,12 @@ def test_bad_arguments():
     for function in (solve.fit, solve.widen, solve.variable_projection):
         with pytest.raises(ValueError, match="x is on cpu and the module on meta; move one to the other"):
             function(GMNM(2, 1, 5, device="meta"), x, y)
-    with pytest.raises(TypeError, match="fit: expected a GMNM, got Linear"):
+    for tolerance in ("a", True):
+        with pytest.raises(TypeError, match="fit: float32_tolerance must be a number, got"):
+            solve.fit(net, x, y, float32_tolerance=tolerance)
+    with pytest.raises(ValueError, match="fit: float32_tolerance must not be negative, got nan"):
+        solve.fit(net, x, y, float32_tolerance=math.nan)
+    with pytest.raises(TypeError, match="fit: expected a GMNM, got Linear; give the module itself"):
         solve.fit(nn.Linear(2, 1), x, y)
     with pytest.raises(TypeError, match="assign: expected a GMNM, got Linear"):
         solve.assign(nn.Linear(2, 1), x)

@@ -1,5 +1,6 @@
 import copy
 import math
+import threading
 import warnings
 
 import pytest
@@ -159,6 +160,39 @@ def test_rank_and_condition_are_those_of_the_rows_without_those_of_lambda():
     fitted = solve.fit(copy.deepcopy(net), x, y)
     assert result.rank == fitted.rank == 9
     assert result.condition == pytest.approx(fitted.condition, rel=1e-6)
+
+
+def test_without_lambda_weights_are_those_of_the_columns_as_they_are():
+    """A bump that points hardly see: at norm 1 its column counts, as it is it does not."""
+    (x, y), net = data(), module()
+    with torch.no_grad():
+        net.mean[0] = 15.0
+    result = solve.variable_projection(net, x, y, iterations=1, regularisation=0.0)
+    assert result.rank == 9
+    assert net.weight[0].abs() < 1e-6
+
+
+@pytest.mark.parametrize("what", ["hook", "tensor"])
+def test_modules_that_cannot_be_copied(what):
+    (x, y), net = data(), module()
+    if what == "hook":
+        lock = threading.Lock()
+        net.register_forward_hook(lambda *_, lock=lock: None)
+        net.logger = lock
+    else:
+        net.kept = net.weight * 2
+    assert solve.variable_projection(net, x, y, iterations=2).float32_error.isfinite().all()
+
+
+def test_rows_that_do_not_count_are_not_looked_at():
+    (x, y), net = data(), module()
+    x[0], weight = 50.0, torch.ones(300)
+    weight[0] = 0
+    for solver in (solve.fit, solve.widen, solve.variable_projection):
+        solver(net, x, y, weight=weight)  # without a warning
+    far = solve.variable_projection(net, x, y, weight=weight, iterations=1)
+    near = solve.variable_projection(net, x[1:], y[1:], iterations=1)
+    assert 0.1 < far.float32_error / near.float32_error < 10
 
 
 def test_of_wide_bumps_lambda_holds_what_the_rows_leave_open():
@@ -324,7 +358,9 @@ def test_weights_that_float32_rounds_do_not_spoil_what_was_found(seed):
     for lam in (None, 1e-11):
         net = module(20, form="ridge").float()
         solve.widen(net, x, y)
-        solve.variable_projection(net, x, y, iterations=60, regularisation=lam, tolerance=0.0, float32_tolerance=1.0)
+        solve.variable_projection(
+            net, x, y, iterations=60, regularisation=lam, tolerance=0.0, float32_tolerance=math.inf
+        )
         found.append(rms(copy.deepcopy(net).double(), x, y))
     assert found[0] < 2e-6
     assert found[0] < found[1] / 3
@@ -543,7 +579,7 @@ def test_errors():
         solve.variable_projection(net, x, y, tolerance=None)
     with pytest.raises(ValueError, match="variable_projection: rank_tolerance must be from 0 to below 1, got 1"):
         solve.variable_projection(net, x, y, rank_tolerance=1)
-    with pytest.raises(ValueError, match="variable_projection: float32_tolerance must be finite and not negative"):
+    with pytest.raises(ValueError, match="variable_projection: float32_tolerance must not be negative, got -1.0"):
         solve.variable_projection(net, x, y, float32_tolerance=-1.0)
     with pytest.raises(TypeError, match="variable_projection: expected a GMNM, got Linear"):
         solve.variable_projection(nn.Linear(2, 1), x, y)

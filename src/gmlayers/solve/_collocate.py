@@ -19,7 +19,7 @@ from gmlayers._names import positive
 from gmlayers.nn import GMNM
 from gmlayers.solve._domain import Points
 from gmlayers.solve._equation import Equation, coefficients, values
-from gmlayers.solve._fit import answers, check_module, float32_allowed, warn_of_range
+from gmlayers.solve._fit import Sum, answers, check_module, float32_allowed, warn_of_range
 from gmlayers.solve._least_squares import RANK_TOLERANCE
 from gmlayers.solve._limits import check_not_negative, check_positive, warn_of_float32
 from gmlayers.solve._solve import CONDITION, EQUATION, Problem
@@ -123,7 +123,7 @@ def collocate(
         x, middle = torch.cat([group.x for group in groups]), (problem.domain.low + problem.domain.high) / 2
         warn_of_range("collocate", module, x.lerp(middle, SLACK))
         result = descend("collocate", _Problem.of_groups(module, groups, 1.0, regularisation, rank_tolerance), limits)
-        size = float(answers(module, x).square().mean().sqrt())
+        size = float(answers(module, x, Sum.of(module)).square().mean().sqrt())
     allowed = float32_allowed(module, size, float32_tolerance)
     warn_of_float32("collocate", "the module", result.max_weight, float(result.float32_error), allowed)
     return result

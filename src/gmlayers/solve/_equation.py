@@ -16,13 +16,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from numbers import Real
 
 import torch
 from torch import Tensor
 
 from gmlayers._names import positive
 from gmlayers.solve._domain import Points
+from gmlayers.solve._limits import as_number
 
 Function = Callable[[Tensor], Tensor]
 """Of points (n, d), with values (n,) or (n, 1)."""
@@ -268,10 +268,10 @@ def _hashable(function: Function) -> Function:
 
 
 def _number(name: str, given: object) -> float:
-    """Return a real number, or a tensor of one element, as ``float``."""
-    if isinstance(given, Real) or (isinstance(given, Tensor) and given.numel() == 1 and not given.is_complex()):
-        return float(given)
-    raise TypeError(f"Expression: {name} must be a number or a function of points (n, d), got {given!r}")
+    number = as_number(given)
+    if number is None:
+        raise TypeError(f"Expression: {name} must be a number or a function of points (n, d), got {given!r}")
+    return number
 
 
 def rows(expression: Expression, points: Points, mean: Tensor, scale: Tensor, name: str) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gmlayers import ops
 from gmlayers.nn import GMNM
 from gmlayers.solve._least_squares import RANK_TOLERANCE, LeastSquares, Rows, least_squares
-from gmlayers.solve._limits import warn_of_weights
+from gmlayers.solve._limits import check_float32, warn_of_weights
 
 BLOCK = 2**21
 """Numbers of a block of rows."""
@@ -49,7 +49,7 @@ def fit(
         rank_tolerance: as for :func:`least_squares`.
         regularisation: as for :func:`least_squares`.
         float32_tolerance: as for :func:`least_squares`; by default 10⁻³ of the root mean square of the targets for
-            modules of less than float64, and no warning for others.
+            modules of less than float64, and infinity for others.
 
     Returns:
         As :func:`least_squares`; its ``weight`` is in float64 and has the bias as the last row, and with a bias
@@ -76,7 +76,8 @@ def fit(
         True
     """
     check_data("fit", module, x, y, weight)
-    warn_of_range("fit", module, x)
+    warn_of_range("fit", module, x, weight)
+    check_float32("fit", float32_tolerance)
     wide = y.double()
     share = torch.full_like(wide[:, 0], 1 / len(wide)) if weight is None else weight.double() / weight.double().sum()
     level = share @ wide if module.bias is not None else torch.zeros_like(wide[0])
@@ -171,13 +172,15 @@ def check_data(function: str, module: GMNM, x: Tensor, y: Tensor, weight: Tensor
             raise ValueError(f"{function}: {name} has numbers that are not finite; leave those rows out")
 
 
-def warn_of_range(function: str, module: GMNM, x: Tensor) -> None:
-    """Warn, at the line that called the caller, if inputs are out of the range of the module."""
-    away = int(module.outside(x if x.is_floating_point() else x.double()).sum())
-    if away:
+def warn_of_range(function: str, module: GMNM, x: Tensor, weight: Tensor | None = None) -> None:
+    """Warn, at the line that called the caller, if inputs that count are out of the range of the module."""
+    away = module.outside(x if x.is_floating_point() else x.double())
+    if weight is not None:
+        away &= weight > 0
+    if bool(away.any()):
         warnings.warn(
-            f"{function}: {away} of {len(x)} inputs are out of the range of the module; scale them, or take a module "
-            f"with a wider domain",
+            f"{function}: {int(away.sum())} of {len(x)} inputs are out of the range of the module; scale them, or take "
+            f"a module with a wider domain",
             stacklevel=4,  # past the caller and its decorator
         )
 
@@ -188,21 +191,39 @@ def check_tensor(function: str, name: str, value: object) -> None:
         raise TypeError(f"{function}: {name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one")
 
 
-def float32_loss(module: GMNM, x: Tensor) -> Tensor:
+class Sum(NamedTuple):
+    """The numbers of a sum of bumps, of any dtype."""
+
+    mean: Tensor
+    """(m, d)."""
+    projection: Tensor
+    """(m, p, d)."""
+    weight: Tensor
+    """(m, out)."""
+    bias: Tensor
+    """(out,)."""
+
+    @classmethod
+    def of(cls, module: GMNM) -> Sum:
+        """Return those of a module."""
+        bias = module.weight.new_zeros(module.out_features) if module.bias is None else module.bias
+        return cls(module.mean, module.projection_matrix(), module.weight, bias)
+
+
+def float32_loss(module: GMNM, x: Tensor, numbers: Sum | None = None) -> Tensor:
     """Return the root mean square of what a module loses in float32, (out,), at inputs that are rounded to it.
 
-    It is infinite where float32 overflows.
+    Its numbers may be given, if what it holds is rounded already. It is infinite where float32 overflows.
     """
-    x = x.float()
-    lost = answers(module, x).double() - answers(module, x.double())
+    x, numbers = x.float(), Sum.of(module) if numbers is None else numbers
+    lost = answers(module, x, numbers).double() - answers(module, x.double(), numbers)
     return lost.square().mean(0).sqrt().nan_to_num(nan=torch.inf)
 
 
-def answers(module: GMNM, x: Tensor) -> Tensor:
-    """Return what a module answers in the dtype of inputs, wherever those are."""
-    f = ops.bumps(*module.centred(x, module.mean.to(x)), module.projection_matrix().to(x))
-    value = f @ module.weight.to(x)
-    return value if module.bias is None else value + module.bias.to(x)
+def answers(module: GMNM, x: Tensor, numbers: Sum) -> Tensor:
+    """Return what a module with these numbers answers in the dtype of inputs, wherever those are."""
+    mean, projection, weight, bias = (number.to(x) for number in numbers)
+    return ops.bumps(*module.centred(x, mean), projection) @ weight + bias
 
 
 def float32_allowed(module: GMNM, size: float, given: float | None) -> float | None:
@@ -213,6 +234,8 @@ def float32_allowed(module: GMNM, size: float, given: float | None) -> float | N
 def check_module(function: str, module: GMNM) -> None:
     """Raise if that is no module, and if what is written into it would be computed away."""
     if not isinstance(module, GMNM):
-        raise TypeError(f"{function}: expected a GMNM, got {type(module).__name__}")
+        raise TypeError(
+            f"{function}: expected a GMNM, got {type(module).__name__}; give the module itself, not what it is in"
+        )
     if nn.utils.parametrize.is_parametrized(module):
         raise RuntimeError(f"{function}: remove the parametrizations of the module first, then register them anew")

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from gmlayers.solve._limits import check_not_negative, check_rank_tolerance, warn_of_weights
+from gmlayers.solve._limits import check_float32, check_not_negative, check_rank_tolerance, warn_of_weights
 
 RANK_TOLERANCE = 1e-14
 """Of singular values, relative to the largest; 45 rounding units."""
@@ -93,7 +93,7 @@ def least_squares(
             (Golub, Heath and Wahba, 1979), :math:`n\,\mathrm{RSS}(\lambda) / (n - \mathrm{tr} H(\lambda))^2`, among 0
             and 64 per decade; one λ for all outputs.
         float32_tolerance: warn if max \|w\| · 1.2e-7 is larger: what a sum of bumps, which are at most 1, may lose in
-            float32. None for no warning.
+            float32. None or infinity for no warning.
 
     Returns:
         The weights, on the device of the rows, with what is to be known about them.
@@ -112,8 +112,7 @@ def least_squares(
         ([3.0, 1.0], 2)
     """
     check_rank_tolerance("least_squares", rank_tolerance)
-    if float32_tolerance is not None:
-        check_not_negative("least_squares", {"float32_tolerance": float32_tolerance})
+    check_float32("least_squares", float32_tolerance)
     if isinstance(regularisation, str) and regularisation != "gcv":
         raise ValueError(f"least_squares: regularisation must be a number or 'gcv', got {regularisation!r}")
     if not isinstance(regularisation, str):
@@ -250,7 +249,7 @@ def _checked(block: object, i: int, triangle: Triangle) -> Rows:
             f"first has, block {i} is {shapes}"
         )
     if weight is not None and (weight.shape != matrix.shape[:1] or bool((weight < 0).any())):
-        least = f" with {float(weight.min()):.3g} in it" if len(weight) else ""
+        least = f" with {float(weight.min()):.3g} in it" if bool((weight < 0).any()) else ""
         raise ValueError(
             f"least_squares: the weight of block {i} must be ({len(matrix)},) and not negative, got "
             f"{tuple(weight.shape)}{least}"

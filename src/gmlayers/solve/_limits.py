@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from numbers import Real
 
 import torch
+from torch import Tensor
 
 from gmlayers._names import whole
 
@@ -24,8 +25,7 @@ def check_limits(
     """Return the number of components as ``int``; raise ``ValueError`` or ``TypeError`` for what is out of range."""
     check_positive(f"{name}: tol", tol)
     check_seconds(name, max_seconds)
-    if float32_tolerance is not None:
-        check_not_negative(name, {"float32_tolerance": float32_tolerance})
+    check_float32(name, float32_tolerance)
     check_callback(name, callback)
     max_components = whole(f"{name}: max_components", max_components)
     if max_components < least:
@@ -44,6 +44,12 @@ def check_not_negative(name: str, options: Mapping[str, object]) -> None:
     for option, value in options.items():
         if not 0 <= _real(f"{name}: {option}", value) < math.inf:
             raise ValueError(f"{name}: {option} must be finite and not negative, got {value}")
+
+
+def check_float32(name: str, float32_tolerance: object) -> None:
+    """Raise ``ValueError`` or ``TypeError`` for what is neither None nor a number from 0 up, infinity included."""
+    if float32_tolerance is not None and not _real(f"{name}: float32_tolerance", float32_tolerance) >= 0:
+        raise ValueError(f"{name}: float32_tolerance must not be negative, got {float32_tolerance}")
 
 
 def check_rank_tolerance(name: str, rank_tolerance: object) -> None:
@@ -84,7 +90,15 @@ def _warn(name: str, what: str, max_weight: float, lost: float, tolerance: float
         )
 
 
+def as_number(value: object) -> float | None:
+    """Return a real number, or a tensor of one, as ``float``; None for anything else."""
+    if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
+        value = value.item()
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
+
+
 def _real(name: str, value: object) -> float:
-    if not isinstance(value, Real) or isinstance(value, bool):
+    number = as_number(value)
+    if number is None:
         raise TypeError(f"{name} must be a number, got {value!r}")
-    return float(value)
+    return number

@@ -82,7 +82,7 @@ def widen(
         (2.0, True)
     """
     check_data("widen", module, x, y, weight)
-    warn_of_range("widen", module, x)
+    warn_of_range("widen", module, x, weight)
     if not isinstance(factors, Sequence):
         raise TypeError(f"widen: factors must be a sequence of numbers, like {FACTORS}, got {factors!r}")
     for factor in factors:

@@ -195,7 +195,9 @@ def plot(
         group = next(group for group in GROUPS.values() if drawn[0] in group.experiments)
         others = [experiment.name for experiment in chosen if experiment.name not in drawn]
         missing = [f"There are no records of {' and '.join(others)} here.\n"] if others else []
-        summary = contest_claims.claims([plan.judged for plan in plans if isinstance(plan, ContestPlan)])
+        summary = contest_claims.claims(
+            [plan.judged for plan in plans if isinstance(plan, ContestPlan) and plan.name in drawn]
+        )
         write_whole(page, "\n".join([group.heading, *missing, *summary, *texts]).encode())
 
 

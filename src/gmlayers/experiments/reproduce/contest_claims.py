@@ -54,12 +54,12 @@ class Judged:
 
 
 def claims(found: Sequence[Judged]) -> list[str]:
-    """Return the lines of a table of all claims and readings; none if there are no contests."""
+    """Return the lines of a table of the claims that these contests are for, by readings; none if there are none."""
     readings = list(dict.fromkeys(reading for judged in found for reading in judged.contest.readings))
     rows = []
     for claim, parts in CLAIMS.items():
         of_it = [judged for judged in found if claim in judged.contest.claims]
-        for words, part in parts.items():
+        for words, part in parts.items() if of_it else ():
             every = ([v for judged in of_it for v in judged.verdicts(reading, part)] for reading in readings)
             where = ", ".join(judged.contest.name for judged in of_it)
             rows.append([claim, words, where, *(_mark(verdicts, part) if verdicts else "–" for verdicts in every)])

@@ -521,12 +521,7 @@ class Union(_Pair):
 class Difference(_Pair):
     """What is in the first domain and not in the second; also written ``a - b``.
 
-    Its parts are ``"boundary"``, if both have it, ``"first"`` and ``"second"``, what is left of the boundary of each,
-    and the parts of those, as in ``"first low 0"``.
-
-    Raises:
-        ValueError: different numbers of coordinates; points that are marked already.
-        TypeError: what is no domain.
+    Its parts, and what it raises, are as for :class:`Union`.
 
     Example:
         >>> from gmlayers import solve

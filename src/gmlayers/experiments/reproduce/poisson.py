@@ -47,9 +47,9 @@ CONTEST = Contest(
     "but for that of 4 x 100, whose derivative is too large; settings are chosen at 350 numbers, and with 1400 "
     "there is time for few of its steps only. KANs, splats and physics-informed Gaussians are trained by Adam and "
     "L-BFGS, RBF networks and polynomials solved for. States were judged every fortieth of the time, but those "
-    "of PINN and of solve with its own number more densely at first: all others may be reached sooner by as much "
-    "than is said. When the records of variable projection were made, it did not yet keep bumps that points "
-    "hardly see within reach.",
+    "of PINN, of variable projection and of solve with its own number more densely at first: all others may be "
+    "reached sooner by as much than is said. PINN and variable projection ran on another machine of the same kind "
+    "than all others, a slower one if anything.",
     pictured=("mahalanobis", "ridge", "solved"),
     claims=("C2", "C6"),
 )

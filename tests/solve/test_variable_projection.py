@@ -172,15 +172,10 @@ def test_without_lambda_weights_are_those_of_the_columns_as_they_are():
     assert net.weight[0].abs() < 1e-6
 
 
-@pytest.mark.parametrize("what", ["hook", "tensor"])
-def test_modules_that_cannot_be_copied(what):
+@pytest.mark.parametrize("kept", [lambda net: threading.Lock(), lambda net: net.weight * 2], ids=["lock", "tensor"])
+def test_modules_that_cannot_be_copied(kept):
     (x, y), net = data(), module()
-    if what == "hook":
-        lock = threading.Lock()
-        net.register_forward_hook(lambda *_, lock=lock: None)
-        net.logger = lock
-    else:
-        net.kept = net.weight * 2
+    net.kept = kept(net)
     assert solve.variable_projection(net, x, y, iterations=2).float32_error.isfinite().all()
 
 

@@ -34,7 +34,7 @@ from gmlayers.nn._k_means import k_means
 from gmlayers.nn._placement import by_residual, domain_of, spacing
 from gmlayers.solve._fit import BLOCK, assign, fit, float32_loss
 from gmlayers.solve._least_squares import LeastSquares, Rows, Triangle
-from gmlayers.solve._limits import check_limits, warn_of_float32
+from gmlayers.solve._limits import check_limits, floating, warn_of_float32
 from gmlayers.solve._variable_projection import variable_projection
 
 HELD_OUT = 0.15
@@ -276,9 +276,7 @@ def approximate(
 
 def _check(x: Tensor, y: Tensor) -> None:
     for name, value in {"x": x, "y": y}.items():
-        if not (isinstance(value, Tensor) and value.is_floating_point()):
-            got = f"one of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-            raise TypeError(f"approximate: {name} must be a tensor of floating-point numbers, got {got}")
+        floating(f"approximate: {name}", value)
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or not x.shape[1] or not y.shape[1]:
         raise ValueError(
             f"approximate: expected x (n, features) and y (n, outputs), got {tuple(x.shape)} and {tuple(y.shape)}"

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gmlayers.solve._limits import floating
+
 BOUNDARY = "boundary"
 """Name of the part of a boundary on which all is prescribed that has no other name."""
 
@@ -649,7 +651,7 @@ class PointCloud(Domain):
     dense = False
 
     def __init__(self, interior: Tensor, boundary: Mapping[str, Tensor | Points]) -> None:
-        self.points = _floating("PointCloud", "the interior", interior)
+        self.points = floating("PointCloud: the interior", interior).double()
         self.edge = {part: _as_points(part, given) for part, given in boundary.items()}
         every = [self.points, *(p.x for p in self.edge.values())]
         for x in every:
@@ -733,7 +735,7 @@ class Marked(_Wrapped):
 
     def __init__(self, domain: Domain, points: Mapping[str, Tensor]) -> None:
         super().__init__(domain)
-        self.points = {name: _floating("Marked", f"{name!r}", x) for name, x in points.items()}
+        self.points = {name: floating(f"Marked: {name!r}", x).double() for name, x in points.items()}
         for name, x in self.points.items():
             if name in domain.parts:
                 raise ValueError(f"Marked: there is a part {name!r} already; give the points another name")
@@ -780,19 +782,13 @@ def _bounds(name: str, low: Sequence[float] | Tensor, high: Sequence[float] | Te
     return a, b
 
 
-def _floating(kind: str, name: str, given: object) -> Tensor:
-    if not (isinstance(given, Tensor) and given.is_floating_point()):
-        raise TypeError(f"{kind}: {name} must be a tensor of floating-point numbers, got {type(given).__name__}")
-    return given.double()
-
-
 def _as_points(part: str, given: Tensor | Points) -> Points:
     """Return points of a part with normals of length 1, if there are any."""
     x, normal = given if isinstance(given, Points) else Points(given)
-    x = _floating("PointCloud", f"the part {part!r}", x)
+    x = floating(f"PointCloud: the part {part!r}", x).double()
     if normal is None:
         return Points(x)
-    normal = _floating("PointCloud", f"the normals of {part!r}", normal)
+    normal = floating(f"PointCloud: the normals of {part!r}", normal).double()
     length = torch.linalg.vector_norm(normal, dim=-1, keepdim=True)
     if normal.shape != x.shape or not bool(((length > 0) & length.isfinite()).all()):
         raise ValueError(

@@ -19,7 +19,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from gmlayers.solve._limits import check_float32, check_not_negative, check_rank_tolerance, warn_of_weights
+from gmlayers.solve._limits import (
+    check_float32,
+    check_not_negative,
+    check_rank_tolerance,
+    floating,
+    warn_of_weights,
+)
 
 RANK_TOLERANCE = 1e-14
 """Of singular values, relative to the largest; 45 rounding units."""
@@ -232,11 +238,8 @@ def _checked(block: object, i: int, triangle: Triangle) -> Rows:
     rows = Rows(*block)
     matrix, target, weight = rows
     for name, value in rows._asdict().items():
-        if value is not None and not (isinstance(value, Tensor) and value.is_floating_point()):
-            got = f"one of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-            raise TypeError(
-                f"least_squares: the {name} of block {i} must be a tensor of floating-point numbers, got {got}"
-            )
+        if value is not None:
+            floating(f"least_squares: the {name} of block {i}", value)
     shapes = [tuple(t.shape) for t in (matrix, target) if t is not None]
     if not (matrix.ndim == target.ndim == 2 and len(matrix) == len(target) and matrix.shape[1] and target.shape[1]):
         raise ValueError(

@@ -70,6 +70,14 @@ def check_callback(name: str, callback: object) -> None:
         raise TypeError(f"{name}: callback must be a function or None, got {callback!r}")
 
 
+def floating(name: str, value: object) -> Tensor:
+    """Return a tensor of floating-point numbers; raise ``TypeError`` for anything else."""
+    if not (isinstance(value, Tensor) and value.is_floating_point()):
+        got = f"one of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"{name} must be a tensor of floating-point numbers, got {got}")
+    return value
+
+
 def warn_of_float32(name: str, what: str, max_weight: float, lost: float, tolerance: float | None) -> None:
     """Warn, at the line that called the caller's caller, if it was measured that float32 loses more than that."""
     _warn(name, f"{what} in float32 is", max_weight, lost, tolerance, "stay in float64")

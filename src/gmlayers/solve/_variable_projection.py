@@ -418,7 +418,7 @@ class _Problem:
         if not bool(columns.isfinite().all()):
             return _Point(shapes, columns, columns, columns, columns, columns, math.inf)
         U, sigma, Vh = torch.linalg.svd(columns, full_matrices=False)
-        rank = int((sigma > self.rank_tolerance * sigma[0]).sum())
+        rank = numerical_rank(sigma, self.rank_tolerance)
         U, sigma, Vh = U[:, :rank], sigma[:rank], Vh[:rank]
         weight = Vh.mT @ ((U.mT @ self.target) / sigma.unsqueeze(1))
         left = self.target - columns @ weight

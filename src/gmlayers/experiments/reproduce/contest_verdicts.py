@@ -178,12 +178,7 @@ def mark(verdicts: Iterable[str], *, often: bool = False) -> str:
         return "no records"
     counts = {verdict: short.count(verdict) for verdict in sorted(set(short))}
     borne_out = counts.pop("borne out", 0)
-    word = (
-        "confirmed"
-        if borne_out > (len(short) / 2 if often else len(short) - 1)
-        else "in part"
-        if borne_out
-        else "not confirmed"
-    )
+    enough = 2 * borne_out > len(short) if often else not counts
+    word = "confirmed" if enough else "in part" if borne_out else "not confirmed"
     others = "".join(f", {count} {verdict}" for verdict, count in counts.items())
     return f"**{word}**: {borne_out} of {len(short)} borne out{others}"

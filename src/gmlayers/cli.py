@@ -21,7 +21,7 @@ def commands() -> dict[str, Callable[..., Any]]:
     from gmlayers.experiments.catalogue import list_all
     from gmlayers.experiments.demo import demo
     from gmlayers.experiments.inference import compare, evaluate, predict
-    from gmlayers.experiments.reproduce.command import plot, reproduce
+    from gmlayers.experiments.reproduce.command import archive, plot, reproduce
     from gmlayers.experiments.train import train
 
     return {
@@ -32,6 +32,7 @@ def commands() -> dict[str, Callable[..., Any]]:
         "predict": predict,
         "reproduce": reproduce,
         "plot": plot,
+        "archive": archive,
         "list": list_all,
     }
 

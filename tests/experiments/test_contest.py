@@ -1,11 +1,11 @@
 import dataclasses
 import json
 import math
+import posixpath
 import re
 import shutil
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from gmlayers.experiments.approximation.nets import Scaled
 from gmlayers.experiments.approximation.problems import FIT2D_PROBLEMS, POISSON_PROBLEMS, grid
 from gmlayers.experiments.approximation.tasks import State
 from gmlayers.experiments.display import live, print_findings
-from gmlayers.experiments.records import readable
+from gmlayers.experiments.records import read_tensors, readable
 from gmlayers.experiments.reproduce import (
     contest_claims,
     contest_outcomes,
@@ -38,6 +38,7 @@ from gmlayers.experiments.reproduce.contest import (
     read_entry,
 )
 from gmlayers.experiments.reproduce.contest_plan import ContestPlan, attempt, choice
+from gmlayers.experiments.reproduce.recorded import Kept, Records
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,12 @@ def test_a_contest_from_its_trials_to_its_page(contest, tmp_path, capsys):
         "| ours | Constant(offset 0.5, gap 0.0); Constant(offset 0.0, gap 0.0); Constant(offset inf, gap 0.0) |" in page
     )
     table = pd.read_csv(tmp_path / "made.csv")
-    assert len(table) == 2 * (2 * 2 + 1) * 3
-    assert set(table[table["method"] == "ours"]["setting"]) == {1}
+    assert len(table) == 2 * (2 * 2 + 1) * 3 + 2 * 3  # and the trials by which settings are chosen
+    seeds = table["trial"].str.startswith("seed-")
+    assert set(table[seeds & (table["method"] == "ours")]["setting"]) == {1}
     for ending in ("png", "svg"):
         assert (tmp_path / f"made.{ending}").stat().st_size > 1000
-    again = ContestPlan.on_disk(contest, tmp_path)
+    again = ContestPlan.recorded(contest, tmp_path)
     kept = page, (tmp_path / "made.svg").read_bytes()
     assert again.compares
     assert again.finish()
@@ -164,7 +166,7 @@ def test_what_is_begun_or_other_is_refused_and_trials_start_anew(contest, tmp_pa
     with pytest.raises(FileExistsError, match="was begun and is not finished; continue it with --resume"):
         plan.make(resume=False)
     plan.make(resume=True)
-    outcomes = contest_outcomes.outcomes_of(plan.entries)
+    outcomes = contest_outcomes.outcomes_of(plan.entries, plan.records)
     assert contest_report.left_out(plan.entries, outcomes) == ["not finished: exponential, 1 s: 1 of 12 trials"]
     assert run(plan) == []
     assert [row["error"] for row in readable(own / "metrics.jsonl")] == before
@@ -183,7 +185,7 @@ def test_failures_have_a_reason(monkeypatch, tmp_path):
     plan = ContestPlan.of(contest, "smoke", tmp_path)
     plan.make(resume=False)
     assert set(run(plan)) == {"ours came to nothing in 1 s; give it more"}
-    folder = next(iter(plan.entries))
+    folder = tmp_path / next(iter(plan.entries))
     with contest_plan.FileLock(folder / "seed-0" / ".lock"):
         assert "is being written by another process" in str(attempt("made", folder / "seed-0", 0, 0))
 
@@ -191,15 +193,15 @@ def test_failures_have_a_reason(monkeypatch, tmp_path):
 def test_settings_are_chosen_at_one_size_and_not_before_all_are_tried(contest, tmp_path):
     plan = ContestPlan.of(contest, "smoke", tmp_path)
     plan.make(resume=False)
-    small, large = (tmp_path / "made" / "exponential" / "ours" / f"{numbers}-1s" for numbers in (100, 350))
-    assert choice(large, plan.entries[large]) is None
+    small, large = (f"made/exponential/ours/{numbers}-1s" for numbers in (100, 350))
+    assert choice(large, plan.entries[large], plan.records) is None
     with live(many=True) as bars:
         first = next(iter(plan.rounds(bars, ())))
     for trial in first:
         assert trial.work() is None
-    assert choice(small, plan.entries[small]) == choice(large, plan.entries[large]) == 1
-    (small / "setting-2" / "metrics.jsonl").unlink()
-    assert choice(large, plan.entries[large]) is None
+    assert choice(small, plan.entries[small], plan.records) == choice(large, plan.entries[large], plan.records) == 1
+    (tmp_path / small / "setting-2" / "metrics.jsonl").unlink()
+    assert choice(large, plan.entries[large], plan.records) is None
 
 
 class Late(Constant):
@@ -236,8 +238,8 @@ def test_records_of_methods_that_are_no_more_are_named(contest, tmp_path):
     plan = ContestPlan.of(contest, "smoke", tmp_path)
     plan.make(resume=False)
     fewer = dataclasses.replace(contest, methods={"ours": contest.methods["ours"]})
-    with pytest.raises(ValueError, match="has records of peer on exponential, which made does not have"):
-        ContestPlan.on_disk(fewer, tmp_path)
+    with pytest.raises(ValueError, match="has records of free on exponential, which made does not have"):
+        ContestPlan.recorded(fewer, tmp_path)
 
 
 def made_outcomes(errors, seconds=1.0, parameters=350):
@@ -340,7 +342,7 @@ def judged(claims, readings, errors):
         for outcome in made_outcomes({**errors, "peer": (1e-3, 1.1e-3, 1.2e-3)}, parameters=number)
     ]
     matches = contest_verdicts.matches_of(one, outcomes)
-    return contest_claims.Judged(one, {}, outcomes, matches, contest_verdicts.needs_of(matches))
+    return contest_claims.Judged(one, {}, Records([]), outcomes, matches, contest_verdicts.needs_of(matches))
 
 
 def test_every_part_of_every_claim_is_marked_for_every_reading():
@@ -417,7 +419,7 @@ def test_trials_of_the_profile_that_were_not_begun_are_missing(contest, tmp_path
     run(plan)
     for folder in (tmp_path / "made" / "product").glob("*/350-1s"):
         shutil.rmtree(folder)
-    assert ContestPlan.on_disk(contest, tmp_path).finish()
+    assert ContestPlan.recorded(contest, tmp_path).finish()
     page = (tmp_path / "made.md").read_text()
     assert "From the trials that are finished:" in page
     assert "- not finished: product, 1 s: 6 of 12 trials" in page
@@ -447,14 +449,14 @@ def test_without_pykan_there_is_a_hint(monkeypatch, tmp_path):
 def test_entries_have_folders_of_their_own():
     for contest in CONTESTS.values():
         for profile in contest.profiles.values():
-            found = entries(contest, profile, Path("out"))
+            found = entries(contest, profile)
             sized = len(contest.methods) - len(profile.free)
             wanted = [entry for entry in found.values() if entry.seeds]
             assert len(wanted) == len(profile.problems) * (len(profile.free) + sized * len(profile.sizes))
             assert all(len(entry.settings) > 1 for entry in found.values() if not entry.seeds)
             for place, entry in found.items():
                 if entry.chosen_at is not None:
-                    chooser = found[place.parent / Path(entry.chosen_at).name]
+                    chooser = found[posixpath.normpath(f"{place}/{entry.chosen_at}")]
                     assert chooser.chosen_at is None
                     assert (chooser.problem, chooser.method) == (entry.problem, entry.method)
 
@@ -464,8 +466,8 @@ def test_entries_come_back_from_their_files(name, tmp_path):
     plan = ContestPlan.of(CONTESTS[name], "smoke", tmp_path)
     plan.make(resume=False)
     plan.make(resume=False)  # nothing is of another configuration
-    assert {folder: read_entry(folder) for folder in plan.entries} == dict(plan.entries)
-    assert ContestPlan.on_disk(CONTESTS[name], tmp_path).entries == plan.entries
+    assert {place: read_entry(tmp_path / place) for place in plan.entries} == dict(plan.entries)
+    assert ContestPlan.recorded(CONTESTS[name], tmp_path).entries == plan.entries
 
 
 def test_ratios_of_errors_are_judged_by_their_logarithms():
@@ -510,7 +512,7 @@ def test_modules_are_kept_in_the_units_of_the_problem(form, tmp_path):
     scaled = Scaled(task)
     scaled.net = GMNM(2, 1, 5, form=form, domain=(-1, 1), dtype=torch.float64)
     contest_picture.keep(scaled, tmp_path / "module.safetensors")
-    module = contest_picture.kept(tmp_path / "module.safetensors")
+    module = contest_picture.module_of(Kept(*read_tensors(tmp_path / "module.safetensors")))
     torch.testing.assert_close(module(task.x), scaled(task.x), rtol=1e-12, atol=1e-12)
     contest_picture.keep(torch.nn.Linear(2, 1), tmp_path / "other.safetensors")
     assert not (tmp_path / "other.safetensors").exists()
@@ -555,7 +557,7 @@ def test_smoke(name, tmp_path, capsys):
     assert "  mahalanobis by gradients: lower error " in text
     table = pd.read_csv(tmp_path / f"{name}.csv")
     assert set(table["method"]) == set(CONTESTS[name].methods)
-    assert (table.groupby(["problem", "method"])["seed"].nunique() == 2).all()
+    assert (table[table["trial"].str.startswith("seed-")].groupby(["problem", "method"])["trial"].nunique() == 2).all()
     assert (tmp_path / f"{name}.png").stat().st_size > 1000
     assert (tmp_path / f"{name}-bumps.png").exists()
     with pytest.raises(ValueError, match=r"--dataset mnist: .* has functions"):

@@ -2,7 +2,6 @@ import dataclasses
 import json
 import math
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
@@ -183,7 +182,7 @@ def outcome(table, pairs, within=0.0, seeds=(0, 1, 2)):
     digits = load("digits")
     arms = {label: Arm(label, "fc") for pair in pairs for label in pair}
     experiment = dataclasses.replace(TRAINED["fig2"], arms=tuple(arms.values()))
-    pieces = parts(experiment, Profile(("d",), Size(seeds, 1)), {"d": digits}, pathlib.Path())
+    pieces = parts(experiment, Profile(("d",), Size(seeds, 1)), {"d": digits})
     judge = tables.against(*((arms[a], arms[b]) for a, b in pairs), claim="so it is", within=within)
     return judge(Results(pieces, table))[-1].rpartition(": ")[2]
 
@@ -235,8 +234,8 @@ def test_equal_labels_are_equal_runs(profile):
     """Experiments share their folder."""
     data, runs = load("digits"), {}
     for experiment in TRAINED.values():
-        for part in parts(experiment, experiment.profiles[profile], {"digits": data}, pathlib.Path()):
-            assert runs.setdefault(part.folder, part.run) == part.run
+        for part in parts(experiment, experiment.profiles[profile], {"digits": data}):
+            assert runs.setdefault(part.place, part.run) == part.run
 
 
 def test_ray_gives_the_same_records(done, tmp_path):
@@ -302,7 +301,7 @@ def test_numbers_as_targets_are_refused(tmp_path):
 def test_names_of_data_sets_decide_the_configuration_in_any_case():
     digits = load("digits")
     practical = TRAINED["practical"]
-    one, other = (parts(practical, practical.profiles["smoke"], {n: digits}, pathlib.Path()) for n in NAMED)
+    one, other = (parts(practical, practical.profiles["smoke"], {n: digits}) for n in NAMED)
     assert [p.run for p in one] == [p.run for p in other]
 
 
@@ -371,9 +370,9 @@ def test_a_layer_is_held_against_how_far_nets_are_apart(layer, outcome):
     assert dynamics._apart(pd.DataFrame(rows[:2]), "made") == []
 
 
-def test_dynamics_start_at_nothing_and_move(tmp_path):
+def test_dynamics_start_at_nothing_and_move():
     arm = dynamics.net(100)
-    run = parts(TRAINED["dynamics"], TRAINED["dynamics"].profiles["smoke"], {"digits": load("digits")}, tmp_path)
+    run = parts(TRAINED["dynamics"], TRAINED["dynamics"].profiles["smoke"], {"digits": load("digits")})
     trial = next(p.run for p in run if p.arm.label == arm.label).trial(0)
     trainer = Trainer(trial, load("digits"))
     watch = dynamics.Dynamics(trainer)

@@ -34,10 +34,11 @@ from gmlayers.experiments.reproduce import (
     tuning,
     workers,
 )
+from gmlayers.experiments.reproduce.archive import write_archive
 from gmlayers.experiments.reproduce.contest import Contest
 from gmlayers.experiments.reproduce.contest_plan import ContestPlan
 from gmlayers.experiments.reproduce.contests import CONTESTS
-from gmlayers.experiments.reproduce.experiment import Experiment, ProfileName, parts, parts_on_disk
+from gmlayers.experiments.reproduce.experiment import Experiment, ProfileName, parts
 from gmlayers.experiments.reproduce.plan import Plan
 from gmlayers.experiments.reproduce.trained import TrainedPlan
 
@@ -182,7 +183,7 @@ def plot(
     chosen = _chosen(name)
     if not records.is_dir():
         raise FileNotFoundError(f"{records} is not there; give the folder that `gmlayers reproduce` wrote to")
-    plans = [_plan_on_disk(experiment, records) for experiment in chosen]
+    plans = [_recorded(experiment, records) for experiment in chosen]
     if name in GROUPS:  # one net alone may be there for the sake of another experiment
         plans = [plan for plan in plans if plan.compares]
     drawn = [plan.name for plan in plans if plan.finish()]
@@ -199,6 +200,55 @@ def plot(
             [plan.judged for plan in plans if isinstance(plan, ContestPlan) and plan.name in drawn]
         )
         write_whole(page, "\n".join([group.heading, *missing, *summary, *texts]).encode())
+
+
+def archive(
+    runs: Annotated[Path, Positional, arg(metavar="RUNS", help_behavior_hint="")],
+    file: Annotated[Path, Positional, arg(metavar="FILE", help_behavior_hint="")],
+) -> None:
+    """Put all records of a study into a handful of files, to commit or to share.
+
+    Beside STUDY.json, with configurations, machines and checksums, stand STUDY.csv, the last row of every trial;
+    STUDY-curves.csv.xz, the rows before it; and, where a picture needs them, STUDY.safetensors. `gmlayers plot` draws
+    from the folder that these lie in, and `gmlayers reproduce --resume` goes on from there: trials that the archive has
+    are not run again. A study need not be finished to be archived.
+
+    For example:
+
+    gmlayers archive runs/reproduce/full docs/results/fig2.json
+
+    gmlayers archive runs/reproduce/full docs/results
+
+    Args:
+        runs: Folder that `gmlayers reproduce` wrote to; archives that lie there are read, too.
+        file: STUDY.json, with the name of the study; or a folder, for all studies that there are records of.
+    """
+    if not runs.is_dir():
+        raise FileNotFoundError(f"{runs} is not there; give the folder that `gmlayers reproduce` wrote to")
+    if file.suffix != ".json":
+        files = [file / f"{name}.json" for name, study in EXPERIMENTS.items() if _is_recorded(study, runs)]
+        if not files:
+            raise ValueError(f"{runs} holds no records; run gmlayers reproduce NAME --out {runs}")
+    else:
+        look_up("experiment", file.stem, EXPERIMENTS)
+        files = [file]
+    for path in files:
+        plan = _recorded(EXPERIMENTS[path.stem], runs)
+        written = write_archive(
+            path,
+            plan.records,
+            plan.about(),
+            condense=plan.condense,
+            keeps=plan.keeps,
+            facts={"caveats": plan.note},
+        )
+        for part in written:
+            display.output().print(f"{part}  {part.stat().st_size / 1024:,.0f} KiB", soft_wrap=True, markup=False)
+
+
+def _is_recorded(experiment: Experiment | Contest, folder: Path) -> bool:
+    plan = _recorded(experiment, folder)
+    return plan.compares and bool(plan.about())
 
 
 def _chosen(name: str) -> list[Experiment | Contest]:
@@ -223,14 +273,14 @@ def _plans(
         else:
             size = experiment.profiles[profile]
             data = {source: load_once(source) for source in (size.datasets if dataset is None else (dataset,))}
-            plans.append(TrainedPlan(experiment, parts(experiment, size, data, folder), folder))
+            plans.append(TrainedPlan(experiment, parts(experiment, size, data), folder))
     return plans
 
 
-def _plan_on_disk(experiment: Experiment | Contest, folder: Path) -> Plan:
+def _recorded(experiment: Experiment | Contest, folder: Path) -> Plan:
     if isinstance(experiment, Contest):
-        return ContestPlan.on_disk(experiment, folder)
-    return TrainedPlan(experiment, parts_on_disk(experiment, folder), folder)
+        return ContestPlan.recorded(experiment, folder)
+    return TrainedPlan.recorded(experiment, folder)
 
 
 def _run(plan: Plan, failed: dict[Path, workers.Failed], run_all: RunAll, jobs: int, folder: Path) -> None:

@@ -87,21 +87,26 @@ class Entry:
     """Folder of the entry where settings are chosen, relative to this one; None for this one."""
 
     @property
+    def chooses(self) -> bool:
+        """Whether settings are chosen here."""
+        return self.chosen_at is None and len(self.settings) > 1
+
+    @property
     def size(self) -> Size:
         """What it may use."""
         return Size(self.parameters, self.seconds)
 
 
-def entries(contest: Contest, profile: ContestProfile, folder: Path) -> dict[Path, Entry]:
-    """Return all entries by their folders, those too where something is only chosen."""
-    found: dict[Path, Entry] = {}
+def entries(contest: Contest, profile: ContestProfile) -> dict[str, Entry]:
+    """Return all entries by their places, those too where something is only chosen."""
+    found: dict[str, Entry] = {}
     for name in profile.problems:
         for label, settings in contest.methods.items():
             sizes = (profile.free[label],) if label in profile.free else profile.sizes
             chooser = Size(None, profile.chosen_at.seconds) if label in profile.free else profile.chosen_at
             choosing = len(settings) > 1
             for size in dict.fromkeys((chooser, *sizes) if choosing else sizes):
-                place = entry_folder(folder, contest.name, name, label, size)
+                place = entry_place(contest.name, name, label, size)
                 found[place] = Entry(
                     contest.name,
                     name,
@@ -114,9 +119,9 @@ def entries(contest: Contest, profile: ContestProfile, folder: Path) -> dict[Pat
     return found
 
 
-def entry_folder(folder: Path, contest: str, problem: str, label: str, size: Size) -> Path:
-    """Return the folder of an entry."""
-    return folder / contest / problem / _slug(label) / _size_name(size)
+def entry_place(contest: str, problem: str, label: str, size: Size) -> str:
+    """Return the folder of an entry, below that of all records."""
+    return f"{contest}/{problem}/{_slug(label)}/{_size_name(size)}"
 
 
 def _size_name(size: Size) -> str:
@@ -135,11 +140,18 @@ def read_entry(folder: Path) -> Entry:
         FileNotFoundError: if the folder is none.
         ValueError: if it is damaged or of another version.
     """
-    content = read_json(folder / "config.json")
+    return entry_of(read_json(folder / "config.json"), folder / "config.json")
+
+
+def entry_of(content: Mapping[str, Any], path: Path) -> Entry:
+    """Return the entry that the content of a configuration describes; the path is named in errors.
+
+    Raises:
+        ValueError: if it is damaged or of another version.
+    """
     if set(content) != {f.name for f in fields(Entry)}:
-        raise ValueError(f"{folder / 'config.json'} is damaged or of another version; start anew in another --out")
-    content |= {name: tuple(content[name]) for name in ("settings", "seeds")}
-    return Entry(**content)
+        raise ValueError(f"{path} is damaged or of another version; start anew in another --out")
+    return Entry(**{**content, **{name: tuple(content[name]) for name in ("settings", "seeds")}})
 
 
 def plain(setting: Method) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from gmlayers.experiments.reproduce.contest import Contest, Entry
 from gmlayers.experiments.reproduce.contest_outcomes import Outcome, outcomes_of
 from gmlayers.experiments.reproduce.contest_verdicts import Match, Need, mark, matches_of, needs_of
+from gmlayers.experiments.reproduce.recorded import Records
 
 PARTS = "lower error", "sooner", "fewer parameters"
 """Of claims."""
@@ -26,17 +26,18 @@ class Judged:
     """The records of a contest, and what they say."""
 
     contest: Contest
-    entries: Mapping[Path, Entry]
+    entries: Mapping[str, Entry]
+    records: Records
     outcomes: Sequence[Outcome]
     matches: Sequence[Match]
     needs: Sequence[Need]
 
     @classmethod
-    def of(cls, contest: Contest, entries: Mapping[Path, Entry]) -> Judged:
+    def of(cls, contest: Contest, entries: Mapping[str, Entry], records: Records) -> Judged:
         """Read the records."""
-        outcomes = outcomes_of(entries)
+        outcomes = outcomes_of(entries, records)
         matches = matches_of(contest, outcomes)
-        return cls(contest, entries, outcomes, matches, needs_of(matches))
+        return cls(contest, entries, records, outcomes, matches, needs_of(matches))
 
     def verdicts(self, reading: str, part: str) -> list[str]:
         """Return what each comparison says of a part."""

@@ -6,16 +6,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from gmlayers.experiments.records import readable
 from gmlayers.experiments.reproduce.contest import Entry, Size
+from gmlayers.experiments.reproduce.recorded import Records, Row
 from gmlayers.experiments.reproduce.tables import LEVEL
-from gmlayers.experiments.run_folder import seed_folder
 
 LEAST = 1e-16
 """Smaller errors are rounding, and count as this."""
@@ -31,7 +29,7 @@ class Outcome:
     entry: Entry
     seed: int
     states: Sequence[Mapping[str, Any]]
-    """As they came."""
+    """As they came; one that was the best so far on the points held out has an ``error``, by :func:`condense`."""
     final: Mapping[str, Any]
     """The one with the least error on points held out."""
 
@@ -43,9 +41,11 @@ class Outcome:
     @property
     def errors(self) -> np.ndarray:
         """At each of these times, the error of the state that had been best by then on the points held out."""
-        held_out = [finite(state["held_out"]) for state in self.states]
-        best = [int(np.argmin(held_out[: i + 1])) for i in range(len(held_out))]
-        return np.array([finite(self.states[i]["error"]) for i in best])
+        found, best = [], math.inf
+        for state in self.states:
+            best = finite(state["error"]) if "error" in state else best
+            found.append(best)
+        return np.array(found)
 
 
 def finite(error: float) -> float:
@@ -53,14 +53,30 @@ def finite(error: float) -> float:
     return error if math.isfinite(error) else math.inf
 
 
-def outcomes_of(entries: Mapping[Path, Entry]) -> list[Outcome]:
+def condense(rows: Sequence[Row]) -> Sequence[Row]:
+    """Return what is read of states: when they came, and the errors of those that were the best so far.
+
+    The best is that of the least error on the points held out, and the first of several. Of a trial by which a setting
+    is chosen nothing is read but its last row.
+    """
+    if not any("held_out" in row for row in rows):
+        return rows  # condensed before
+    found, least = [], math.inf
+    for row in rows if "error" in rows[0] else ():
+        held_out = finite(row["held_out"])
+        better, least = not found or held_out < least, min(held_out, least)
+        found.append({name: row[name] for name in ("epoch", "seconds", *["error"] * better)})
+    return found
+
+
+def outcomes_of(entries: Mapping[str, Entry], records: Records) -> list[Outcome]:
     """Return what there are finished records of, entry by entry."""
     found = []
-    for folder, entry in entries.items():
+    for place, entry in entries.items():
         for seed in entry.seeds:
-            rows = readable(seed_folder(folder, seed) / "metrics.jsonl")
+            rows = records.rows(place, f"seed-{seed}")
             if len(rows) > 1 and rows[-1].get("last", False):
-                found.append(Outcome(entry, seed, rows[:-1], rows[-1]))
+                found.append(Outcome(entry, seed, condense(rows[:-1]), rows[-1]))
     return found
 
 

@@ -17,9 +17,9 @@ from torch import Tensor
 from gmlayers import GMNM
 from gmlayers.experiments.approximation.nets import Scaled
 from gmlayers.experiments.approximation.problems import grid
-from gmlayers.experiments.records import read_tensors, write_tensors
+from gmlayers.experiments.records import write_tensors
 from gmlayers.experiments.reproduce.contest import Contest, Entry, Size
-from gmlayers.experiments.run_folder import seed_folder
+from gmlayers.experiments.reproduce.recorded import Kept, Records
 
 SIDE = 121
 """Points on a side."""
@@ -29,8 +29,6 @@ LEAST = 1e-17
 
 KEPT_SEED = 0
 """Whose modules are kept, to be drawn."""
-
-MODULE = "module.safetensors"
 
 FORMS = {"Mahalanobis": "mahalanobis", "AxisAligned": "diagonal", "Ridge": "ridge"}
 
@@ -45,9 +43,9 @@ def keep(predict: object, path: Path) -> None:
     write_tensors(path, module.state_dict(), about)
 
 
-def kept(path: Path) -> GMNM:
-    """Read what :func:`keep` wrote."""
-    tensors, about = read_tensors(path)
+def module_of(kept: Kept) -> GMNM:
+    """Return the module that :func:`keep` wrote."""
+    tensors, about = kept
     bumps, features = tensors["mean"].shape
     rank = tensors["projection"].shape[1] if about["form"] == "mahalanobis" else None
     module = GMNM(
@@ -83,20 +81,27 @@ def _plain(predict: object) -> GMNM | None:
     return module
 
 
-def draw(contest: Contest, entries: Mapping[Path, Entry], sizes: Mapping[str, Size | None]) -> Figure | None:
+def is_drawn(contest: Contest, entry: Entry) -> bool:
+    """Return whether what an entry has learned can be drawn: a reading that is pictured, of two variables."""
+    pictured = {method for reading in contest.pictured for method in contest.readings[reading]}
+    return entry.method in pictured and len(contest.problems[entry.problem].box[0]) == 2
+
+
+def draw(
+    contest: Contest, entries: Mapping[str, Entry], sizes: Mapping[str, Size | None], records: Records
+) -> Figure | None:
     """Draw kept modules on every problem of two variables, at a size given for each problem.
 
     An ellipse is where a bump has fallen to exp(-½); a ridge is two lines there, which the frame cuts. The colour is
     that of the sign of its weight, the fainter the smaller it is.
     """
     rows = [
-        (problem, reading, path)
+        (problem, reading, kept)
         for problem, size in sizes.items()
-        if len(contest.problems[problem].box[0]) == 2
         for reading in contest.pictured
-        for folder, entry in entries.items()
+        for place, entry in entries.items()
         if (entry.problem, entry.size) == (problem, size) and entry.method in contest.readings[reading]
-        if (path := seed_folder(folder, KEPT_SEED) / MODULE).exists()
+        if is_drawn(contest, entry) and (kept := records.module(place, f"seed-{KEPT_SEED}")) is not None
     ]
     if not rows:
         return None
@@ -104,8 +109,8 @@ def draw(contest: Contest, entries: Mapping[Path, Entry], sizes: Mapping[str, Si
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
     engine.set(w_pad=0.1)
-    for line, (problem, reading, path) in zip(figure.subplots(len(rows), 3, squeeze=False), rows):
-        module, what = kept(path), contest.problems[problem]
+    for line, (problem, reading, kept) in zip(figure.subplots(len(rows), 3, squeeze=False), rows):
+        module, what = module_of(kept), contest.problems[problem]
         low, high = what.box
         points = grid(what.box, SIDE)
         value = module(points).detach()

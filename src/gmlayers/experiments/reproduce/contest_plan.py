@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
@@ -18,19 +18,22 @@ from gmlayers.experiments import display
 from gmlayers.experiments.approximation.tasks import Budget, Clock
 from gmlayers.experiments.records import Metrics, environment, readable, write_json
 from gmlayers.experiments.reproduce import contest_picture, contest_report
+from gmlayers.experiments.reproduce.archive import records_in
 from gmlayers.experiments.reproduce.contest import (
     CHOICE_SEED,
     Contest,
     Entry,
     entries,
+    entry_of,
     read_entry,
     write_entry,
 )
 from gmlayers.experiments.reproduce.contest_claims import Judged
+from gmlayers.experiments.reproduce.contest_outcomes import condense
 from gmlayers.experiments.reproduce.contests import CONTESTS
 from gmlayers.experiments.reproduce.experiment import ProfileName
+from gmlayers.experiments.reproduce.recorded import MODULE, Records, Row
 from gmlayers.experiments.reproduce.workers import Trial
-from gmlayers.experiments.run_folder import seed_folder
 
 LATE = 1.05
 """Times its seconds; a state that comes later does not count, but for the first."""
@@ -44,27 +47,32 @@ class ContestPlan:
     """The entries of a contest in a folder; a :class:`~gmlayers.experiments.reproduce.plan.Plan`."""
 
     contest: Contest
-    entries: Mapping[Path, Entry]
+    entries: Mapping[str, Entry]
     folder: Path
 
     @classmethod
     def of(cls, contest: Contest, profile: ProfileName, folder: Path) -> ContestPlan:
         """Return what a profile asks for."""
-        return cls(contest, entries(contest, contest.profiles[profile], folder), folder)
+        return cls(contest, entries(contest, contest.profiles[profile]), folder)
 
     @classmethod
-    def on_disk(cls, contest: Contest, folder: Path) -> ContestPlan:
-        """Return what there are records of."""
-        found = {path.parent: read_entry(path.parent) for path in folder.glob(f"{contest.name}/*/*/*/config.json")}
+    def recorded(cls, contest: Contest, folder: Path) -> ContestPlan:
+        """Return what there are records of in a folder."""
+        records = records_in(folder, contest.name)
+        found = {
+            place: entry_of(content, folder / place)
+            for place in records.runs()
+            if place.startswith(f"{contest.name}/") and (content := records.config(place)) is not None
+        }
         for place, entry in found.items():
             if entry.problem not in contest.problems or entry.method not in contest.methods:
                 raise ValueError(
-                    f"{place} has records of {entry.method} on {entry.problem}, which {contest.name} does not have; "
-                    f"move them elsewhere"
+                    f"{folder / place} has records of {entry.method} on {entry.problem}, which {contest.name} does not "
+                    f"have; move them elsewhere"
                 )
         order = [*contest.problems], [*contest.methods]
 
-        def rank(item: tuple[Path, Entry]) -> tuple[int, int, float, float]:
+        def rank(item: tuple[str, Entry]) -> tuple[int, int, float, float]:
             entry = item[1]
             size = math.inf if entry.parameters is None else entry.parameters
             return order[0].index(entry.problem), order[1].index(entry.method), entry.seconds, size
@@ -73,13 +81,35 @@ class ContestPlan:
 
     @property
     def name(self) -> str:
-        """Of the contest."""
+        """The name of the contest."""
         return self.contest.name
+
+    @property
+    def note(self) -> str:
+        """What a reader of the records must know besides."""
+        return self.contest.note
+
+    @property
+    def records(self) -> Records:
+        """What is recorded in the folder by now."""
+        return records_in(self.folder, self.name)
+
+    def about(self) -> Mapping[str, Row]:
+        """Return the entries, each with what a reader of the table of trials wants to know of it."""
+        return contest_report.about(self.entries)
+
+    def condense(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return what an archive keeps of rows."""
+        return condense(rows)
+
+    def keeps(self, run: str) -> bool:
+        """Return whether modules of an entry are drawn."""
+        return contest_picture.is_drawn(self.contest, self.entries[run])
 
     @cached_property
     def judged(self) -> Judged:
         """What the records say, as they are when it is first asked."""
-        return Judged.of(self.contest, self.entries)
+        return Judged.of(self.contest, self.entries, self.records)
 
     @property
     def compares(self) -> bool:
@@ -87,77 +117,82 @@ class ContestPlan:
         return len({entry.method for entry in self.entries.values()}) > 1
 
     def make(self, *, resume: bool) -> None:
-        """Make the folder of every entry, or see that what is there is the same entry, and finished if not resumed."""
-        for folder, entry in self.entries.items():
-            if not (folder / "config.json").exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                write_json(folder / "environment.json", environment())
-                write_entry(entry, folder)
-            elif read_entry(folder) != entry:
+        """Make the folder of every entry, or see that what is recorded is the same, and finished if not resumed."""
+        records = self.records
+        for place, entry in self.entries.items():
+            folder, content = self.folder / place, records.config(place)
+            if content is not None and entry_of(content, folder) != entry:
                 raise ValueError(f"{folder} holds records of another configuration; choose another --out")
-            elif any(folder.glob("*/metrics.jsonl")) and not resume and not all(map(is_finished, self._wanted(folder))):
+            done = all(is_finished(records.rows(place, trial, warn=False)) for trial in self._wanted(entry))
+            if content is not None and records.trials(place) and not done and not resume:
                 raise FileExistsError(
                     f"{folder} was begun and is not finished; continue it with --resume, or choose another --out"
                 )
+            if not (done and content is not None) and not (folder / "config.json").exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                write_json(folder / "environment.json", environment())
+                write_entry(entry, folder)
 
     def rounds(self, live: display.Live, failed: Container[Path]) -> Iterator[list[Trial]]:
         """Yield the trials by which settings are chosen, then those with the settings that were chosen."""
         choices = [
-            (choice_folder(folder, setting), setting, CHOICE_SEED)
-            for folder, entry in self.entries.items()
-            if entry.chosen_at is None and len(entry.settings) > 1
+            (place, choice_name(setting), setting, CHOICE_SEED)
+            for place, entry in self.entries.items()
+            if entry.chooses
             for setting in range(len(entry.settings))
         ]
         yield self._trials(choices, live, failed)
+        records = self.records
         trials = [
-            (seed_folder(folder, seed), chosen, seed)
-            for folder, entry in self.entries.items()
+            (place, f"seed-{seed}", chosen, seed)
+            for place, entry in self.entries.items()
             for seed in entry.seeds
-            if (chosen := choice(folder, entry)) is not None
+            if (chosen := choice(place, entry, records)) is not None
         ]
         # the shortest first, and seed by seed, so that what is stopped can be compared
-        trials.sort(key=lambda trial: (self.entries[trial[0].parent].seconds, trial[2]))
+        trials.sort(key=lambda trial: (self.entries[trial[0]].seconds, trial[3]))
         yield self._trials(trials, live, failed)
 
     def finish(self) -> bool:
         """Write the figures and what they say, and print it; return whether there were records."""
         return contest_report.finish(self.judged, self.folder)
 
-    def _trials(self, wanted: list[tuple[Path, int, int]], live: display.Live, failed: Container[Path]) -> list[Trial]:
-        trials = []
-        for own, setting, seed in wanted:
-            if own not in failed and not is_finished(own):
-                entry = self.entries[own.parent]
+    def _trials(
+        self, wanted: list[tuple[str, str, int, int]], live: display.Live, failed: Container[Path]
+    ) -> list[Trial]:
+        trials, records = [], self.records
+        for place, name, setting, seed in wanted:
+            own = self.folder / place / name
+            if own not in failed and not is_finished(records.rows(place, name, warn=False)):
+                entry = self.entries[place]
                 show = live.clock(f"{entry.problem} {entry.method}, {entry.size}, {own.name}", entry.seconds)
                 trials.append(Trial(own, partial(attempt, self.contest.name, own.resolve(), setting, seed), show))
         return trials
 
-    def _wanted(self, folder: Path) -> list[Path]:
-        entry = self.entries[folder]
-        chosen = range(len(entry.settings)) if entry.chosen_at is None and len(entry.settings) > 1 else ()
-        return [*(choice_folder(folder, i) for i in chosen), *(seed_folder(folder, seed) for seed in entry.seeds)]
+    def _wanted(self, entry: Entry) -> list[str]:
+        chosen = range(len(entry.settings)) if entry.chooses else ()
+        return [*map(choice_name, chosen), *(f"seed-{seed}" for seed in entry.seeds)]
 
 
-def choice_folder(folder: Path, setting: int) -> Path:
-    """Return where a setting that can be chosen has its records."""
-    return folder / f"setting-{setting}"
+def choice_name(setting: int) -> str:
+    """Return the name of the trial of a setting that can be chosen."""
+    return f"setting-{setting}"
 
 
-def is_finished(own: Path) -> bool:
+def is_finished(rows: Sequence[Row]) -> bool:
     """Return whether the records of a trial go to its end."""
-    rows = readable(own / "metrics.jsonl", warn=False)
     return bool(rows) and rows[-1].get("last", False)
 
 
-def choice(folder: Path, entry: Entry) -> int | None:
+def choice(place: str, entry: Entry, records: Records) -> int | None:
     """Return the setting with the least error on the points held out; None if trials are missing."""
     if len(entry.settings) == 1:
         return 0
-    chooser = folder if entry.chosen_at is None else folder.parent / Path(entry.chosen_at).name
-    own = [choice_folder(chooser, i) for i in range(len(entry.settings))]
-    if not all(map(is_finished, own)):
+    chooser = place if entry.chosen_at is None else f"{place.rpartition('/')[0]}/{Path(entry.chosen_at).name}"
+    tried = [records.rows(chooser, choice_name(i), warn=False) for i in range(len(entry.settings))]
+    if not all(map(is_finished, tried)):
         return None
-    errors = [_held_out(readable(path / "metrics.jsonl", warn=False)[-1]) for path in own]
+    errors = [_held_out(rows[-1]) for rows in tried]
     return errors.index(min(errors))
 
 
@@ -166,7 +201,7 @@ def attempt(contest: str, own: Path, setting: int, seed: int) -> str | None:
     try:
         own.mkdir(exist_ok=True)
         with FileLock(own / ".lock").acquire(blocking=False):
-            if not is_finished(own):  # by another process, in the meantime
+            if not is_finished(readable(own / "metrics.jsonl", warn=False)):  # by another process, in the meantime
                 _attempt(CONTESTS[contest], read_entry(own.parent), own, setting, seed)
     except Timeout:
         return f"{own} is being written by another process; wait for it or stop it"
@@ -196,7 +231,7 @@ def _attempt(contest: Contest, entry: Entry, own: Path, setting: int, seed: int)
             if best is None or _held_out(row) < _held_out(best):
                 best = row
                 if seed == contest_picture.KEPT_SEED:
-                    contest_picture.keep(state.predict, own / contest_picture.MODULE)
+                    contest_picture.keep(state.predict, own / MODULE)
     if best is None:
         raise ValueError(f"{entry.method} came to nothing in {entry.seconds:g} s; give it more")
     used = round(min(clock.passed(), entry.seconds), 4)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from gmlayers.experiments import display, plots
 from gmlayers.experiments.records import environment_in_words, write_whole
 from gmlayers.experiments.reproduce import contest_figure, contest_picture
+from gmlayers.experiments.reproduce.archive import last_rows
 from gmlayers.experiments.reproduce.contest import Contest, Entry, plain
 from gmlayers.experiments.reproduce.contest import entries as entries_of
 from gmlayers.experiments.reproduce.contest_claims import PARTS, Judged, table
 from gmlayers.experiments.reproduce.contest_outcomes import Outcome, by_entry, centre, final, middle_size, problems
 from gmlayers.experiments.reproduce.contest_verdicts import EARLY, NEAR, Match, Need
 from gmlayers.experiments.reproduce.experiment import ProfileName
+from gmlayers.experiments.reproduce.recorded import Row
 
 COLUMNS = "problem", "method", "parameters", "seconds", "used", "error", "error of the gradient", "seeds", "settings"
 
@@ -54,16 +54,18 @@ def finish(judged: Judged, folder: Path) -> bool:
     contest, entries, outcomes = judged.contest, judged.entries, judged.outcomes
     if not outcomes:
         return False
-    numbers = pd.DataFrame.from_records([_row(outcome) for outcome in outcomes])
-    write_whole(folder / f"{contest.name}.csv", numbers.to_csv(index=False).encode())
+    if not (folder / f"{contest.name}.json").exists():  # an archive has the same table
+        trials = [(place, trial) for place in entries for trial in judged.records.trials(place)]
+        write_whole(folder / f"{contest.name}.csv", last_rows(judged.records, trials, about(entries)))
     figure = contest_figure.draw(contest, outcomes)
     for ending in ("png", "svg"):
         plots.save(figure, folder / f"{contest.name}.{ending}")
-    picture = contest_picture.draw(contest, entries, {name: middle_size(outcomes, name) for name in problems(outcomes)})
+    middles = {name: middle_size(outcomes, name) for name in problems(outcomes)}
+    picture = contest_picture.draw(contest, entries, middles, judged.records)
     if picture is not None:
         plots.save(picture, folder / f"{contest.name}-bumps.png")
     profile = _profile(contest, entries)
-    wanted = {} if profile is None else entries_of(contest, contest.profiles[profile], folder)
+    wanted = {} if profile is None else entries_of(contest, contest.profiles[profile])
     missing = left_out({**wanted, **entries}, outcomes)
     text = page(judged, missing, drawn=picture is not None)
     write_whole(folder / f"{contest.name}.md", text.encode())
@@ -94,7 +96,7 @@ def spread(errors: np.ndarray) -> str:
     return f"{np.median(errors):.1e} ({errors.min():.1e} – {errors.max():.1e})"
 
 
-def left_out(entries: Mapping[Path, Entry], outcomes: Sequence[Outcome]) -> list[str]:
+def left_out(entries: Mapping[str, Entry], outcomes: Sequence[Outcome]) -> list[str]:
     """Return a sentence for every problem and time at which trials are not finished."""
     done = {(id(outcome.entry), outcome.seed) for outcome in outcomes}
     counts: dict[tuple[str, float], list[bool]] = {}
@@ -111,8 +113,9 @@ def left_out(entries: Mapping[Path, Entry], outcomes: Sequence[Outcome]) -> list
 def page(judged: Judged, missing: Sequence[str], *, drawn: bool) -> str:
     """Return what a contest claims and what was found, with its figure, command, protocol and machine."""
     contest, entries = judged.contest, judged.entries
-    machines = "; ".join(sorted({environment_in_words(o) for o in entries if (o / "environment.json").exists()}))
-    where = dict.fromkeys(str(e.size) for e in entries.values() if e.chosen_at is None and len(e.settings) > 1)
+    found_on = map(judged.records.environment, entries)
+    machines = "; ".join(sorted({environment_in_words(e) for e in found_on if e is not None}))
+    where = dict.fromkeys(str(e.size) for e in entries.values() if e.chooses)
     numbers = f" ({', '.join(contest.claims)})" if contest.claims else ""
     return "\n".join(
         [
@@ -234,14 +237,20 @@ def _setting(contest: Contest, entry: Entry, i: int) -> str:
     return f"{kind}({', '.join(f'{name} {value}' for name, value in settings.items() if value is not None)})"
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
-    entry = outcome.entry
-    what = ("setting", "parameters", "seconds", "used", "held_out", "error", "gradient_error")
-    about = {"problem": entry.problem, "method": entry.method, "allowed": entry.parameters, "budget": entry.seconds}
-    return {**about, "seed": outcome.seed, **{name: outcome.final.get(name) for name in what}}
+def about(entries: Mapping[str, Entry]) -> dict[str, Row]:
+    """Return the entries, each with what a reader of the table of trials wants to know of it."""
+    return {
+        place: {
+            "problem": entry.problem,
+            "method": entry.method,
+            "allowed": "" if entry.parameters is None else entry.parameters,
+            "budget": entry.seconds,
+        }
+        for place, entry in entries.items()
+    }
 
 
-def _profile(contest: Contest, entries: Mapping[Path, Entry]) -> ProfileName | None:
+def _profile(contest: Contest, entries: Mapping[str, Entry]) -> ProfileName | None:
     """Return the profile that entries are of, as far as their problems and sizes tell; None for none."""
     used = {(entry.problem, entry.size) for entry in entries.values() if entry.seeds}
     for name, profile in contest.profiles.items():

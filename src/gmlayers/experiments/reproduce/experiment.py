@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from gmlayers.experiments.data import NAMES, Data
 from gmlayers.experiments.models import MODELS, Shape
-from gmlayers.experiments.run_folder import Run, fingerprint, open_run
+from gmlayers.experiments.reproduce.recorded import Records, Row
+from gmlayers.experiments.run_folder import Run, fingerprint, run_of
 from gmlayers.experiments.train import Changes
 from gmlayers.experiments.training import Task, Trainer
 
@@ -73,7 +74,8 @@ class Part:
 
     arm: Arm
     dataset: str
-    folder: Path
+    place: str
+    """The folder of the run, below that of all records."""
     run: Run
 
 
@@ -83,7 +85,9 @@ class Results:
 
     parts: Sequence[Part]
     table: pd.DataFrame
-    """A row for every epoch of every trial, by :func:`tables.records`."""
+    """A row for every epoch of every trial, by :func:`tables.table_of`."""
+    records: Records = field(default_factory=lambda: Records([]))
+    """Where the rows were read, and what else was recorded."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,8 @@ class Experiment:
     draw: Callable[[Results], Figure]
     judge: Callable[[Results], Sequence[str]]
     """Sentences: whether the records confirm the claim, with the test used."""
-    digest: Callable[[Sequence[Part]], None] | None = None
-    """Makes of what was watched the records that the figure is drawn from; of finished trials, after training."""
+    digest: Callable[[Sequence[Part], Path], None] | None = None
+    """Makes of what was watched the records that the figure is drawn from, in a folder, after training."""
     note: str = ""
     """What a reader of the page must know besides."""
     validate: bool = False
@@ -124,13 +128,13 @@ def profiles(
     }
 
 
-def parts(experiment: Experiment, profile: Profile, data: Mapping[str, Data], folder: Path) -> list[Part]:
+def parts(experiment: Experiment, profile: Profile, data: Mapping[str, Data]) -> list[Part]:
     """Return the runs of an experiment, data set by data set."""
     return [
         Part(
             arm,
             name,
-            place(folder, name, arm),
+            place(name, arm),
             _run(arm, source, rows, profile.but.get(arm.label, profile.size), validate=experiment.validate),
         )
         for source, rows in data.items()
@@ -139,20 +143,33 @@ def parts(experiment: Experiment, profile: Profile, data: Mapping[str, Data], fo
     ]
 
 
-def parts_on_disk(experiment: Experiment, folder: Path) -> list[Part]:
-    """Return those runs of an experiment that have records in a folder; no data are needed."""
+def parts_recorded(experiment: Experiment, records: Records) -> list[Part]:
+    """Return those runs of an experiment that there are records of; no data are needed."""
+    datasets = {run.partition("/")[0] for run in records.runs()}
     return [
-        Part(arm, dataset.name, place(folder, dataset.name, arm), open_run(place(folder, dataset.name, arm)))
-        for dataset in sorted(folder.iterdir(), key=lambda path: (path.name != "mnist", path.name))
+        Part(arm, dataset, place(dataset, arm), run_of(content, Path(place(dataset, arm))))
+        for dataset in sorted(datasets, key=lambda name: (name != "mnist", name))
         for arm in experiment.arms
-        if (place(folder, dataset.name, arm) / "config.json").exists()
+        if (content := records.config(place(dataset, arm))) is not None
     ]
 
 
-def place(folder: Path, dataset: str, arm: Arm) -> Path:
-    """Return the folder of a run."""
+def place(dataset: str, arm: Arm) -> str:
+    """Return the folder of a run, below that of all records."""
     kept = "".join(c if c.isalnum() or c in ".-" else " " for c in arm.label.lower().replace("γ", "gamma"))
-    return folder / dataset / "-".join(kept.split())
+    return f"{dataset}/{'-'.join(kept.split())}"
+
+
+def condense(rows: Sequence[Row]) -> list[Row]:
+    """Return what an archive keeps of epochs: no steps and rates, and the loss, which is not judged, in five digits."""
+    return [
+        {
+            name: float(f"{value:.5g}") if name == "train_loss" else value
+            for name, value in row.items()
+            if name not in ("step", "lr")
+        }
+        for row in rows
+    ]
 
 
 def _run(arm: Arm, source: str, data: Data, size: Size, *, validate: bool) -> Run:

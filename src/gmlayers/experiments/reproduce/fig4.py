@@ -27,8 +27,9 @@ from gmlayers import GMLayer, diagnostics
 from gmlayers.diagnostics import Mixture
 from gmlayers.experiments import plots
 from gmlayers.experiments.models import PLAIN, MeanFieldNet, Shape
-from gmlayers.experiments.records import read_tensors, readable, write_tensors, write_whole
+from gmlayers.experiments.records import read_tensors, write_tensors, write_whole
 from gmlayers.experiments.reproduce.experiment import Arm, Experiment, Part, Results, Size, profiles
+from gmlayers.experiments.reproduce.recorded import Records
 from gmlayers.experiments.run_folder import seed_folder
 from gmlayers.experiments.train import Changes
 from gmlayers.experiments.training import Trainer
@@ -37,7 +38,10 @@ NUMBER = 5
 SCALES = {"1/2": 1 / 2, "1/256": 1 / 256}
 SEED = 0
 FRAMES = 60
-"""Of the animation."""
+"""The animation has this many frames."""
+
+PROJECTED = "projected"
+"""The name of the table of where components and neurons are at each epoch."""
 
 
 class Snapshots:
@@ -94,21 +98,21 @@ def net(scale: str) -> Arm:
     return Arm(f"FC-{NUMBER} watched (γ = {scale})", "fc_mean", shape, changes, watch=Snapshots)
 
 
-def digest(parts: Sequence[Part]) -> None:
+def digest(parts: Sequence[Part], folder: Path) -> None:
     """Write ``projected.jsonl`` of every trial: where all are at each epoch in the plane in which the mixture ends."""
     by_label = {(part.dataset, part.arm.label): part for part in parts}
     for part in parts:
         scale = next(scale for scale in SCALES if part.arm in (gm(scale), net(scale)))
         of_plane = by_label[part.dataset, gm(scale).label]
-        last = snapshot(seed_folder(of_plane.folder, SEED), of_plane.run.recipe.epochs)
-        own = snapshot(seed_folder(part.folder, SEED), 0).parent
+        last = snapshot(seed_folder(folder / of_plane.place, SEED), of_plane.run.recipe.epochs)
+        own = snapshot(seed_folder(folder / part.place, SEED), 0).parent
         if not (last.exists() and own.exists()):
             continue  # projected when it was trained, or not trained yet
         plane = diagnostics.principal_components(read_law(last))
         files = sorted(own.iterdir())[: part.run.recipe.epochs + 1]
         start = read_law(files[0])
         lines = [json.dumps({"epoch": int(file.stem), **_projected(read_law(file), start, plane)}) for file in files]
-        write_whole(seed_folder(part.folder, SEED) / "projected.jsonl", ("\n".join(lines) + "\n").encode())
+        write_whole(seed_folder(folder / part.place, SEED) / f"{PROJECTED}.jsonl", ("\n".join(lines) + "\n").encode())
 
 
 def _projected(now: Mixture, start: Mixture, plane: diagnostics.PrincipalComponents) -> dict[str, Any]:
@@ -126,9 +130,9 @@ def _short(values: Tensor) -> Any:  # noqa: ANN401  (lists of lists)
     return json.loads(json.dumps(values.double().tolist()), parse_float=lambda text: float(f"{float(text):.5g}"))
 
 
-def paths(part: Part) -> list[dict[str, Any]]:
+def paths(part: Part, records: Records) -> list[dict[str, Any]]:
     """Return the lines of a trial, epoch by epoch."""
-    return readable(seed_folder(part.folder, SEED) / "projected.jsonl")
+    return records.rows(part.place, f"seed-{SEED}", PROJECTED)
 
 
 def draw(results: Results) -> Figure:
@@ -158,7 +162,7 @@ def _drawn(results: Results, until: float, dpi: float = 100) -> Figure:
     grid = figure.subplots(len(SCALES), len(datasets), squeeze=False)
     for row, scale in zip(grid, SCALES):
         for axes, dataset in zip(row, datasets):
-            here = {part.arm.label: paths(part) for part in results.parts if part.dataset == dataset}
+            here = {part.arm.label: paths(part, results.records) for part in results.parts if part.dataset == dataset}
             components, neurons = here.get(gm(scale).label, []), here.get(net(scale).label, [])
             _limits(axes, [*components, *neurons])
             _ellipses(axes, components[: max(1, math.ceil(until * len(components)))])
@@ -213,7 +217,7 @@ def judge(results: Results) -> Sequence[str]:
     """Say how far both have moved at the last epoch, in the Wasserstein distance."""
     sentences = []
     for part in results.parts:
-        if lines := paths(part):
+        if lines := paths(part, results.records):
             share = 100 * sum(lines[-1]["share"])
             sentences.append(
                 f"{part.dataset}, {part.arm.label}: moved by {lines[-1]['displacement']:.3g} of its first size "

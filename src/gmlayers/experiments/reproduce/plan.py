@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from gmlayers.experiments.display import Live
+from gmlayers.experiments.reproduce.recorded import Records, Row
 from gmlayers.experiments.reproduce.workers import Trial
 
 
@@ -15,12 +16,34 @@ class Plan(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the experiment; its files are NAME.md, NAME.png and so on."""
+        """The name of the experiment; its files are NAME.md, NAME.png and so on."""
         ...
 
     @property
     def compares(self) -> bool:
         """Whether it has at least two nets or methods."""
+        ...
+
+    @property
+    def note(self) -> str:
+        """What a reader of the records must know besides."""
+        ...
+
+    @property
+    def records(self) -> Records:
+        """What is recorded in the folder by now."""
+        ...
+
+    def about(self) -> Mapping[str, Row]:
+        """Return the runs, each with what a reader of the table of trials wants to know of it."""
+        ...
+
+    def condense(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return what an archive keeps of the rows of a trial before the last; condensed rows as they are."""
+        ...
+
+    def keeps(self, run: str) -> bool:
+        """Return whether the modules of a run are drawn."""
         ...
 
     def make(self, *, resume: bool) -> None:

@@ -14,9 +14,9 @@ from scipy import stats
 
 from gmlayers.experiments import plots
 from gmlayers.experiments.display import shown
-from gmlayers.experiments.records import environment_in_words, readable
+from gmlayers.experiments.records import environment_in_words
 from gmlayers.experiments.reproduce.experiment import Arm, Experiment, Part, Results
-from gmlayers.experiments.run_folder import seed_folder
+from gmlayers.experiments.reproduce.recorded import Records
 from gmlayers.experiments.training import build
 
 LEVEL = 0.05
@@ -25,12 +25,12 @@ LEVEL = 0.05
 COLUMNS = ["dataset", "label", "seed", "epoch", "train_loss", "seconds", "error"]
 
 
-def records(parts: Iterable[Part]) -> pd.DataFrame:
+def table_of(parts: Iterable[Part], records: Records) -> pd.DataFrame:
     """Return a row for every epoch of every trial: dataset, label, seed, and what stands in its line of metrics."""
     rows = []
     for part in parts:
         for seed in part.run.seeds:
-            for row in readable(seed_folder(part.folder, seed) / "metrics.jsonl"):
+            for row in records.rows(part.place, f"seed-{seed}"):
                 values = {"dataset": part.dataset, "label": part.arm.label, "seed": seed, **row}
                 rows.append({**values, "error": values.pop(part.run.metric)})
     return pd.DataFrame.from_records(rows, columns=None if rows else COLUMNS)
@@ -159,7 +159,8 @@ def page(experiment: Experiment, results: Results, found: Sequence[str], missing
         for part in results.parts
         if len(ours := finished(table, part))
     ]
-    machines = "; ".join(sorted({environment_in_words(part.folder) for part in results.parts}))
+    found_on = (results.records.environment(part.place) for part in results.parts)
+    machines = "; ".join(sorted({environment_in_words(e) for e in found_on if e is not None}))
     command = f"gmlayers reproduce {experiment.name} --profile {profile(experiment, results)}"
     usual = {name for size in experiment.profiles.values() for name in size.datasets}
     command += "".join(f" --dataset {name}" for name in sorted({part.dataset for part in results.parts} - usual))

@@ -21,8 +21,8 @@ def commands() -> dict[str, Callable[..., Any]]:
     from gmlayers.experiments.catalogue import list_all
     from gmlayers.experiments.demo import demo
     from gmlayers.experiments.inference import compare, evaluate, predict
-    from gmlayers.experiments.reproduce.command import archive, plot, reproduce
     from gmlayers.experiments.train import train
+    from gmlayers_studies.command import archive, plot, reproduce
 
     return {
         "demo": demo,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from gmlayers.experiments import data, display
 from gmlayers.experiments.models import MODELS
-from gmlayers.experiments.reproduce.command import EXPERIMENTS
 from gmlayers.experiments.training import OPTIMIZERS, SCHEDULES
 from gmlayers.functional import ACTIVATIONS
+from gmlayers_studies.command import EXPERIMENTS
 
 
 def list_all() -> None:

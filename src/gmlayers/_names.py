@@ -39,3 +39,8 @@ def positive(name: str, value: object) -> int:
     if size < 1:
         raise ValueError(f"{name} must be at least 1, got {size}")
     return size
+
+
+def in_a_clone(extra: str) -> str:
+    """Return how to install an extra; the package is on no index, so that it is installed from its repository."""
+    return f"from a clone of gmlayers: pip install '.[{extra}]'"

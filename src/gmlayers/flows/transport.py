@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gmlayers._names import in_a_clone
 from gmlayers.flows._mixture import Mixture
 from gmlayers.functional import bures
 
@@ -64,7 +65,7 @@ def _solved(weight1: Tensor, weight2: Tensor, cost: Tensor) -> tuple[Tensor, Ten
     try:
         import ot
     except ImportError as error:
-        raise ImportError("optimal transport needs POT: pip install 'gmlayers[transport]'") from error
+        raise ImportError(f"optimal transport needs POT; install it {in_a_clone('transport')}") from error
     plan, log = ot.emd(
         (one / one.sum()).cpu().numpy(),
         (two / two.sum()).cpu().numpy(),

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gmlayers._names import in_a_clone
 from gmlayers.experiments.approximation.losses import Loss
 from gmlayers.experiments.approximation.tasks import Clock
 from gmlayers.experiments.approximation.training import ITERATIONS, quasi_newton
@@ -56,7 +57,7 @@ def pykan() -> ModuleType:
         try:
             import kan
         except ImportError as error:
-            raise ImportError("Kolmogorov–Arnold networks need pykan: pip install 'gmlayers[bench]'") from error
+            raise ImportError(f"Kolmogorov–Arnold networks need pykan; install it {in_a_clone('bench')}") from error
     return kan
 
 

@@ -8,6 +8,7 @@ read the names in ``__init__.pyi``.
 
 __all__ = [
     "GMNM",
+    "PAPER_RATES",
     "Diagonal",
     "Full",
     "GMLayer",

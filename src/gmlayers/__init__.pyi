@@ -6,6 +6,7 @@ from gmlayers import nn as nn
 from gmlayers import ops as ops
 from gmlayers import solve as solve
 from gmlayers.nn import GMNM as GMNM
+from gmlayers.nn import PAPER_RATES as PAPER_RATES
 from gmlayers.nn import Diagonal as Diagonal
 from gmlayers.nn import Full as Full
 from gmlayers.nn import GMLayer as GMLayer
@@ -16,6 +17,7 @@ from gmlayers.nn import parameter_groups as parameter_groups
 
 __all__ = [
     "GMNM",
+    "PAPER_RATES",
     "Diagonal",
     "Full",
     "GMLayer",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tyro.conf import FlagCreatePairsOff, arg
 
-from gmlayers import Diagonal, GMLayer, LowRank, Regression, SharedFactor
+from gmlayers import PAPER_RATES, Diagonal, GMLayer, LowRank, Regression, SharedFactor
 from gmlayers._names import look_up
 from gmlayers.nn import Covariance
 
@@ -243,8 +243,8 @@ class Recipe:
         return replace(self, epochs=epochs, input_dropout=self.input_dropout if images else 0.0)
 
 
-PLAIN = Recipe("sgd", "constant", 200, 64, lr=0.1, std_lr=1.0, input_dropout=0.0, standardise=False, fewest_steps=0)
-"""The recipe of Chewi, Rigollet and Yan (2025)."""
+PLAIN = Recipe("sgd", "constant", 200, 64, *PAPER_RATES, input_dropout=0.0, standardise=False, fewest_steps=0)
+"""This is the recipe of Chewi, Rigollet and Yan (2025)."""
 
 
 @dataclass(frozen=True)

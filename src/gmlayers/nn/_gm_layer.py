@@ -120,7 +120,8 @@ class GMLayer(nn.Module):
         r"""Return the layer of Chewi, Rigollet and Yan (2025), eq. (6), with the paper's initialisation.
 
         The ``regression`` family, ReLU, weights 1/K, no bias; entries of μ, U, v drawn from N(0, γ²) and
-        σ = γ = ``init_scale``. Train it by ``SGD(parameter_groups(model))``, batch 64.
+        σ = γ = ``init_scale``. Train it by
+        ``SGD(parameter_groups(model, *PAPER_RATES))``, batch 64.
 
         Example:
             >>> from gmlayers import GMLayer

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gmlayers.diagnostics._mixture import Mixture
+from gmlayers.diagnostics._mixture import NeuronMixture
 from gmlayers.nn import GMLayer
 from gmlayers.nn._gm_layer import autocast_off, check_input, check_layer, upcast
 
@@ -22,7 +22,7 @@ class Clustering(NamedTuple):
     """Its expectation for as many independent directions that are uniform on the sphere."""
 
 
-def clustering(mixture: Mixture) -> Clustering:
+def clustering(mixture: NeuronMixture) -> Clustering:
     r"""Return how strongly the means of a mixture, or the neurons of a layer, cluster in direction.
 
     With the directions :math:`u_k = \mu_k/\|\mu_k\|`,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gmlayers._names import whole
-from gmlayers.diagnostics._mixture import Mixture
+from gmlayers.diagnostics._mixture import NeuronMixture
 
 
 class PrincipalComponents(NamedTuple):
@@ -33,7 +33,7 @@ class Projection(NamedTuple):
     """Covariances, (K, k, k)."""
 
 
-def principal_components(mixture: Mixture, k: int = 2) -> PrincipalComponents:
+def principal_components(mixture: NeuronMixture, k: int = 2) -> PrincipalComponents:
     r"""Return the first principal components of a mixture.
 
     Those of its covariance, that within the components and that between them:
@@ -77,7 +77,7 @@ def principal_components(mixture: Mixture, k: int = 2) -> PrincipalComponents:
     return PrincipalComponents(*(t.to(mixture.mean.dtype) for t in (mean, axes, share)))
 
 
-def project(mixture: Mixture, components: PrincipalComponents) -> Projection:
+def project(mixture: NeuronMixture, components: PrincipalComponents) -> Projection:
     r"""Return a mixture seen along principal components, its own or those of another one.
 
     .. math:: V^\top(\mu_k - \bar\mu), \qquad V^\top S_k V = V^\top \mathrm{diag}(\mathrm{var}_k) V

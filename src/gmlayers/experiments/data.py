@@ -411,7 +411,7 @@ def _refuse_words_among_numbers(values: NDArray[Any], task: Kind, where: Callabl
     if words < len(values) / 2:
         raise ValueError(
             f"{where(row)}: {str(values[row])!r} stands among numbers; correct it, or say "
-            "task='classification' (--kind classification) if all of them are names of classes"
+            "task='classification' (--task classification) if all of them are names of classes"
         )
 
 

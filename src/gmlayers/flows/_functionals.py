@@ -25,9 +25,9 @@ class Nodes(NamedTuple):
     """A quadrature of the standard Gaussian in q dimensions."""
 
     points: Tensor
-    """(n, q)."""
+    """The points, (n, q)."""
     weight: Tensor
-    """(n,), of sum 1."""
+    """Their weights, (n,), of sum 1."""
 
 
 def hermite_nodes(dim: int, order: int, *, dtype: torch.dtype = torch.float64) -> Nodes:

@@ -18,22 +18,22 @@ class Gradient(NamedTuple):
     """The partial derivatives of a functional in the coordinates of a mixture."""
 
     mean: Tensor
-    """(K, d)."""
+    """The derivatives in the means, (K, d)."""
     spread: Tensor
-    """In the roots, (K, d, q), or the covariances, (K, d, d)."""
+    """Those in the roots, (K, d, q), or in the covariances, (K, d, d)."""
     weight: Tensor
-    """(K,)."""
+    """Those in the weights, (K,)."""
 
 
 class Velocity(NamedTuple):
     """How a mixture moves."""
 
     mean: Tensor
-    """Of the means, (K, d)."""
+    """Velocity of the means, (K, d)."""
     spread: Tensor
-    """Of the roots, (K, d, q); or the symmetric L of the velocity fields x ↦ L(x − μ), (K, d, d)."""
+    """Velocity of the roots, (K, d, q); or the symmetric L of the velocity fields x ↦ L(x − μ), (K, d, d)."""
     log_weight: Tensor
-    """Of the logarithms of the weights, (K,)."""
+    """Velocity of the logarithms of the weights, (K,)."""
 
 
 class Mixture(ABC):

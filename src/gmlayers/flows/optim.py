@@ -129,9 +129,9 @@ class Coordinates(NamedTuple):
     """How the law of the neurons moves, in terms of the parameters of a family."""
 
     tangent: Callable[[Named, Named], Named]
-    """From parameters and their gradients to the gradient in coordinates in which steps are straight."""
+    """Takes parameters and their gradients to the gradient in coordinates in which steps are straight."""
     moved: Callable[[Named, Named], tuple[Named, Tensor | None]]
-    """From parameters and a step in those coordinates to the parameters after it, and what has turned (B, A)."""
+    """Takes parameters and a step in those coordinates to the parameters after it, and what has turned (B, A)."""
 
 
 class _Wasserstein(torch.optim.Optimizer):

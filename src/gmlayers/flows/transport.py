@@ -20,7 +20,7 @@ class Transport(NamedTuple):
     distance: Tensor
     """MW₂, a scalar."""
     plan: Tensor
-    """(K, L): the mass that goes from component k of the first to component l of the second."""
+    """Mass that goes from component k of the first to component l of the second, (K, L)."""
 
 
 def optimal_plan(weight1: Tensor, weight2: Tensor, cost: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from gmlayers._names import look_up, positive
 Params = Mapping[str, Tensor]
 
 OVERLAP = 4.0
-"""At the start about this many bumps answer at a point of the domain."""
+"""At the start a point of the domain lies in about this many bumps."""
 
 
 class Form(ABC):

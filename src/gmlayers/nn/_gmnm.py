@@ -24,10 +24,10 @@ Bound = float | Sequence[float] | Tensor
 FormName = Literal["mahalanobis", "diagonal", "ridge"]
 
 INIT_SCALE = 0.1
-"""Root mean square of the output over the inputs at the start."""
+"""At the start the output has this root mean square over the inputs."""
 
 FEATURE_RMS = 5.0
-"""Beyond which standardised features are out of range: there the bumps start below 0.002."""
+"""Features are out of range where their root mean square is larger: there the bumps start below 0.002."""
 
 
 class GMNM(nn.Module):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from gmlayers._shown import brief
 from gmlayers.functional import ACTIVATIONS, Activation
 
 NEAR = 1e-3
@@ -63,6 +64,8 @@ class Slot(NamedTuple):
     owner: nn.Module
     name: str
     part: object
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True, eq=False)

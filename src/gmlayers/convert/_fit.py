@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gmlayers._names import whole
+from gmlayers._shown import brief
 from gmlayers.convert._cluster import LEAST, TINY, mixture, principal
 from gmlayers.functional import ACTIVATIONS, Activation, get_activation
 from gmlayers.nn import Covariance, Full, GMLayer, LowRank, Regression, SharedFactor
@@ -68,6 +69,8 @@ class Fit(NamedTuple):
 
     None without inputs; not finite if the network gives the same for all of them.
     """
+
+    __repr__ = brief
 
 
 @torch.no_grad()

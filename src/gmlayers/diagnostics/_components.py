@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gmlayers._shown import brief
 from gmlayers.diagnostics._mixture import NeuronMixture
 from gmlayers.nn import GMLayer
 from gmlayers.nn._gm_layer import autocast_off, check_input, check_layer, upcast
@@ -20,6 +21,8 @@ class Clustering(NamedTuple):
     """Mean over directions of the cosine to the nearest other one."""
     at_random: Tensor
     """Its expectation for as many independent directions that are uniform on the sphere."""
+
+    __repr__ = brief
 
 
 def clustering(mixture: NeuronMixture) -> Clustering:
@@ -47,7 +50,7 @@ def clustering(mixture: NeuronMixture) -> Clustering:
         >>> import torch
         >>> from gmlayers.diagnostics import clustering, neurons
         >>> clustering(neurons(torch.tensor([[1.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.0, 3.0, 0.0]])))
-        Clustering(nearest_cosine=tensor(0.6667), at_random=tensor(0.3333))
+        Clustering(nearest_cosine=0.6667, at_random=0.3333)
     """
     mean = mixture.mean.double()
     mean = mean[(mean != 0).any(1)]

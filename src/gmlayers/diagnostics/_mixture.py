@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gmlayers._shown import brief
 from gmlayers.nn import GMLayer, LowRank, Regression, SharedFactor
 from gmlayers.nn._gm_layer import check_layer, upcast
 
@@ -38,6 +39,8 @@ class NeuronMixture:
     mean: Tensor
     var: Tensor
     factor: Tensor
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         if self.mean.ndim != 2 or 0 in self.mean.shape:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gmlayers._names import whole
+from gmlayers._shown import brief
 from gmlayers.diagnostics._mixture import NeuronMixture
 
 
@@ -21,6 +22,8 @@ class PrincipalComponents(NamedTuple):
     share: Tensor
     """Share of the total variance along each axis, (k,); 0 if it varies by no more than rounding."""
 
+    __repr__ = brief
+
 
 class Projection(NamedTuple):
     """A mixture seen along k axes."""
@@ -31,6 +34,8 @@ class Projection(NamedTuple):
     """Means, (K, k)."""
     cov: Tensor
     """Covariances, (K, k, k)."""
+
+    __repr__ = brief
 
 
 def principal_components(mixture: NeuronMixture, k: int = 2) -> PrincipalComponents:

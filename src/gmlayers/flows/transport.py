@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gmlayers._names import in_a_clone
+from gmlayers._shown import brief
 from gmlayers.flows._mixture import Mixture
 from gmlayers.functional import bures
 
@@ -21,6 +22,8 @@ class Transport(NamedTuple):
     """MW₂, a scalar."""
     plan: Tensor
     """Mass that goes from component k of the first to component l of the second, (K, L)."""
+
+    __repr__ = brief
 
 
 def optimal_plan(weight1: Tensor, weight2: Tensor, cost: Tensor) -> Tensor:

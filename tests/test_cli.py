@@ -162,12 +162,12 @@ def test_an_image_of_another_size_is_resized_with_a_note(run, tmp_path):
     assert err == f"gmlayers: note: {tmp_path / 'big.png'}: resized from 16 x 16 to 8 x 8 (width x height)\n"
 
 
-@pytest.mark.parametrize("kind", ["classification", "regression"])
-def test_a_table_from_file_to_prediction(tmp_path, capsys, kind):
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_table_from_file_to_prediction(tmp_path, capsys, task):
     g = np.random.default_rng(0)
     frame = pd.DataFrame(g.normal(size=(120, 2)), columns=["height", "weight"])
     frame["answer"] = frame["height"] + 2 * frame["weight"]
-    if kind == "classification":
+    if task == "classification":
         frame["answer"] = np.where(frame["answer"] > 0, "up", "down")
     frame.to_csv(tmp_path / "table.csv", index=False)
     code, _, err = call(
@@ -181,10 +181,20 @@ def test_a_table_from_file_to_prediction(tmp_path, capsys, kind):
     assert code == 0, err
     answer = pd.read_csv(tmp_path / "answer.csv")
     assert answer["input"].tolist() == [f"{tmp_path / 'new.csv'}: row {row}" for row in (1, 2)]
-    if kind == "classification":
+    if task == "classification":
         assert answer["prediction"].tolist() == ["up", "down"]
     else:
         assert answer["prediction"].to_numpy() == pytest.approx([6, -6], abs=2)
+
+
+@pytest.mark.parametrize(("option", "notes"), [("--task", 0), ("--kind", 1)])
+def test_what_the_target_is_can_be_said(tmp_path, capsys, option, notes):
+    pd.DataFrame({"a": range(40), "b": [0, 1] * 20}).to_csv(tmp_path / "t.csv", index=False)
+    options = [option, "regression", "--epochs", 1, "--width", 1, "--out", tmp_path / "run"]
+    code, out, err = call(capsys, "train", tmp_path / "t.csv", *options)
+    assert code == 0, err
+    assert "rmse" in out
+    assert err.count("gmlayers: note: --kind is deprecated; its name is now --task\n") == notes
 
 
 def test_tensorboard_logs(tmp_path, capsys):
@@ -314,7 +324,7 @@ def test_output_to_a_closed_pipe_is_no_error():
 
 
 def test_unknown_command(capsys):
-    refused(call(capsys, "trian", "mnist"), "unknown command 'trian'; did you mean 'train'? known: compare, demo")
+    refused(call(capsys, "trian", "mnist"), "unknown command 'trian'; did you mean 'train'? known: archive, compare, demo")
 
 
 def test_nothing_to_train_on(capsys):

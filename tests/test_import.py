@@ -63,7 +63,7 @@ def test_the_block_of_the_test_above_blocks():
 def test_the_command_line_says_what_to_install():
     result = run("from gmlayers.cli import main; main(['list'])")
     assert result.returncode == 2
-    assert "pip install 'gmlayers[experiments]'" in result.stderr
+    assert "pip install '.[experiments]'" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
 
 

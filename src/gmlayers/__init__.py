@@ -1,30 +1,22 @@
-"""Neural-network layers whose neurons are distributions."""
+"""Neural-network layers whose neurons are distributions.
 
-from importlib.metadata import version as _version
+A name is imported when it is first asked for, so that ``import gmlayers`` alone does not import torch. Type checkers
+read the names in ``__init__.pyi``.
+"""
 
-from gmlayers import convert as convert
-from gmlayers import diagnostics as diagnostics
-from gmlayers import flows as flows
-from gmlayers import functional as functional
-from gmlayers import nn as nn
-from gmlayers import ops as ops
-from gmlayers import solve as solve
-from gmlayers.nn import GMNM as GMNM
-from gmlayers.nn import Diagonal as Diagonal
-from gmlayers.nn import Full as Full
-from gmlayers.nn import GMLayer as GMLayer
-from gmlayers.nn import LowRank as LowRank
-from gmlayers.nn import Regression as Regression
-from gmlayers.nn import SharedFactor as SharedFactor
-from gmlayers.nn import parameter_groups as parameter_groups
+# pyright: reportUnsupportedDunderAll=false
 
 __all__ = [
     "GMNM",
+    "PAPER_RATES",
+    "AxisAligned",
     "Diagonal",
     "Full",
     "GMLayer",
     "LowRank",
+    "Mahalanobis",
     "Regression",
+    "Ridge",
     "SharedFactor",
     "convert",
     "diagnostics",
@@ -34,6 +26,25 @@ __all__ = [
     "parameter_groups",
     "solve",
 ]
-"""``nn`` is left out, so that a star import does not hide ``torch.nn``."""
+"""The list leaves out ``nn``, so that a star import does not hide ``torch.nn``."""
 
-__version__ = _version("gmlayers")
+_PACKAGES = frozenset({"convert", "diagnostics", "flows", "functional", "nn", "ops", "solve"})
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module, metadata
+
+    if name == "__version__":
+        value: object = metadata.version("gmlayers")
+    elif name in _PACKAGES:
+        value = import_module(f"gmlayers.{name}")
+    elif name in __all__:
+        value = getattr(import_module("gmlayers.nn"), name)
+    else:
+        raise AttributeError(f"module 'gmlayers' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PACKAGES, *__all__, "__version__"})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -39,3 +40,26 @@ def positive(name: str, value: object) -> int:
     if size < 1:
         raise ValueError(f"{name} must be at least 1, got {size}")
     return size
+
+
+def in_a_clone(extra: str) -> str:
+    """Return how to install an extra; the package is on no index, so that it is installed from its repository."""
+    return f"from a clone of gmlayers: pip install '.[{extra}]'"
+
+
+def renamed(module: str, names: Mapping[str, tuple[str, object]]) -> Callable[[str], object]:
+    """Return the ``__getattr__`` of a module that still gives things by their old names, with a ``FutureWarning``.
+
+    Args:
+        module: the name of the module.
+        names: for each old name the new one, and the thing itself.
+    """
+
+    def get(name: str) -> object:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        new, thing = names[name]
+        warnings.warn(f"{module}.{name} is deprecated; its name is now {new}", FutureWarning, stacklevel=2)
+        return thing
+
+    return get

@@ -1,13 +1,18 @@
-"""The command line: a table from name to plain function, and one line for every error."""
+"""The command line: a table from name to function, imported when it is called, and one line for every error.
+
+Another distribution adds commands by an entry point of the group ``gmlayers.commands``. It names a table like
+:data:`COMMANDS`, in a module that is quick to import.
+"""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any, NoReturn
 
-from gmlayers._names import look_up
+from gmlayers._names import in_a_clone, look_up
 
 DESCRIPTION = """Neural-network layers whose neurons are distributions.
 
@@ -15,26 +20,30 @@ Start with `gmlayers demo`; then `gmlayers train mnist`. Every command has --hel
 
 Data are looked for under $GMLAYERS_DATA first and downloaded into $GMLAYERS_CACHE otherwise."""
 
+Table = Mapping[str, tuple[str, str]]
 
-def commands() -> dict[str, Callable[..., Any]]:
-    """Return the commands by name. Imported here, so that ``import gmlayers.cli`` needs torch alone."""
-    from gmlayers.experiments.catalogue import list_all
-    from gmlayers.experiments.demo import demo
-    from gmlayers.experiments.inference import compare, evaluate, predict
-    from gmlayers.experiments.train import train
-    from gmlayers_studies.command import archive, plot, reproduce
+COMMANDS: Table = {
+    "demo": ("gmlayers.experiments.demo:demo", "Train GM layers and the nets they replace on digits."),
+    "train": ("gmlayers.experiments.train:train", "Train a model on a data set, a folder of images or a table."),
+    "evaluate": ("gmlayers.experiments.inference:evaluate", "Judge the trained models of a run again."),
+    "compare": ("gmlayers.experiments.inference:compare", "Print finished runs in one table, the best first."),
+    "predict": ("gmlayers.experiments.inference:predict", "Predict for new files with a trained model."),
+    "list": ("gmlayers.experiments.catalogue:list_all", "List data sets, models and experiments."),
+}
+"""The table holds, for each command, the place of its function and one line of help."""
 
-    return {
-        "demo": demo,
-        "train": train,
-        "evaluate": evaluate,
-        "compare": compare,
-        "predict": predict,
-        "reproduce": reproduce,
-        "plot": plot,
-        "archive": archive,
-        "list": list_all,
-    }
+STUDIES = ("reproduce", "plot", "archive")
+"""These commands belong to the distribution ``gmlayers-studies``."""
+
+
+def commands() -> Table:
+    """Return the commands of this and of every other installed distribution; ours come first and win."""
+    from importlib.metadata import entry_points
+
+    table = dict(COMMANDS)
+    for entry in entry_points(group="gmlayers.commands"):
+        table |= {name: command for name, command in entry.load().items() if name not in COMMANDS}
+    return table
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,26 +62,53 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> None:
-    try:
-        import tyro
+    name, *rest = arguments or ["--help"]
+    if name in ("-h", "--help"):
+        print(_help())  # noqa: T201
+    elif name == "--version":
+        import gmlayers
 
-        table = commands()
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("gmlayers"):
-            raise
-        _fail(f"the commands need {error.name}; install them with: pip install 'gmlayers[experiments]'", 2)
-    if arguments and not arguments[0].startswith("-"):
-        look_up("command", arguments[0], table)
+        print(f"gmlayers {gmlayers.__version__}")  # noqa: T201
+    elif name.startswith("-"):
+        raise ValueError(f"expected a command before the option {name}; `gmlayers --help` lists the commands")
+    else:
+        _call(name, rest)
+
+
+def _call(name: str, arguments: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         warnings.simplefilter("always", UserWarning)
-        tyro.extras.subcommand_cli_from_dict(
-            table,
-            prog="gmlayers",
-            description=DESCRIPTION,
-            args=arguments or ["--help"],
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
+        try:
+            import tyro
+
+            function = _function(name)
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("gmlayers"):
+                raise
+            _fail(f"the commands need {error.name}; install them {in_a_clone('experiments')}", 2)
+        tyro.cli(function, prog=f"gmlayers {name}", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
+
+
+def _function(name: str) -> Callable[..., Any]:
+    """Import the function of a command."""
+    if name in COMMANDS:
+        place, _ = COMMANDS[name]  # without a look at what else is installed, which takes its time
+    else:
+        table = commands()
+        if name in STUDIES and name not in table:
+            _fail(f"{name} belongs to the studies, which are not installed; in a clone: pip install -e studies", 2)
+        place, _ = look_up("command", name, table)
+    module, _, function = place.partition(":")
+    return getattr(import_module(module), function)
+
+
+def _help() -> str:
+    table = commands()
+    width = max(map(len, table))
+    rows = [f"  {name:{width}}  {summary}" for name, (_, summary) in table.items()]
+    options = [f"  {'--help':{width}}  Print this text.", f"  {'--version':{width}}  Print the version."]
+    return "\n".join(["usage: gmlayers COMMAND ...", "", DESCRIPTION, "", "commands:", *rows, "", "options:", *options])
 
 
 def _one_line(error: Exception) -> str:

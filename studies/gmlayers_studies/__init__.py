@@ -1,1 +1,1 @@
-"""The experiments of the paper on Gaussian mixture layers, one file each: `gmlayers reproduce NAME`."""
+"""Comparisons and reproductions made with gmlayers: `gmlayers reproduce NAME`, `plot` and `archive`."""

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
+from gmlayers._names import in_a_clone
 from gmlayers_studies import workers
 from gmlayers_studies.workers import ATTEMPTS, PAUSE, Failed, Trial
 
@@ -24,7 +25,7 @@ def run_all(trials: Sequence[Trial], jobs: int) -> list[Failed]:
         import ray
         from ray.exceptions import RayError
     except ModuleNotFoundError:
-        raise ValueError("--executor ray needs Ray; install it with: pip install 'gmlayers[cluster]'") from None
+        raise ValueError(f"--executor ray needs Ray; install it {in_a_clone('cluster')}") from None
     address = os.environ.get("RAY_ADDRESS")
     own = not ray.is_initialized()
     if own:

@@ -441,7 +441,7 @@ def test_without_pykan_there_is_a_hint(monkeypatch, tmp_path):
     plan = ContestPlan.of(CONTESTS["fit2d"], "smoke", tmp_path)
     plan.make(resume=False)
     own = tmp_path / "fit2d" / "exponential" / "kan" / "100-0.3s" / "setting-0"
-    assert "pip install 'gmlayers[bench]'" in str(attempt("fit2d", own, 0, CHOICE_SEED))
+    assert "pip install '.[bench]'" in str(attempt("fit2d", own, 0, CHOICE_SEED))
 
 
 def test_entries_have_folders_of_their_own():

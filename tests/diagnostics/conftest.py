@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gmlayers.diagnostics import Mixture
+from gmlayers.diagnostics import NeuronMixture
 
 
 @pytest.fixture
@@ -11,7 +11,7 @@ def mixture():
     def make(K, d, r, *, isotropic=False, weight=None, dtype=torch.float64):
         var = torch.rand(K, 1 if isotropic else d, dtype=dtype).expand(K, d)
         weight = torch.full((K,), 1 / K, dtype=dtype) if weight is None else weight
-        return Mixture(weight, torch.randn(K, d, dtype=dtype), var, torch.randn(K, d, r, dtype=dtype))
+        return NeuronMixture(weight, torch.randn(K, d, dtype=dtype), var, torch.randn(K, d, r, dtype=dtype))
 
     return make
 

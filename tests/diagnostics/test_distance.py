@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmlayers import GMLayer, LowRank
-from gmlayers.diagnostics import Mixture, _distance, component_displacements, displacement, marginal, neurons, transport
+from gmlayers.diagnostics import (
+    NeuronMixture,
+    _distance,
+    component_displacements,
+    displacement,
+    marginal,
+    neurons,
+    transport,
+)
 
 
 def root(S):
@@ -29,7 +37,7 @@ def dense_squared(before, after, k, other):
 def random_mixture(K, d, r, isotropic, singular, generator):
     draw = {"dtype": torch.float64, "generator": generator}
     var = torch.rand(K, 1 if isotropic else d, **draw).expand(K, d) * (not singular)
-    return Mixture(
+    return NeuronMixture(
         torch.full((K,), 1 / K, dtype=torch.float64), torch.randn(K, d, **draw), var, torch.randn(K, d, r, **draw)
     )
 
@@ -70,7 +78,7 @@ def test_factors_that_span_less_than_their_columns(mixture):
     factor = m.factor.clone()
     factor[0] = 0
     factor[1, :, 1] = factor[1, :, 0]
-    one, other = Mixture(m.weight, m.mean, m.var, factor), Mixture(m.weight, -m.mean, 2 * m.var, 3 * factor)
+    one, other = NeuronMixture(m.weight, m.mean, m.var, factor), NeuronMixture(m.weight, -m.mean, 2 * m.var, 3 * factor)
     expected = torch.stack([dense_squared(one, other, k, k) for k in range(3)])
     torch.testing.assert_close(component_displacements(one, other).square(), expected, rtol=1e-7, atol=1e-7)
 
@@ -134,7 +142,7 @@ def test_zero_for_equal_and_only_then(mixture, r, isotropic):
     for part in ("mean", "var", "factor")[: 2 + (r > 0)]:
         moved = {name: getattr(m, name).clone() for name in ("weight", "mean", "var", "factor")}
         moved[part][1] *= 1 + 1e-6
-        found = component_displacements(m, Mixture(**moved))
+        found = component_displacements(m, NeuronMixture(**moved))
         assert 1e-7 <= float(found[1]) <= 1e-5  # small distances do not drown in rounding
         assert found[[0, 2]].max() <= 1e-13
 
@@ -186,7 +194,7 @@ def test_transport_is_the_best_of_all_permutations(mixture, K, d, r, isotropic):
 def test_transport_does_not_see_the_order(mixture):
     before, after = mixture(5, 4, 1, isotropic=True), mixture(5, 4, 1, isotropic=True)
     order = torch.randperm(5)
-    shuffled = Mixture(after.weight, after.mean[order], after.var[order], after.factor[order])
+    shuffled = NeuronMixture(after.weight, after.mean[order], after.var[order], after.factor[order])
     torch.testing.assert_close(transport(before, shuffled).distance, transport(before, after).distance)
     torch.testing.assert_close(transport(after, before).distance, transport(before, after).distance)
     distance, plan = transport(after, shuffled)
@@ -202,7 +210,9 @@ def test_transport_of_neurons_on_the_line_is_sorting(dtype):
 
 def test_float32_is_as_good_as_its_input(mixture):
     before, after = mixture(3, 8, 1, dtype=torch.float32), mixture(3, 8, 1, dtype=torch.float32)
-    wide = [Mixture(m.weight.double(), m.mean.double(), m.var.double(), m.factor.double()) for m in (before, after)]
+    wide = [
+        NeuronMixture(m.weight.double(), m.mean.double(), m.var.double(), m.factor.double()) for m in (before, after)
+    ]
     assert torch.equal(component_displacements(before, after), component_displacements(*wide).float())
 
 
@@ -219,13 +229,13 @@ def test_refusals(mixture, monkeypatch):
     with pytest.raises(ValueError, match="transport: the mixtures must have as many dimensions each, got 4 and 5"):
         transport(mixture(2, 4, 1), mixture(2, 5, 1))
     monkeypatch.setitem(sys.modules, "ot", None)
-    with pytest.raises(ImportError, match=r"needs POT: pip install 'gmlayers\[transport\]'"):
+    with pytest.raises(ImportError, match=r"needs POT; install it .* pip install '\.\[transport\]'"):
         transport(mixture(2, 4, 1), mixture(2, 4, 1))
 
 
 def test_transport_splits_components_where_weights_differ(mixture):
     whole = mixture(1, 4, 1)
-    halves = Mixture(
+    halves = NeuronMixture(
         torch.tensor([0.25, 0.75], dtype=torch.float64),
         *(t.expand(2, *t.shape[1:]) for t in (whole.mean, whole.var, whole.factor)),
     )

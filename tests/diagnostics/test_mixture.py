@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from gmlayers import Diagonal, Full, GMLayer, LowRank, Regression, SharedFactor
-from gmlayers.diagnostics import Mixture, effective_components, log_determinants, marginal, neurons
+from gmlayers import Diagonal, Full, GMLayer, LowRank, Regression, SharedFactor, diagnostics
+from gmlayers.diagnostics import NeuronMixture, effective_components, log_determinants, marginal, neurons
 from gmlayers.nn import Covariance
 
 FAMILIES = [
@@ -115,9 +115,9 @@ GOOD = {
     ],
 )
 def test_what_is_no_mixture_is_refused(wrong, message):
-    Mixture(**GOOD)
+    NeuronMixture(**GOOD)
     with pytest.raises(ValueError, match=message):
-        Mixture(**(GOOD | wrong))
+        NeuronMixture(**(GOOD | wrong))
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=str)
@@ -128,11 +128,11 @@ def test_log_determinants_are_those_of_dense_covariances(family, covariance):
 
 def test_log_determinants_of_large_and_of_singular_covariances(mixture):
     wide = mixture(2, 300, 2)
-    scaled = Mixture(wide.weight, wide.mean, 1e-8 * wide.var, 1e-4 * wide.factor)  # whose determinant underflows
+    scaled = NeuronMixture(wide.weight, wide.mean, 1e-8 * wide.var, 1e-4 * wide.factor)  # whose determinant underflows
     torch.testing.assert_close(
         log_determinants(scaled), log_determinants(wide) + 300 * torch.tensor(1e-8).double().log()
     )
-    flat = Mixture(wide.weight, wide.mean, 0 * wide.var, wide.factor)
+    flat = NeuronMixture(wide.weight, wide.mean, 0 * wide.var, wide.factor)
     assert log_determinants(flat).tolist() == [-torch.inf] * 2
     assert log_determinants(neurons(torch.randn(3, 2))).tolist() == [-torch.inf] * 3
     assert log_determinants(marginal(GMLayer(4, 2, 3))).dtype == torch.float32
@@ -143,3 +143,8 @@ def test_only_layers_have_a_law_of_neurons():
         marginal(torch.nn.Linear(3, 2))
     with pytest.raises(TypeError, match="effective_components: expected a GMLayer, got Linear"):
         effective_components(torch.nn.Linear(3, 2), torch.zeros(1, 3))
+
+
+def test_the_old_name_is_understood_with_a_warning():
+    with pytest.warns(FutureWarning, match=r"diagnostics\.Mixture is deprecated; its name is now NeuronMixture"):
+        assert diagnostics.Mixture is NeuronMixture

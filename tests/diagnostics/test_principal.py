@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gmlayers.diagnostics import Mixture, neurons, principal_components, project
+from gmlayers.diagnostics import NeuronMixture, neurons, principal_components, project
 
 WEIGHT = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
 
@@ -41,7 +41,7 @@ def test_signs_are_settled(mixture):
     m = mixture(3, 5, 1)
     axes = principal_components(m, 5).axes
     assert (axes.gather(0, axes.abs().argmax(0, keepdim=True)) > 0).all()
-    mirrored = principal_components(Mixture(m.weight, -m.mean, m.var, -m.factor), 5).axes
+    mirrored = principal_components(NeuronMixture(m.weight, -m.mean, m.var, -m.factor), 5).axes
     torch.testing.assert_close(mirrored, axes)
 
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from gmlayers import GMLayer, LowRank, SharedFactor, convert
-from gmlayers.flows import Roots, Supervised, euler
-from gmlayers.flows.optim import WassersteinAdam, WassersteinSGD, layer_groups, parameter_groups
+from gmlayers.flows import Roots, Supervised, euler, optim
+from gmlayers.flows.optim import WassersteinAdam, WassersteinSGD, component_groups, layer_groups
 
 IN, OUT = 4, 2
 FAMILIES = ["low_rank", LowRank(2, "diagonal", coupling=True), SharedFactor(3), "diagonal", "full", "regression"]
@@ -68,7 +68,7 @@ def test_plain_descent_of_a_triangular_root_is_not_the_flow():
     """What the optimizer is for: the triangle is held, and the law goes elsewhere."""
     made, (x, y) = layer("full", bias=False), data()
     expected = euler(Supervised(x, y, F.mse_loss), law(made), 0.05)
-    train(made, torch.optim.SGD(parameter_groups(made, 0.05)), x, y)
+    train(made, torch.optim.SGD(component_groups(made, 0.05)), x, y)
     assert (law(made).cov - expected.cov)[:, OUT:].abs().max() > 1e-4
 
 
@@ -94,7 +94,7 @@ def test_families_in_joint_coordinates_take_plain_steps_at_rates_times_k(family)
     one, (x, y) = layer(family), data()
     other = copy.deepcopy(one)
     train(one, WassersteinSGD(layer_groups(one, 0.02)), x, y, 4)
-    train(other, torch.optim.SGD(parameter_groups(other, 0.02)), x, y, 4)
+    train(other, torch.optim.SGD(component_groups(other, 0.02)), x, y, 4)
     for a, b in zip(one.parameters(), other.parameters()):
         torch.testing.assert_close(a, b)
 
@@ -182,14 +182,14 @@ def test_momentum_adds_up():
     made, (x, y) = layer("diagonal"), data()
     twin = copy.deepcopy(made)
     train(made, WassersteinSGD(layer_groups(made, 0.01), momentum=0.9), x, y, 5)
-    train(twin, torch.optim.SGD(parameter_groups(twin, 0.01), momentum=0.9), x, y, 5)
+    train(twin, torch.optim.SGD(component_groups(twin, 0.01), momentum=0.9), x, y, 5)
     for a, b in zip(made.parameters(), twin.parameters()):
         torch.testing.assert_close(a, b)
 
 
 def test_groups_know_their_layers():
     model = nn.Sequential(layer("diagonal", K=5), nn.Linear(OUT, IN), layer(SharedFactor(3), K=7))
-    groups = parameter_groups(model, 0.1)
+    groups = component_groups(model, 0.1)
     assert [round(group["lr"], 12) for group in groups] == [0.5, 0.7, 0.1, 0.1]
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     assert groups[2]["params"] == [model[2].factor]
@@ -228,7 +228,7 @@ def test_gradients_are_divided_by_frozen_weights_and_those_of_the_dead_are_nothi
     torch.testing.assert_close(made.mean[:2], before[:2] - 0.1 * gradient[:2] / weight[:2, None])
     assert torch.equal(made.mean[2], before[2])
     assert made.weight_logits.tolist() == [0.0, 2.0, -2000.0]
-    assert all(id(p) != id(made.weight_logits) for g in parameter_groups(made) for p in g["params"])
+    assert all(id(p) != id(made.weight_logits) for g in component_groups(made, 0.1) for p in g["params"])
 
 
 def test_layers_without_a_gradient_rest_and_closures_are_called():
@@ -250,13 +250,13 @@ def test_layers_without_a_gradient_rest_and_closures_are_called():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda m: parameter_groups(m, -1.0), "lr must be finite and not negative, got -1.0"),
+        (lambda m: component_groups(m, -1.0), "lr must be finite and not negative, got -1.0"),
         (lambda m: layer_groups(nn.ReLU()), "no parameter that requires a gradient"),
         (lambda m: WassersteinSGD(layer_groups(m), momentum=1.0), r"momentum must lie in \[0, 1\), got 1.0"),
         (lambda m: WassersteinAdam(layer_groups(m), betas=(0.9, 1.0)), "betas must be two numbers"),
         (lambda m: WassersteinAdam(layer_groups(m), eps=0.0), "eps must be positive"),
         (lambda m: WassersteinSGD(m.parameters()), r"expected the groups of layer_groups\(model\), got Parameter"),
-        (lambda m: WassersteinSGD(parameter_groups(m)), r"expected the groups of layer_groups\(model\), got dict"),
+        (lambda m: WassersteinSGD(component_groups(m, 0.1)), r"expected the groups of layer_groups\(model\), got dict"),
         (lambda m: WassersteinAdam([{"params": [m.mean]}]), r"expected the groups of layer_groups\(model\), got dict"),
     ],
 )
@@ -282,3 +282,14 @@ def test_rates_can_be_scheduled():
         train(made, optimizer, x, y)
         schedule.step()
     assert math.isclose(optimizer.param_groups[0]["lr"], 0, abs_tol=1e-12)
+
+
+def test_old_names_are_understood_with_a_warning():
+    made = layer("diagonal", K=5)
+    with pytest.warns(FutureWarning, match=r"optim\.parameter_groups is deprecated; its name is now component_groups"):
+        groups = optim.parameter_groups(made)
+    assert groups == component_groups(made, 0.1)
+    with pytest.warns(FutureWarning, match=r"optim\.Group is deprecated; its name is now LayerGroup"):
+        assert optim.Group is optim.LayerGroup
+    with pytest.raises(AttributeError, match=r"module 'gmlayers\.flows\.optim' has no attribute 'group'"):
+        _ = optim.group

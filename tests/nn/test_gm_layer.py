@@ -552,7 +552,7 @@ def test_own_activation():
 
 def test_repr():
     assert repr(GMLayer(784, 10, 120)) == (
-        "GMLayer(784, 10, 120, covariance=LowRank(rank=1, base='isotropic', coupling=False), activation=relu, "
+        "GMLayer(784, 10, 120, covariance=LowRank(rank=1, base='isotropic', coupling=False), activation='relu', "
         "scaling='sqrt', learn_weights=False, bias=True, init_scale=0.1)"
     )
     assert "covariance=Diagonal()" in repr(GMLayer(4, 2, 3, covariance="diagonal"))

@@ -577,7 +577,9 @@ def test_repr():
         "GMNM(2, 1, 50, form=Mahalanobis(rank=2), domain=(-1, 1), bias=True)"
     )
     assert "form=AxisAligned(), domain=None, bias=False" in repr(GMNM(2, 1, 5, form="diagonal", bias=False))
-    assert "domain=..." in repr(GMNM(2, 1, 5, domain=([0.0, 1.0], 2.0)))
+    assert "domain=((0, 1), (2, 2))" in repr(GMNM(2, 1, 5, domain=([0.0, 1.0], 2.0)))
+    wide = GMNM(9, 1, 5, domain=([0.0] * 8 + [1.0], 2.0))
+    assert "domain=((0, 0, 0, 0, 0, 0, 0, 0, ...), (2, 2, 2, 2, 2, 2, 2, 2, ...))" in repr(wide)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from gmlayers import GMLayer, LowRank, parameter_groups
+from gmlayers import PAPER_RATES, GMLayer, LowRank, parameter_groups
 
 
 def names_by_group(model, groups):
@@ -12,9 +12,23 @@ def names_by_group(model, groups):
 
 def test_the_papers_rates():
     model = GMLayer.paper(4, 2, 3)
-    groups = parameter_groups(model)
+    groups = parameter_groups(model, *PAPER_RATES)
     assert names_by_group(model, groups) == [["intercept", "mean", "slope"], ["std"]]
     assert [g["lr"] for g in groups] == [0.1, 1.0]
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
+def test_a_rate_that_is_not_given_is_the_optimizers(optimizer):
+    model = nn.Sequential(nn.Linear(4, 4), GMLayer(4, 2, 3))
+    assert [g["lr"] for g in optimizer(parameter_groups(model), lr=1e-3).param_groups] == [1e-3] * 3
+    assert [g["lr"] for g in optimizer(parameter_groups(model, std_lr=0.5), lr=1e-3).param_groups] == [1e-3, 1e-3, 0.5]
+    assert [g["lr"] for g in optimizer(parameter_groups(model, 0.5), lr=1e-3).param_groups] == [0.5, 0.5, 1e-3]
+    assert not any("lr" in group for group in parameter_groups(model))
+
+
+def test_stds_are_not_decayed_by_the_optimizer():
+    groups = torch.optim.AdamW(parameter_groups(GMLayer(4, 2, 3)), lr=1e-3, weight_decay=0.5).param_groups
+    assert [g["weight_decay"] for g in groups] == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("base", ["isotropic", "diagonal"])
@@ -37,7 +51,6 @@ def test_a_parametrized_std_is_a_std():
     nn.utils.parametrize.register_parametrization(model, "std", nn.Softplus())
     groups = parameter_groups(model, weight_decay=0.1)
     assert names_by_group(model, groups)[-1] == ["parametrizations.std.original"]
-    assert groups[-1]["lr"] == 1.0
     assert groups[-1]["weight_decay"] == 0.0
 
 
@@ -45,7 +58,7 @@ def test_a_triangular_root_is_a_std():
     model = GMLayer(4, 2, 3, covariance="full")
     groups = parameter_groups(model, weight_decay=0.1)
     assert names_by_group(model, groups) == [["coupling", "mean", "output_mean"], ["bias"], ["scale_tril"]]
-    assert (groups[-1]["lr"], groups[-1]["weight_decay"]) == (1.0, 0.0)
+    assert groups[-1]["weight_decay"] == 0.0
     nn.utils.parametrize.register_parametrization(model, "scale_tril", nn.Identity())
     assert names_by_group(model, parameter_groups(model))[-1] == ["parametrizations.scale_tril.original"]
 
@@ -69,7 +82,7 @@ def test_a_step_of_sgd_is_the_papers_update():
     model = GMLayer.paper(4, 2, 3, dtype=torch.float64)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     model(torch.randn(8, 4, dtype=torch.float64)).square().mean().backward()
-    torch.optim.SGD(parameter_groups(model)).step()
+    torch.optim.SGD(parameter_groups(model, *PAPER_RATES)).step()
     for name, p in model.named_parameters():
         rate = 1.0 if name == "std" else 0.1
         assert p.grad is not None

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from gmlayers._shown import brief
 from gmlayers.functional import ACTIVATIONS, Activation
 
 NEAR = 1e-3
-"""Largest difference of two activations that are taken for one: GELU and its tanh form differ by 5e-4."""
+"""Two activations that nowhere differ by more are taken for one: GELU and its tanh form differ by 5e-4."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ PATTERNS = (
     Pattern("lin1", "activation", "lin2"),  # DistilBERT
     Pattern("intermediate.dense", "intermediate.intermediate_act_fn", "output.dense"),  # BERT, ViT
 )
-"""Names that common libraries give to the parts; blocks in an ``nn.Sequential`` are found without names."""
+"""Common libraries give these names to the parts; blocks in an ``nn.Sequential`` are found without names."""
 
 
 class Slot(NamedTuple):
@@ -64,6 +65,8 @@ class Slot(NamedTuple):
     name: str
     part: object
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, eq=False)
 class Block:
@@ -72,7 +75,7 @@ class Block:
     path: str
     """Name of the first part in the model; what takes the place of the block will have it."""
     first: nn.Linear
-    """For a ``Conv1D``, an ``nn.Linear`` with a copy of its weights."""
+    """The first linear map; in place of a ``Conv1D`` it is an ``nn.Linear`` with a copy of its weights."""
     activation: Activation
     """The entry of :data:`gmlayers.functional.ACTIVATIONS` with the same values, up to 1e-3."""
     second: nn.Linear

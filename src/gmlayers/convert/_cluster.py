@@ -10,7 +10,7 @@ from torch import Tensor
 TINY = torch.finfo(torch.float64).tiny
 
 LEAST = 1e-9
-"""A share of a point that is not worth counting."""
+"""Components whose weight is below this share of the largest are left out."""
 
 
 class Principal(NamedTuple):
@@ -19,7 +19,7 @@ class Principal(NamedTuple):
     mass: Tensor
     """Sum of the weights."""
     centre: Tensor
-    """(p,)."""
+    """Mean of the points, (p,)."""
     direction: Tensor
     """Orthonormal columns, (p, r)."""
     var: Tensor

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gmlayers._names import whole
+from gmlayers._shown import brief
 from gmlayers.convert._cluster import LEAST, TINY, mixture, principal
 from gmlayers.functional import ACTIVATIONS, Activation, get_activation
 from gmlayers.nn import Covariance, Full, GMLayer, LowRank, Regression, SharedFactor
@@ -19,13 +20,13 @@ from gmlayers.nn._gm_layer import check_input
 from gmlayers.nn._k_means import k_means, nearest
 
 DEGREES = {"relu": 1, "leaky_relu": 1, "abs": 1, "identity": 1, "square": 2, "relu_squared": 2, "step": 0}
-"""Activations with f(cz) = c^degree f(z) for c > 0."""
+"""These activations are homogeneous: f(cz) = c^degree f(z) for c > 0."""
 
 BLOCK = 2**24
-"""Numbers of a block of features."""
+"""A block of features holds about this many numbers."""
 
 MOST_FEATURES = 2**14
-"""That a refit solves for; their Gram matrix has 2 GiB."""
+"""A refit solves for at most this many features, whose Gram matrix takes 2 GiB."""
 
 
 class Shift(nn.Module):
@@ -68,6 +69,8 @@ class Fit(NamedTuple):
 
     None without inputs; not finite if the network gives the same for all of them.
     """
+
+    __repr__ = brief
 
 
 @torch.no_grad()
@@ -211,11 +214,11 @@ class _Neurons(NamedTuple):
     """The measure of a network."""
 
     mass: Tensor
-    """m, (n,)."""
+    """The mass m of every neuron, (n,)."""
     beta: Tensor
-    """(β, b) after their size has gone into the mass, (n, in + 1)."""
+    """The pair (β, b) after its size has gone into the mass, (n, in + 1)."""
     omega: Tensor
-    """ω of unit size, (n, out)."""
+    """The output weights ω, of unit size, (n, out)."""
     point: Tensor
     """Both in coordinates whose Euclidean distance counts, (n, in + 1 + out)."""
 
@@ -243,13 +246,13 @@ class _Cluster(NamedTuple):
     """The neurons of a component, about their mean."""
 
     share: Tensor
-    """Of the mass of the component, (n,)."""
+    """Share of each neuron in the mass of the component, (n,)."""
     mass: Tensor
     mean: Tensor
-    """Of (β, b), (in + 1,)."""
+    """Mean of (β, b), (in + 1,)."""
     output_mean: Tensor
     beta: Tensor
-    """(n, in)."""
+    """Weights β of the neurons, (n, in)."""
     omega: Tensor
     point: Tensor
     spread: Tensor

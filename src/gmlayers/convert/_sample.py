@@ -15,13 +15,13 @@ from gmlayers.nn import Diagonal, GMLayer, LowRank, Regression, SharedFactor
 from gmlayers.nn._gm_layer import check_input, check_layer
 
 MODULES: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "identity": nn.Identity}
-"""Activations that torch has as modules, by name."""
+"""PyTorch has a module for each of these activations."""
 
 NODES = 64
-"""Of the quadrature on either side of 0."""
+"""The quadrature has this many nodes on either side of 0."""
 
 BLOCK = 2**22
-"""Numbers of a block of the quadrature."""
+"""A block of the quadrature holds about this many numbers."""
 
 
 class Pointwise(nn.Module):
@@ -191,17 +191,17 @@ class _Law(NamedTuple):
     total: Tensor
     """Sum of the component weights."""
     share: Tensor
-    """p, (K,)."""
+    """Probability p of every component, (K,)."""
     bias: Tensor
-    """b, (K,)."""
+    """Bias b of every component, (K,)."""
     mean: Tensor
-    """(K, in)."""
+    """Means of β, (K, in)."""
     std: Tensor
-    """Of the diagonal part of the root, (K, in) or (K, 1)."""
+    """Diagonal part of the root, (K, in) or (K, 1)."""
     factor: Tensor
     """The rest of the root, transposed, (K, r, in)."""
     output_mean: Tensor
-    """(K, out)."""
+    """Means of ω, (K, out)."""
     coupling: Tensor | None
     """Rows of B that belong to the diagonal part, (K, out, in), or None."""
     output_factor: Tensor
@@ -305,7 +305,7 @@ def _moments(activation: Activation, m: Tensor, std: Tensor) -> tuple[list[Tenso
 
 
 _REACH = 9.0
-"""Stds of z beyond which nothing is left of the density in float64."""
+"""The density of z is 0 in float64 beyond this many stds."""
 
 
 def _legendre(order: int) -> tuple[Tensor, Tensor]:

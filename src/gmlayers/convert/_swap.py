@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from gmlayers._shown import brief
 from gmlayers.convert._blocks import PATTERNS, Block, Slot, find_blocks
 
 T = TypeVar("T")
@@ -23,6 +24,8 @@ class Swapped:
     modules: tuple[nn.Module, ...]
     """What stands in their places."""
     _slots: list[Slot] = field(repr=False)
+
+    __repr__ = brief
 
     def undo(self) -> None:
         """Put the blocks back, the very same modules; what stood in their places is left to you.

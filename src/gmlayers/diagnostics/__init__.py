@@ -4,13 +4,16 @@ Quantities are computed in float64 and returned in the dtype of what was given. 
 differentiated.
 """
 
+from typing import TYPE_CHECKING
+
+from gmlayers._names import renamed as _renamed
 from gmlayers.diagnostics._components import Clustering as Clustering
 from gmlayers.diagnostics._components import clustering as clustering
 from gmlayers.diagnostics._components import effective_components as effective_components
 from gmlayers.diagnostics._distance import component_displacements as component_displacements
 from gmlayers.diagnostics._distance import displacement as displacement
 from gmlayers.diagnostics._distance import transport as transport
-from gmlayers.diagnostics._mixture import Mixture as Mixture
+from gmlayers.diagnostics._mixture import NeuronMixture as NeuronMixture
 from gmlayers.diagnostics._mixture import log_determinants as log_determinants
 from gmlayers.diagnostics._mixture import marginal as marginal
 from gmlayers.diagnostics._mixture import neurons as neurons
@@ -22,3 +25,6 @@ from gmlayers.diagnostics._principal import PrincipalComponents as PrincipalComp
 from gmlayers.diagnostics._principal import Projection as Projection
 from gmlayers.diagnostics._principal import principal_components as principal_components
 from gmlayers.diagnostics._principal import project as project
+
+if not TYPE_CHECKING:
+    __getattr__ = _renamed(__name__, {"Mixture": ("NeuronMixture", NeuronMixture)})

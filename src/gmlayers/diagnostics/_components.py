@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gmlayers.diagnostics._mixture import Mixture
+from gmlayers._shown import brief
+from gmlayers.diagnostics._mixture import NeuronMixture
 from gmlayers.nn import GMLayer
 from gmlayers.nn._gm_layer import autocast_off, check_input, check_layer, upcast
 
@@ -21,8 +22,10 @@ class Clustering(NamedTuple):
     at_random: Tensor
     """Its expectation for as many independent directions that are uniform on the sphere."""
 
+    __repr__ = brief
 
-def clustering(mixture: Mixture) -> Clustering:
+
+def clustering(mixture: NeuronMixture) -> Clustering:
     r"""Return how strongly the means of a mixture, or the neurons of a layer, cluster in direction.
 
     With the directions :math:`u_k = \mu_k/\|\mu_k\|`,
@@ -47,7 +50,7 @@ def clustering(mixture: Mixture) -> Clustering:
         >>> import torch
         >>> from gmlayers.diagnostics import clustering, neurons
         >>> clustering(neurons(torch.tensor([[1.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.0, 3.0, 0.0]])))
-        Clustering(nearest_cosine=tensor(0.6667), at_random=tensor(0.3333))
+        Clustering(nearest_cosine=0.6667, at_random=0.3333)
     """
     mean = mixture.mean.double()
     mean = mean[(mean != 0).any(1)]

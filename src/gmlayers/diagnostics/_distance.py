@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gmlayers.diagnostics._mixture import Mixture
+from gmlayers.diagnostics._mixture import NeuronMixture
 from gmlayers.flows.transport import Transport, optimal_plan
 
 _ENTRIES = 2**22
 """Of a matrix of as many components as are treated at a time: 32 MB."""
 
 
-def component_displacements(before: Mixture, after: Mixture) -> Tensor:
+def component_displacements(before: NeuronMixture, after: NeuronMixture) -> Tensor:
     r"""Return how far each component moved, the Wasserstein distance of Gaussian k before and after.
 
     .. math:: W_2^2(N, N') = \|\mu - \mu'\|^2 + \mathrm{tr}\, S + \mathrm{tr}\, S'
@@ -56,7 +56,7 @@ def component_displacements(before: Mixture, after: Mixture) -> Tensor:
     return _squared_distances(_parts(before), _parts(after)).sqrt().to(before.mean.dtype)
 
 
-def displacement(before: Mixture, after: Mixture) -> Tensor:
+def displacement(before: NeuronMixture, after: NeuronMixture) -> Tensor:
     r"""Return how far a mixture moved if every component keeps its identity.
 
     .. math:: \Bigl( \sum_k w_k\, W_2^2(N_k, N_k') \Bigr)^{1/2}
@@ -97,7 +97,7 @@ def displacement(before: Mixture, after: Mixture) -> Tensor:
     return (before.weight.double() @ squared).sqrt().to(before.mean.dtype)
 
 
-def transport(before: Mixture, after: Mixture) -> Transport:
+def transport(before: NeuronMixture, after: NeuronMixture) -> Transport:
     r"""Return the distance of two mixtures when whole Gaussians are carried to Gaussians, whatever their order.
 
     It is :func:`gmlayers.flows.transport.mixture_distance` (Delon and Desolneux 2020) with the distances of
@@ -135,11 +135,11 @@ class _Parts(NamedTuple):
     factor: Tensor
 
 
-def _parts(mixture: Mixture) -> _Parts:
+def _parts(mixture: NeuronMixture) -> _Parts:
     return _Parts(mixture.mean.double(), mixture.var.double().sqrt(), mixture.factor.double())
 
 
-def _require_same_size(function: str, before: Mixture, after: Mixture) -> None:
+def _require_same_size(function: str, before: NeuronMixture, after: NeuronMixture) -> None:
     if before.mean.shape != after.mean.shape:
         raise ValueError(
             f"{function}: the mixtures must have as many components and dimensions each, got means of shape "

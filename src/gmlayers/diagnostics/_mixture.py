@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gmlayers._shown import brief
 from gmlayers.nn import GMLayer, LowRank, Regression, SharedFactor
 from gmlayers.nn._gm_layer import check_layer, upcast
 
 
 @dataclass(frozen=True, eq=False)
-class Mixture:
+class NeuronMixture:
     r"""A mixture of K Gaussians in d dimensions whose covariances are diagonal plus low rank.
 
     .. math:: \sum_k w_k\, N\bigl(\mu_k,\ \mathrm{diag}(\mathrm{var}_k) + F_k F_k^\top\bigr)
@@ -28,8 +29,8 @@ class Mixture:
 
     Example:
         >>> import torch
-        >>> from gmlayers.diagnostics import Mixture
-        >>> mixture = Mixture(torch.tensor([0.5, 0.5]), torch.randn(2, 3), torch.ones(2, 3), torch.randn(2, 3, 1))
+        >>> from gmlayers.diagnostics import NeuronMixture
+        >>> mixture = NeuronMixture(torch.tensor([0.5, 0.5]), torch.randn(2, 3), torch.ones(2, 3), torch.randn(2, 3, 1))
         >>> mixture.mean.shape
         torch.Size([2, 3])
     """
@@ -39,31 +40,39 @@ class Mixture:
     var: Tensor
     factor: Tensor
 
+    __repr__ = brief
+
     def __post_init__(self) -> None:
         if self.mean.ndim != 2 or 0 in self.mean.shape:
-            raise ValueError(f"Mixture: mean must be (K, d) with K and d at least 1, got {tuple(self.mean.shape)}")
+            raise ValueError(
+                f"NeuronMixture: mean must be (K, d) with K and d at least 1, got {tuple(self.mean.shape)}"
+            )
         K, d = self.mean.shape
         for name, expected in (("weight", (K,)), ("var", (K, d))):
             if getattr(self, name).shape != expected:
                 found = tuple(getattr(self, name).shape)
-                raise ValueError(f"Mixture: {name} must be {expected} for a mean of shape {(K, d)}, got {found}")
+                raise ValueError(f"NeuronMixture: {name} must be {expected} for a mean of shape {(K, d)}, got {found}")
         if self.factor.ndim != 3 or self.factor.shape[:2] != (K, d):
             found = tuple(self.factor.shape)
-            raise ValueError(f"Mixture: factor must be ({K}, {d}, r) for a mean of shape {(K, d)}, got {found}")
+            raise ValueError(f"NeuronMixture: factor must be ({K}, {d}, r) for a mean of shape {(K, d)}, got {found}")
         dtypes = {t.dtype for t in (self.weight, self.mean, self.var, self.factor)}
         if len(dtypes) > 1 or not self.mean.is_floating_point():
             found = ", ".join(sorted(map(str, dtypes)))
-            raise ValueError(f"Mixture: expected tensors of one floating dtype, got {found}")
+            raise ValueError(f"NeuronMixture: expected tensors of one floating dtype, got {found}")
         if not ((self.var >= 0) & self.var.isfinite()).all():
-            raise ValueError(f"Mixture: var must be finite and not negative, got {self.var.min()} to {self.var.max()}")
+            raise ValueError(
+                f"NeuronMixture: var must be finite and not negative, got {self.var.min()} to {self.var.max()}"
+            )
         total = float(self.weight.sum())
         if not (abs(total - 1) <= 1e-4 and bool((self.weight >= 0).all())):
             low = float(self.weight.min())
-            raise ValueError(f"Mixture: weights must be at least 0 and sum to 1, got minimum {low:g} and sum {total:g}")
+            raise ValueError(
+                f"NeuronMixture: weights must be at least 0 and sum to 1, got minimum {low:g} and sum {total:g}"
+            )
 
 
 @torch.no_grad()
-def marginal(layer: GMLayer) -> Mixture:
+def marginal(layer: GMLayer) -> NeuronMixture:
     r"""Return the law of β, the input weights of a layer's neurons.
 
     For the families :class:`~gmlayers.LowRank` (with :class:`~gmlayers.Diagonal`), :class:`~gmlayers.SharedFactor` and
@@ -94,11 +103,11 @@ def marginal(layer: GMLayer) -> Mixture:
         var = torch.zeros_like(mean)
     logits = layer.weight_logits
     weight = mean.new_full((K,), 1 / K) if logits is None else upcast(logits).softmax(0)
-    return Mixture(weight, mean.clone(), var, factor.clone())
+    return NeuronMixture(weight, mean.clone(), var, factor.clone())
 
 
 @torch.no_grad()
-def neurons(weight: Tensor) -> Mixture:
+def neurons(weight: Tensor) -> NeuronMixture:
     """Return the neurons of a fully connected layer as a mixture of m points, each of weight 1/m.
 
     Args:
@@ -120,11 +129,11 @@ def neurons(weight: Tensor) -> Mixture:
         raise ValueError(f"neurons: expected a weight of shape (m, d), as of nn.Linear, got {tuple(weight.shape)}")
     mean = upcast(weight.detach()).clone()
     m = len(mean)
-    return Mixture(mean.new_full((m,), 1 / m), mean, torch.zeros_like(mean), mean.new_empty(*mean.shape, 0))
+    return NeuronMixture(mean.new_full((m,), 1 / m), mean, torch.zeros_like(mean), mean.new_empty(*mean.shape, 0))
 
 
 @torch.no_grad()
-def log_determinants(mixture: Mixture) -> Tensor:
+def log_determinants(mixture: NeuronMixture) -> Tensor:
     r"""Return the logarithms of the determinants of the covariances, (K,): how much room each component takes.
 
     .. math:: \log\det(D + FF^\top) = \log\det D + \log\det(I + F^\top D^{-1} F),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from gmlayers._names import whole
+from gmlayers._shown import brief
 
 
 class KernelDrift(NamedTuple):
@@ -19,6 +20,8 @@ class KernelDrift(NamedTuple):
     """Distance of the kernels relative to the norm of the first."""
     misalignment: Tensor
     """One minus the alignment of the centred kernels, from 0 to 1; blind to a common factor."""
+
+    __repr__ = brief
 
 
 @torch.no_grad()

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from gmlayers._names import whole
-from gmlayers.diagnostics._mixture import Mixture
+from gmlayers._shown import brief
+from gmlayers.diagnostics._mixture import NeuronMixture
 
 
 class PrincipalComponents(NamedTuple):
@@ -21,6 +22,8 @@ class PrincipalComponents(NamedTuple):
     share: Tensor
     """Share of the total variance along each axis, (k,); 0 if it varies by no more than rounding."""
 
+    __repr__ = brief
+
 
 class Projection(NamedTuple):
     """A mixture seen along k axes."""
@@ -32,8 +35,10 @@ class Projection(NamedTuple):
     cov: Tensor
     """Covariances, (K, k, k)."""
 
+    __repr__ = brief
 
-def principal_components(mixture: Mixture, k: int = 2) -> PrincipalComponents:
+
+def principal_components(mixture: NeuronMixture, k: int = 2) -> PrincipalComponents:
     r"""Return the first principal components of a mixture.
 
     Those of its covariance, that within the components and that between them:
@@ -77,7 +82,7 @@ def principal_components(mixture: Mixture, k: int = 2) -> PrincipalComponents:
     return PrincipalComponents(*(t.to(mixture.mean.dtype) for t in (mean, axes, share)))
 
 
-def project(mixture: Mixture, components: PrincipalComponents) -> Projection:
+def project(mixture: NeuronMixture, components: PrincipalComponents) -> Projection:
     r"""Return a mixture seen along principal components, its own or those of another one.
 
     .. math:: V^\top(\mu_k - \bar\mu), \qquad V^\top S_k V = V^\top \mathrm{diag}(\mathrm{var}_k) V

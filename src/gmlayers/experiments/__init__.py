@@ -1,1 +1,1 @@
-"""Data, training, records and figures; needs the extra ``gmlayers[experiments]``."""
+"""Data, training, records and figures; needs the extra ``experiments``."""

@@ -15,17 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 from gmlayers._names import unknown
-from gmlayers.experiments import _download, _readers
+from gmlayers.experiments import _readers
+from gmlayers.experiments.names import DATA as NAMES
 
 Kind = Literal["auto", "classification", "regression"]
-
-NAMES: dict[str, str] = {
-    "digits": "1 797 grey 8x8 images of digits, part of scikit-learn: no download",
-    "mnist": "70 000 grey 28x28 images of handwritten digits",
-    "fashion-mnist": "70 000 grey 28x28 images of clothes",
-    "cifar10": "60 000 colour 32x32 images of 10 kinds of things",
-    "cifar100": "60 000 colour 32x32 images of 100 kinds of things",
-}
 
 DIGITS = tuple("0123456789")
 CLOTHES = (
@@ -285,6 +278,8 @@ def _load_known(name: str) -> Data:
     """Load one of the known data sets, in the order that it is published in."""
     if name == "digits":
         return _load_digits()
+    from gmlayers.experiments import _download  # here, because what is on disk needs no client of the network
+
     paths = [_download.obtain(remote) for remote in _download.REMOTES[name]]
     if name in ("mnist", "fashion-mnist"):
         classes = DIGITS if name == "mnist" else CLOTHES
@@ -416,7 +411,7 @@ def _refuse_words_among_numbers(values: NDArray[Any], task: Kind, where: Callabl
     if words < len(values) / 2:
         raise ValueError(
             f"{where(row)}: {str(values[row])!r} stands among numbers; correct it, or say "
-            "task='classification' (--kind classification) if all of them are names of classes"
+            "task='classification' (--task classification) if all of them are names of classes"
         )
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tyro.conf import Positional, arg
 
-from gmlayers.experiments import display, plots, run_folder
+from gmlayers.experiments import display, run_folder
 from gmlayers.experiments.data import read_inputs
 from gmlayers.experiments.records import Metrics, read_json, write_whole
 from gmlayers.experiments.training import Task, check_device, examples, judge, outputs, read_model
@@ -99,6 +99,8 @@ def _is_finished(folder: Path) -> bool:
 
 def _draw(runs: Sequence[Path], path: Path) -> None:
     """Draw what the runs were judged by against epochs; all must be judged alike."""
+    from gmlayers.experiments import plots  # here, because matplotlib is slow to import and seldom wanted
+
     values: dict[str, NDArray[np.float64]] = {}
     metrics = set()
     for folder in runs:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tyro.conf import FlagCreatePairsOff, arg
 
-from gmlayers import Diagonal, GMLayer, LowRank, Regression, SharedFactor
+from gmlayers import PAPER_RATES, Diagonal, GMLayer, LowRank, Regression, SharedFactor
 from gmlayers._names import look_up
 from gmlayers.nn import Covariance
 
@@ -243,15 +243,14 @@ class Recipe:
         return replace(self, epochs=epochs, input_dropout=self.input_dropout if images else 0.0)
 
 
-PLAIN = Recipe("sgd", "constant", 200, 64, lr=0.1, std_lr=1.0, input_dropout=0.0, standardise=False, fewest_steps=0)
-"""The recipe of Chewi, Rigollet and Yan (2025)."""
+PLAIN = Recipe("sgd", "constant", 200, 64, *PAPER_RATES, input_dropout=0.0, standardise=False, fewest_steps=0)
+"""This is the recipe of Chewi, Rigollet and Yan (2025)."""
 
 
 @dataclass(frozen=True)
 class Model:
     """A row of the table of models."""
 
-    summary: str
     build: Callable[[int, int, Shape], nn.Module]
     options: frozenset[str]
     """The fields of :class:`Shape` that it heeds."""
@@ -260,40 +259,34 @@ class Model:
 
 MODELS: dict[str, Model] = {
     "low_rank": Model(
-        "GM layer, joint low-rank covariance: the library's default",
         _low_rank,
         frozenset(f.name for f in fields(Shape)) - {"hidden", "matched"},
         Recipe(),
     ),
     "shared_factor": Model(
-        "GM layer, 16 factors that all components share: the best of ours per parameter",
         _shared_factor,
         frozenset({"width", "components", "scaling", "activation", "init_scale", "trunk"}),
         Recipe(),
     ),
     "diagonal": Model(
-        "GM layer, diagonal covariance with full coupling: the paper's function class, better trained",
         _diagonal,
         frozenset({"width", "components", "scaling", "activation", "init_scale", "trunk"}),
         Recipe(input_dropout=0.2),
     ),
     "paper": Model(
-        "GM layer of Chewi, Rigollet and Yan (2025), K = 20, plain SGD",
         _paper,
         frozenset({"components", "init_scale", "hidden", "trunk"}),
         PLAIN,
     ),
     "fc": Model(
-        "Linear - activation - Linear: what a GM layer replaces",
         _fully_connected,
         frozenset({"width", "activation", "trunk"}),
         Recipe("adamw", lr=2e-3, std_lr=2e-3, weight_decay=0.05),
     ),
     "fc_mean": Model(
-        "the same without biases, in mean-field scaling 1/width, plain SGD",
         _mean_field,
         frozenset({"width", "activation", "init_scale", "matched", "trunk"}),
         PLAIN,
     ),
 }
-"""The table, by name."""
+"""The table has a row for every name of :data:`gmlayers.experiments.names.MODELS`."""

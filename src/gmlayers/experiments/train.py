@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def new_run(
     changes: Changes,
     seeds: tuple[int, ...],
     target: str | None,
-    kind: Kind,
+    task: Kind,
     validate: bool,
     device: str,
     threads: int | None,
@@ -77,7 +78,7 @@ def new_run(
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"--seeds must be different numbers, got {', '.join(map(str, seeds)) or 'none'}")
     recipe = look_up("model", model, MODELS).recipe
-    data = load(source, target=target, task=kind)
+    data = load(source, target=target, task=task)
     rows = len(data.train_x) - (data.validation if validate else 0)
     if changes.batch_size is not None:
         recipe = dataclasses.replace(recipe, batch_size=max(1, changes.batch_size))  # decides the steps an epoch
@@ -85,7 +86,7 @@ def new_run(
     run = Run(
         source=source if source.lower() in NAMES else str(Path(source).expanduser().resolve()),
         target=target,
-        kind=kind,
+        kind=task,
         task=Task.of(data),
         fingerprint=fingerprint(data),
         model=model,
@@ -199,7 +200,8 @@ def train(
     recipe: Changes = Changes(),
     seeds: tuple[int, ...] = (0,),
     target: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
-    kind: Kind = "auto",
+    task: Kind = "auto",
+    kind: Annotated[Kind | None, arg(metavar="TASK", help_behavior_hint="")] = None,
     validate: Annotated[bool, FlagCreatePairsOff] = False,
     out: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
     resume: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
@@ -228,7 +230,7 @@ def train(
 
     gmlayers train fashion-mnist --model paper --epochs 20 --out runs/paper
 
-    gmlayers train measurements.csv --target price --kind regression
+    gmlayers train measurements.csv --target price --task regression
 
     gmlayers train mnist --seeds 0 1 2 3 4 5 6 7 --batched --device cuda
 
@@ -241,7 +243,8 @@ def train(
         recipe: How it is trained.
         seeds: One independent training run each.
         target: Column to predict, for tables; the last one by default.
-        kind: What the target is; auto takes text and few whole numbers as classes.
+        task: What the target is; auto takes text and few whole numbers as classes.
+        kind: Deprecated; its name is now --task.
         validate: Hold out the last training rows and judge on them instead of the test rows.
         out: Run folder; must not exist. Default: runs/DATA-MODEL.
         resume: Continue the run in this folder; everything else is taken from it.
@@ -255,12 +258,15 @@ def train(
         device: cpu, cuda, cuda:1, ...
         threads: CPU threads; bits are reproduced for equal numbers only. Default: torch's.
     """
+    if kind is not None:
+        warnings.warn("--kind is deprecated; its name is now --task", stacklevel=2)
+        task = kind
     if compiled:
         check_compiler()
     if threads is not None and threads < 1:
         raise ValueError(f"--threads must be at least 1, got {threads}")
     if resume is not None:
-        others = source, model, net, recipe, seeds, target, kind, validate, out, device, threads
+        others = source, model, net, recipe, seeds, target, task, validate, out, device, threads
         if others != (None, "low_rank", Shape(), Changes(), (0,), None, "auto", False, None, "cpu", None):
             raise ValueError(
                 "--resume takes everything from the folder; give no more than --tensorboard, --batched, --compiled"
@@ -280,7 +286,7 @@ def train(
             changes=recipe,
             seeds=seeds,
             target=target,
-            kind=kind,
+            task=task,
             validate=validate,
             device=device,
             threads=threads,

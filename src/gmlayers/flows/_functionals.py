@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gmlayers._shown import brief
 from gmlayers.flows._mixture import Mixture
 from gmlayers.functional import VARIANCE_FLOOR, Activation, get_activation
 from gmlayers.functional.quadrature import gauss_hermite
@@ -25,9 +26,11 @@ class Nodes(NamedTuple):
     """A quadrature of the standard Gaussian in q dimensions."""
 
     points: Tensor
-    """(n, q)."""
+    """The points, (n, q)."""
     weight: Tensor
-    """(n,), of sum 1."""
+    """Their weights, (n,), of sum 1."""
+
+    __repr__ = brief
 
 
 def hermite_nodes(dim: int, order: int, *, dtype: torch.dtype = torch.float64) -> Nodes:

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from gmlayers._names import whole
+from gmlayers._shown import brief
 from gmlayers.flows._functionals import Functional, Regularised
 from gmlayers.flows._mixture import Gradient, Mixture, Roots, Velocity
 
@@ -39,6 +40,8 @@ class Moment(NamedTuple):
     energy: float
     """The functional."""
     mixture: Mixture
+
+    __repr__ = brief
 
 
 class Method(Protocol):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from gmlayers._shown import brief, shown
 from gmlayers.functional import _roots, bures
 
 if TYPE_CHECKING:
@@ -18,22 +19,26 @@ class Gradient(NamedTuple):
     """The partial derivatives of a functional in the coordinates of a mixture."""
 
     mean: Tensor
-    """(K, d)."""
+    """The derivatives in the means, (K, d)."""
     spread: Tensor
-    """In the roots, (K, d, q), or the covariances, (K, d, d)."""
+    """Those in the roots, (K, d, q), or in the covariances, (K, d, d)."""
     weight: Tensor
-    """(K,)."""
+    """Those in the weights, (K,)."""
+
+    __repr__ = brief
 
 
 class Velocity(NamedTuple):
     """How a mixture moves."""
 
     mean: Tensor
-    """Of the means, (K, d)."""
+    """Velocity of the means, (K, d)."""
     spread: Tensor
-    """Of the roots, (K, d, q); or the symmetric L of the velocity fields x ↦ L(x − μ), (K, d, d)."""
+    """Velocity of the roots, (K, d, q); or the symmetric L of the velocity fields x ↦ L(x − μ), (K, d, d)."""
     log_weight: Tensor
-    """Of the logarithms of the weights, (K,)."""
+    """Velocity of the logarithms of the weights, (K,)."""
+
+    __repr__ = brief
 
 
 class Mixture(ABC):
@@ -48,6 +53,9 @@ class Mixture(ABC):
     def __init__(self, mean: Tensor, spread: Tensor, weight: Tensor | None) -> None:
         self.mean, self.spread = mean, spread
         self.weight = mean.new_full(mean.shape[:1], 1 / max(1, mean.shape[:1].numel())) if weight is None else weight
+
+    def __repr__(self) -> str:
+        return shown(type(self).__name__, {"mean": self.mean, "spread": self.spread, "weight": self.weight})
 
     @property
     @abstractmethod

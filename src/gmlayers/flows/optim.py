@@ -3,7 +3,7 @@ r"""Optimizers that train GM layers along the flows of :mod:`gmlayers.flows`, on
 The gradient flow of a loss over the law of the neurons moves component k by its Euclidean gradient in (μ, C) divided by
 its weight, that is times K (see :mod:`gmlayers.flows`). Three steps towards it:
 
-- :func:`parameter_groups` multiplies the rates of plain SGD, or of any optimizer, by K;
+- :func:`component_groups` multiplies the rates of plain SGD, or of any optimizer, by K;
 - :class:`WassersteinSGD` also divides by learned weights, moves these by Fisher–Rao, and goes along geodesics whatever
   the coordinates of a family: the triangular root of ``full`` and the slopes of ``regression`` are coordinates only,
   and the law moves as if they were not. For ``full`` this is the Bures–Wasserstein flow; the roots of the other
@@ -17,29 +17,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
 
+from gmlayers._names import renamed
 from gmlayers.nn import Full, GMLayer, Regression
 
-__all__ = ["Group", "PlainGroup", "WassersteinAdam", "WassersteinSGD", "layer_groups", "parameter_groups"]
+__all__ = ["LayerGroup", "PlainGroup", "WassersteinAdam", "WassersteinSGD", "component_groups", "layer_groups"]
 
 Named = dict[str, Tensor]
 
 
-class Group(TypedDict):
+class LayerGroup(TypedDict):
     """One entry of what torch's optimizers take: the parameters of a GM layer, or all the rest."""
 
     params: list[nn.Parameter]
     lr: float
     names: list[str]
-    """Of the parameters of a GM layer; none for the rest."""
+    """The names of the parameters in their GM layer; the group of the rest has none."""
     shared: list[str]
-    """Those that all components share."""
+    """The names of those parameters that all components share."""
     coordinates: str
-    """A key of ``COORDINATES``."""
+    """The key of ``COORDINATES`` by which the layer moves."""
 
 
 class PlainGroup(TypedDict):
@@ -49,7 +50,7 @@ class PlainGroup(TypedDict):
     lr: float
 
 
-def parameter_groups(model: nn.Module, lr: float = 0.1) -> list[PlainGroup]:
+def component_groups(model: nn.Module, lr: float) -> list[PlainGroup]:
     """Return a group for every GM layer of a model, its rate times its number of components, and one for the rest.
 
     With SGD, layers of different K then run at equal Wasserstein time if their ``scaling`` is ``"mean"``: as many steps
@@ -57,7 +58,7 @@ def parameter_groups(model: nn.Module, lr: float = 0.1) -> list[PlainGroup]:
 
     Args:
         model: any module; parameters that require no gradient are left out.
-        lr: the rate of the flow, at least 0.
+        lr: the rate of the flow, at least 0. It has no default, because it takes the place of the optimizer's.
 
     Raises:
         ValueError: for a rate out of range, a model with nothing to train.
@@ -66,7 +67,7 @@ def parameter_groups(model: nn.Module, lr: float = 0.1) -> list[PlainGroup]:
         >>> import torch
         >>> from gmlayers import GMLayer
         >>> from gmlayers.flows import optim
-        >>> optimizer = torch.optim.SGD(optim.parameter_groups(GMLayer.paper(784, 10, 20), lr=0.005))
+        >>> optimizer = torch.optim.SGD(optim.component_groups(GMLayer.paper(784, 10, 20), lr=0.005))
         >>> [group["lr"] for group in optimizer.param_groups]
         [0.1]
     """
@@ -82,7 +83,7 @@ def parameter_groups(model: nn.Module, lr: float = 0.1) -> list[PlainGroup]:
     return groups
 
 
-def layer_groups(model: nn.Module, lr: float = 0.1) -> list[Group]:
+def layer_groups(model: nn.Module, lr: float = 0.1) -> list[LayerGroup]:
     """Return a group for every GM layer of a model and one for the rest, all at one rate: for the optimizers below.
 
     Example:
@@ -92,7 +93,7 @@ def layer_groups(model: nn.Module, lr: float = 0.1) -> list[Group]:
     """
     if not 0 <= lr < math.inf:
         raise ValueError(f"lr must be finite and not negative, got {lr}")
-    groups: list[Group] = []
+    groups: list[LayerGroup] = []
     seen: set[int] = set()
     for layer in model.modules():
         if not isinstance(layer, GMLayer):
@@ -108,7 +109,7 @@ def layer_groups(model: nn.Module, lr: float = 0.1) -> list[Group]:
                 named["weight_logits"] = layer.weight_logits
             one, two = (layer.covariance.shapes(layer.in_features, layer.out_features, K) for K in (1, 2))
             groups.append(
-                Group(
+                LayerGroup(
                     params=list(named.values()),
                     lr=lr,
                     names=list(named),
@@ -128,9 +129,9 @@ class Coordinates(NamedTuple):
     """How the law of the neurons moves, in terms of the parameters of a family."""
 
     tangent: Callable[[Named, Named], Named]
-    """From parameters and their gradients to the gradient in coordinates in which steps are straight."""
+    """Takes parameters and their gradients to the gradient in coordinates in which steps are straight."""
     moved: Callable[[Named, Named], tuple[Named, Tensor | None]]
-    """From parameters and a step in those coordinates to the parameters after it, and what has turned (B, A)."""
+    """Takes parameters and a step in those coordinates to the parameters after it, and what has turned (B, A)."""
 
 
 class _Wasserstein(torch.optim.Optimizer):
@@ -195,7 +196,7 @@ class WassersteinSGD(_Wasserstein):
         >>> optimizer.step()
     """
 
-    def __init__(self, groups: Sequence[Group], *, momentum: float = 0.0) -> None:
+    def __init__(self, groups: Sequence[LayerGroup], *, momentum: float = 0.0) -> None:
         if not 0 <= momentum < 1:
             raise ValueError(f"WassersteinSGD: momentum must lie in [0, 1), got {momentum}")
         super().__init__(_checked("WassersteinSGD", groups), {"momentum": momentum})
@@ -235,7 +236,7 @@ class WassersteinAdam(_Wasserstein):
 
     def __init__(
         self,
-        groups: Sequence[Group],
+        groups: Sequence[LayerGroup],
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -366,12 +367,23 @@ def _coordinates(layer: GMLayer, named: Mapping[str, Tensor]) -> str:
     return "euclidean"
 
 
-def _rest(params: list[nn.Parameter], lr: float) -> Group:
-    return Group(params=params, lr=lr, names=[], shared=[], coordinates="euclidean")
+def _rest(params: list[nn.Parameter], lr: float) -> LayerGroup:
+    return LayerGroup(params=params, lr=lr, names=[], shared=[], coordinates="euclidean")
 
 
-def _checked(name: str, groups: Sequence[Group]) -> list[dict[str, Any]]:
+def _checked(name: str, groups: Sequence[LayerGroup]) -> list[dict[str, Any]]:
     for group in groups:
         if not isinstance(group, dict) or "coordinates" not in group:
             raise ValueError(f"{name}: expected the groups of layer_groups(model), got {type(group).__name__}")
     return [dict(group) for group in groups]
+
+
+def _parameter_groups(model: nn.Module, lr: float = 0.1) -> list[PlainGroup]:
+    return component_groups(model, lr)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(
+        __name__,
+        {"Group": ("LayerGroup", LayerGroup), "parameter_groups": ("component_groups", _parameter_groups)},
+    )

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gmlayers._names import in_a_clone
+from gmlayers._shown import brief
 from gmlayers.flows._mixture import Mixture
 from gmlayers.functional import bures
 
@@ -19,7 +21,9 @@ class Transport(NamedTuple):
     distance: Tensor
     """MW₂, a scalar."""
     plan: Tensor
-    """(K, L): the mass that goes from component k of the first to component l of the second."""
+    """Mass that goes from component k of the first to component l of the second, (K, L)."""
+
+    __repr__ = brief
 
 
 def optimal_plan(weight1: Tensor, weight2: Tensor, cost: Tensor) -> Tensor:
@@ -64,7 +68,7 @@ def _solved(weight1: Tensor, weight2: Tensor, cost: Tensor) -> tuple[Tensor, Ten
     try:
         import ot
     except ImportError as error:
-        raise ImportError("optimal transport needs POT: pip install 'gmlayers[transport]'") from error
+        raise ImportError(f"optimal transport needs POT; install it {in_a_clone('transport')}") from error
     plan, log = ot.emd(
         (one / one.sum()).cpu().numpy(),
         (two / two.sum()).cpu().numpy(),

@@ -80,7 +80,7 @@ def _relu_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
 
 
 LEAK = 0.01
-"""Negative slope of ``leaky_relu``, torch's default."""
+"""``leaky_relu`` has this slope below 0, which is torch's default."""
 
 
 def _leaky_relu(z: Tensor) -> Tensor:
@@ -292,7 +292,7 @@ LOGISTIC = (
     (0.0589053423636414, 1.04182626569287),
     (0.00410799594565998, 1.3449277259595),
 )
-r"""Weights a and scales b with :math:`1/(1 + e^{-z}) = \sum_j a_j \Phi(b_j z)` up to 5e-9.
+r"""These weights a and scales b make :math:`1/(1 + e^{-z}) = \sum_j a_j \Phi(b_j z)` up to 5e-9.
 
 The logistic distribution is a scale mixture of normal ones, and a few are enough (Monahan and Stefanski, *Normal scale
 mixture approximations to F\*(z) and computation of the logistic-normal integral*, 1992). These are fitted by us.
@@ -358,7 +358,7 @@ ACTIVATIONS: dict[str, Activation] = {
         _scaled(_GELU, "silu"),
     )
 }
-"""The table, by name.
+"""The table has a row for every activation, by name.
 
 ``softplus`` and ``silu`` are no closed forms of log(1 + e^z) and z/(1 + e^-z), which have none, but of functions that
 differ from them by at most 7e-9 and 3e-8 anywhere, and so do the expectations: see :data:`LOGISTIC`. They cost eight

@@ -36,6 +36,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from gmlayers._shown import brief
 from gmlayers.functional import _roots
 
 __all__ = [
@@ -58,6 +59,8 @@ class Gaussian(NamedTuple):
     """(..., d)."""
     cov: Tensor
     """(..., d, d)."""
+
+    __repr__ = brief
 
 
 def sqrt(cov: Tensor) -> Tensor:
@@ -156,7 +159,7 @@ def geodesic(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor, t: Tensor
     Example:
         >>> import torch
         >>> geodesic(torch.zeros(1), torch.eye(1), torch.ones(1), 9 * torch.eye(1), 0.5)
-        Gaussian(mean=tensor([0.5000]), cov=tensor([[4.]]))
+        Gaussian(mean=[0.5], cov=[[4]])
     """
     _require_shapes("geodesic", mean1=mean1, cov1=cov1, mean2=mean2, cov2=cov2)
     t = torch.as_tensor(t, dtype=cov1.dtype, device=cov1.device)
@@ -250,7 +253,7 @@ def barycentre(
     Example:
         >>> import torch
         >>> barycentre(torch.tensor([[0.0], [2.0]]), torch.tensor([[[1.0]], [[9.0]]]))
-        Gaussian(mean=tensor([1.]), cov=tensor([[4.]]))
+        Gaussian(mean=[1], cov=[[4]])
     """
     _require_shapes("barycentre", means=means, covs=covs)
     if covs.ndim < 3 or means.ndim < 2 or means.shape[-2] != covs.shape[-3] or 0 in covs.shape[-3:]:

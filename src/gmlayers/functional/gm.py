@@ -10,7 +10,7 @@ from gmlayers.functional.activations import Activation, get_activation
 __all__ = ["VARIANCE_FLOOR", "gm_layer"]
 
 VARIANCE_FLOOR = 1e-12
-r"""Added to every variance, so that an all-zero input or a zero std gives finite values *and gradients*.
+r"""This is added to every variance, so that an all-zero input or a zero std gives finite values *and gradients*.
 
 It is no approximation: the formula stays an exact expectation, with one more noise feature of size
 :math:`10^{-6}` that carries no output weight. A larger floor would bend small inputs.

@@ -30,6 +30,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gmlayers._shown import brief
+
 __all__ = [
     "Derivatives",
     "bumps",
@@ -49,6 +51,8 @@ class Derivatives(NamedTuple):
     value: Tensor
     gradient: Tensor
     laplacian: Tensor
+
+    __repr__ = brief
 
 
 def ridge(projection: Tensor) -> Tensor:

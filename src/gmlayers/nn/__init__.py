@@ -8,7 +8,13 @@ from gmlayers.nn._covariance import Regression as Regression
 from gmlayers.nn._covariance import Root as Root
 from gmlayers.nn._covariance import SharedFactor as SharedFactor
 from gmlayers.nn._folded import FoldedGMLayer as FoldedGMLayer
+from gmlayers.nn._form import AxisAligned as AxisAligned
+from gmlayers.nn._form import Form as Form
+from gmlayers.nn._form import Mahalanobis as Mahalanobis
+from gmlayers.nn._form import Ridge as Ridge
 from gmlayers.nn._gm_layer import GMLayer as GMLayer
 from gmlayers.nn._gmnm import GMNM as GMNM
+from gmlayers.nn._parameter_groups import PAPER_RATES as PAPER_RATES
 from gmlayers.nn._parameter_groups import ParameterGroup as ParameterGroup
+from gmlayers.nn._parameter_groups import Rates as Rates
 from gmlayers.nn._parameter_groups import parameter_groups as parameter_groups

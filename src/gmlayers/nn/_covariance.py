@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from gmlayers import ops
 from gmlayers._names import look_up, whole
+from gmlayers._shown import brief
 from gmlayers.functional import VARIANCE_FLOOR
 
 Params = Mapping[str, Tensor]
@@ -35,6 +36,8 @@ class Root(NamedTuple):
     """Means of ω, (K, out)."""
     output_root: Tensor
     """B, (K, out, q)."""
+
+    __repr__ = brief
 
 
 class Covariance(ABC):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from gmlayers._names import look_up, positive
 Params = Mapping[str, Tensor]
 
 OVERLAP = 4.0
-"""How many bumps answer at a point of the domain at the start."""
+"""At the start a point of the domain lies in about this many bumps."""
 
 
 class Form(ABC):
@@ -54,9 +54,21 @@ class Form(ABC):
 
 @dataclass(frozen=True)
 class Mahalanobis(Form):
-    """Any projection: ``projection`` A (m, rank, d)."""
+    """Any projection: ``projection`` A (m, rank, d).
+
+    Args:
+        rank: rows of A, at least 1.
+
+    Example:
+        >>> from gmlayers import GMNM, Mahalanobis
+        >>> GMNM(5, 1, 50, form=Mahalanobis(2)).projection.shape
+        torch.Size([50, 2, 5])
+    """
 
     rank: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rank", positive("Mahalanobis: rank", self.rank))
 
     def shapes(self, in_features: int, num_components: int) -> dict[str, tuple[int, ...]]:
         return {"projection": (num_components, self.rank, in_features)}
@@ -73,7 +85,13 @@ class Mahalanobis(Form):
 
 @dataclass(frozen=True)
 class AxisAligned(Form):
-    """One reciprocal width per feature, its sign free: ``scale`` (m, d); A is its diagonal matrix."""
+    """One reciprocal width per feature, its sign free: ``scale`` (m, d); A is its diagonal matrix.
+
+    Example:
+        >>> from gmlayers import GMNM, AxisAligned
+        >>> GMNM(5, 1, 50, form=AxisAligned()).scale.shape
+        torch.Size([50, 5])
+    """
 
     def shapes(self, in_features: int, num_components: int) -> dict[str, tuple[int, ...]]:
         return {"scale": (num_components, in_features)}
@@ -90,28 +108,34 @@ class AxisAligned(Form):
 
 @dataclass(frozen=True)
 class Ridge(Mahalanobis):
-    """The sum of all projections, which is one projection: ``projection`` (m, 1, d)."""
+    """The sum of all projections, which is one projection: ``projection`` (m, 1, d).
 
-    rank: int = 1
+    Example:
+        >>> from gmlayers import GMNM, Ridge
+        >>> GMNM(5, 1, 50, form=Ridge()).projection.shape
+        torch.Size([50, 1, 5])
+    """
+
+    rank: int = field(default=1, init=False, repr=False)
 
     def width(self, in_features: int, num_components: int) -> float:  # noqa: ARG002
         """Return a quarter: as far as a bump reaches in its one direction, whatever their number; by experiment."""
         return 0.25
 
 
-def get_form(name: str, rank: int | None, in_features: int) -> Form:
-    """Return the form of that name; only ``"mahalanobis"`` has a rank to choose.
+def get_form(form: str | Form, rank: int | None, in_features: int) -> Form:
+    """Return the form of that name, of which only ``"mahalanobis"`` has a rank to choose; a descriptor as it is.
 
     Raises:
         ValueError: an unknown name, a rank below 1, a rank where there is none.
         TypeError: a rank that is not a whole number.
     """
     fixed: Mapping[str, Callable[[], Form] | None] = {"mahalanobis": None, "diagonal": AxisAligned, "ridge": Ridge}
-    make = look_up("form", name, fixed)
+    make = (lambda: form) if isinstance(form, Form) else look_up("form", form, fixed)
     if make is None:
         return Mahalanobis(min(in_features, 8) if rank is None else positive("GMNM: rank", rank))
     if rank is not None:
-        raise ValueError(f"GMNM: rank is for form='mahalanobis', got rank={rank} with form={name!r}; leave it out")
+        raise ValueError(f"GMNM: rank is for form='mahalanobis', got rank={rank} with form={form!r}; leave it out")
     return make()
 
 

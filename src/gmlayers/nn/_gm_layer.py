@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gmlayers import ops
 from gmlayers._names import look_up, positive
-from gmlayers.functional import Activation, get_activation
+from gmlayers.functional import ACTIVATIONS, Activation, get_activation
 from gmlayers.nn._covariance import Covariance, Regression, Root, get_covariance
 from gmlayers.ops._dispatch import autocast_on
 
@@ -97,7 +97,7 @@ class GMLayer(nn.Module):
         self.covariance = get_covariance(covariance)
         self.activation = get_activation(activation)
         self.scaling: Scaling = look_up("scaling", scaling, {"sqrt": "sqrt", "mean": "mean"})
-        self.init_scale = self.covariance.default_init_scale if init_scale is None else init_scale
+        self.init_scale = self.covariance.default_init_scale if init_scale is None else float(init_scale)
         self._family_shapes = self.covariance.shapes(self.in_features, self.out_features, self.num_components)
         for name, shape in self._family_shapes.items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
@@ -120,7 +120,8 @@ class GMLayer(nn.Module):
         r"""Return the layer of Chewi, Rigollet and Yan (2025), eq. (6), with the paper's initialisation.
 
         The ``regression`` family, ReLU, weights 1/K, no bias; entries of μ, U, v drawn from N(0, γ²) and
-        σ = γ = ``init_scale``. Train it by ``SGD(parameter_groups(model))``, batch 64.
+        σ = γ = ``init_scale``. Train it by
+        ``SGD(parameter_groups(model, *PAPER_RATES))``, batch 64.
 
         Example:
             >>> from gmlayers import GMLayer
@@ -261,11 +262,13 @@ class GMLayer(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the arguments of the constructor."""
+        name = self.activation.name
+        known = ACTIVATIONS.get(name) is self.activation
         return (
             f"{self.in_features}, {self.out_features}, {self.num_components}, covariance={self.covariance}, "
-            f"activation={self.activation}, scaling={self.scaling!r}, "
+            f"activation={repr(name) if known else name}, scaling={self.scaling!r}, "
             f"learn_weights={self.weight_logits is not None}, bias={self.bias is not None}, "
-            f"init_scale={self.init_scale:.6g}"
+            f"init_scale={self.init_scale}"
         )
 
     def family_parameters(self) -> dict[str, Tensor]:

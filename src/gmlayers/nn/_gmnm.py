@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from gmlayers import ops
 from gmlayers._names import positive
 from gmlayers.functional import gmnm
-from gmlayers.nn._form import get_form
+from gmlayers.nn._form import Form, get_form
 from gmlayers.nn._gm_layer import autocast_off, check_input, upcast
 from gmlayers.nn._k_means import k_means
 from gmlayers.nn._placement import by_residual, domain_of, spacing
@@ -24,10 +24,10 @@ Bound = float | Sequence[float] | Tensor
 FormName = Literal["mahalanobis", "diagonal", "ridge"]
 
 INIT_SCALE = 0.1
-"""Root mean square of the output over the inputs at the start."""
+"""At the start the output has this root mean square over the inputs."""
 
 FEATURE_RMS = 5.0
-"""Beyond which standardised features are out of range: there the bumps start below 0.002."""
+"""Features are out of range where their root mean square is larger: there the bumps start below 0.002."""
 
 
 class GMNM(nn.Module):
@@ -44,7 +44,8 @@ class GMNM(nn.Module):
         form: what is free in A. ``"mahalanobis"``: all of it, ``projection`` (m, rank, d); ``"diagonal"``: one number
             per feature, ``scale`` (m, d), for small d (it costs as much as rank d); ``"ridge"``: the projections are
             summed before they are squared, which makes them one, ``projection`` (m, 1, d): the other reading of the
-            paper, a layer of neurons with a Gaussian activation.
+            paper, a layer of neurons with a Gaussian activation. Or a descriptor: ``Mahalanobis(rank=2)``,
+            ``AxisAligned()``, ``Ridge()``.
         rank: projections per bump, for ``"mahalanobis"``; min(d, 8) if not given.
         domain: (low, high), numbers or one per feature: the box from which the inputs are. None: standardised features.
         bias: add a bias to the output.
@@ -87,7 +88,7 @@ class GMNM(nn.Module):
         out_features: int,
         num_components: int,
         *,
-        form: FormName = "mahalanobis",
+        form: FormName | Form = "mahalanobis",
         rank: int | None = None,
         domain: tuple[Bound, Bound] | None = None,
         bias: bool = True,
@@ -120,7 +121,7 @@ class GMNM(nn.Module):
         num_components: int,
         *,
         y: Tensor | None = None,
-        form: FormName = "mahalanobis",
+        form: FormName | Form = "mahalanobis",
         rank: int | None = None,
         domain: tuple[Bound, Bound] | None = None,
         bias: bool = True,
@@ -154,8 +155,8 @@ class GMNM(nn.Module):
             >>> import torch
             >>> from gmlayers import GMNM
             >>> x = torch.rand(200, 2)
-            >>> GMNM.from_data(x, 1, 20, y=x[:, :1].sin())
-            GMNM(2, 1, 20, form=Mahalanobis(rank=2), domain=..., bias=True)
+            >>> GMNM.from_data(x, 1, 20, y=x[:, :1].sin())  # doctest: +ELLIPSIS
+            GMNM(2, 1, 20, form=Mahalanobis(rank=2), domain=((...), (...)), bias=True)
         """
         _check_data(x, y)
         wide = upcast(x)
@@ -344,7 +345,7 @@ class GMNM(nn.Module):
         return {name: getattr(self, name) for name in self._form_shapes}
 
     def extra_repr(self) -> str:
-        """Return sizes, form and domain; a domain that is no cube is not written out."""
+        """Return the arguments of the constructor; of a domain that has other bounds in every feature the first 8."""
         return (
             f"{self.in_features}, {self.out_features}, {self.num_components}, form={self.form}, "
             f"domain={_shown(self.domain)}, bias={self.bias is not None}"
@@ -400,12 +401,18 @@ def _standardised(y: Tensor, like: Tensor) -> Tensor:
 
 
 def _shown(domain: tuple[tuple[float, ...], tuple[float, ...]] | None) -> str:
-    """Return the domain as numbers if it is a cube, else without them."""
+    """Return the domain so that Python reads it as it is; if it is no cube and has more than 8 features, in part."""
     if domain is None:
         return "None"
-    (low, *lows), (high, *highs) = domain
-    cube = all(a == low for a in lows) and all(b == high for b in highs)
-    return f"({low:.6g}, {high:.6g})" if cube else "..."
+    if all(len(set(bounds)) == 1 for bounds in domain):
+        return f"({_number(domain[0][0])}, {_number(domain[1][0])})"
+    texts = [", ".join([*map(_number, bounds[:8]), *(["..."] if len(bounds) > 8 else [])]) for bounds in domain]
+    return f"(({texts[0]}), ({texts[1]}))"
+
+
+def _number(value: float) -> str:
+    """Return a number in six digits if these are all it has, else in all of them."""
+    return short if float(short := f"{value:.6g}") == value else repr(value)
 
 
 def _check_data(x: Tensor, y: Tensor | None) -> None:

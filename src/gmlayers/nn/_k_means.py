@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 BLOCK = 8192
-"""Rows that are compared with all centres at a time."""
+"""This many rows are compared with all centres at a time."""
 
 ROUNDS = 20
-"""Of Lloyd's algorithm, at most: what starts from the clusters needs no more."""
+"""Lloyd's algorithm makes at most this many rounds: what starts from the clusters needs no more."""
 
 
 def k_means(x: Tensor, k: int, generator: torch.Generator | None, weight: Tensor | None = None) -> Tensor:

@@ -1,12 +1,15 @@
-"""Parameter groups: stds have a rate of their own and no weight decay."""
+"""Parameter groups: stds may have a rate of their own, and they have no weight decay."""
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from torch import nn
 
 from gmlayers.nn._gm_layer import GMLayer
+
+if TYPE_CHECKING:
+    from typing_extensions import NotRequired
 
 _STDS = ("std", "factor_std", "scale_tril")
 
@@ -15,42 +18,61 @@ class ParameterGroup(TypedDict):
     """One entry of what torch's optimizers take."""
 
     params: list[nn.Parameter]
-    lr: float
+    lr: NotRequired[float]
     weight_decay: float
 
 
+class Rates(NamedTuple):
+    """Two learning rates, in the order in which :func:`parameter_groups` takes them."""
+
+    lr: float
+    """The rate of every parameter but the stds."""
+    std_lr: float
+    """The rate of the stds."""
+
+
+PAPER_RATES = Rates(lr=0.1, std_lr=1.0)
+"""Chewi, Rigollet and Yan (2025) train their layer at these fixed rates, by plain SGD."""
+
+
 def parameter_groups(
-    model: nn.Module, lr: float = 0.1, std_lr: float = 1.0, *, weight_decay: float = 0.0
+    model: nn.Module, lr: float | None = None, std_lr: float | None = None, *, weight_decay: float = 0.0
 ) -> list[ParameterGroup]:
     r"""Split the parameters of a model for an optimizer: stds of its GM layers, biases, all the rest.
 
-    The defaults are the fixed rates of Chewi, Rigollet and Yan (2025) for plain SGD, 1 for σ and 0.1 for the
-    rest. Weight decay applies to the rest only: decaying a std would shrink the noise that the layer averages
-    over, and biases are not decayed by custom. The ``scale_tril`` of :class:`~gmlayers.Full` is a std, all of it: it
-    has the stds on its diagonal, and decay of what is below would shrink the same noise.
+    A rate that is not given is the optimizer's: ``Adam(parameter_groups(model), lr=1e-3)`` trains everything at 1e-3.
+    The paper's rates are :data:`PAPER_RATES`, as in the example.
+
+    Weight decay applies to the rest only: decaying a std would shrink the noise that the layer averages over, and
+    biases are not decayed by custom. The ``scale_tril`` of :class:`~gmlayers.Full` is a std, all of it: it has the stds
+    on its diagonal, and decay of what is below would shrink the same noise.
 
     Args:
         model: any module; parameters of layers other than :class:`~gmlayers.GMLayer` count as the rest, those
             with fewer than two axes (biases, scales of norms) as biases. Frozen parameters are left out.
-        lr: rate of everything but the stds.
-        std_lr: rate of the stds.
-        weight_decay: of the rest.
+        lr: the rate of everything but the stds; by default the optimizer's.
+        std_lr: the rate of the stds; by default the optimizer's, even if ``lr`` is given.
+        weight_decay: the weight decay of the rest; biases and stds have none, whatever the optimizer's is.
 
     Returns:
-        The groups that are not empty, in the order rest, biases, stds.
+        The groups that are not empty, in the order rest, biases, stds. A group without a rate of its own has no entry
+        ``"lr"``.
 
     Raises:
         ValueError: for a negative rate or decay, or a model with nothing to train.
 
     Example:
         >>> import torch
-        >>> from gmlayers import GMLayer, parameter_groups
-        >>> optimizer = torch.optim.SGD(parameter_groups(GMLayer.paper(784, 10, 20)))
+        >>> from gmlayers import PAPER_RATES, GMLayer, parameter_groups
+        >>> optimizer = torch.optim.SGD(parameter_groups(GMLayer.paper(784, 10, 20), *PAPER_RATES))
         >>> [group["lr"] for group in optimizer.param_groups]
         [0.1, 1.0]
+        >>> optimizer = torch.optim.Adam(parameter_groups(GMLayer(784, 10, 120)), lr=5e-3)
+        >>> [group["lr"] for group in optimizer.param_groups]
+        [0.005, 0.005, 0.005]
     """
     for name, value in {"lr": lr, "std_lr": std_lr, "weight_decay": weight_decay}.items():
-        if not value >= 0:
+        if value is not None and not value >= 0:
             raise ValueError(f"parameter_groups: {name} must not be negative, got {value}")
     is_std = {
         id(parameter)
@@ -65,9 +87,10 @@ def parameter_groups(
     rest = [p for p in trained if p.ndim >= 2 and id(p) not in is_std]
     if not trained:
         raise ValueError("parameter_groups: the model has no parameter that requires a gradient")
-    groups = [
-        ParameterGroup(params=rest, lr=lr, weight_decay=weight_decay),
-        ParameterGroup(params=biases, lr=lr, weight_decay=0.0),
-        ParameterGroup(params=stds, lr=std_lr, weight_decay=0.0),
-    ]
+    groups = [_group(rest, lr, weight_decay), _group(biases, lr, 0.0), _group(stds, std_lr, 0.0)]
     return [group for group in groups if group["params"]]
+
+
+def _group(params: list[nn.Parameter], lr: float | None, weight_decay: float) -> ParameterGroup:
+    group = ParameterGroup(params=params, weight_decay=weight_decay)
+    return group if lr is None else {**group, "lr": lr}

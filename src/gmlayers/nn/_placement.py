@@ -11,13 +11,13 @@ from gmlayers.functional import gmnm
 from gmlayers.nn._k_means import BLOCK, k_means
 
 NEIGHBOURS = 2
-"""Over which the local spacing is averaged."""
+"""The local spacing is averaged over this many neighbours."""
 
 MARGIN = 0.1
-"""By which the domain of data is wider than the data, on each side, in terms of their extent."""
+"""The domain of data is wider than the data by this share of their extent, on each side."""
 
 LEAST_EXTENT = 1e-5
-"""Of what is constant, in terms of its size, so that the margin is not rounding."""
+"""A constant feature is given this extent, relative to its size, so that the margin is not rounding."""
 
 
 def domain_of(x: Tensor) -> tuple[Tensor, Tensor]:

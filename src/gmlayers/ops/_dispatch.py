@@ -20,7 +20,7 @@ from gmlayers.ops._fused import Call
 A = TypeVar("A")
 
 _NAMES: dict[str, tuple[str, ...]] = {}
-"""The implementations of every operation, by its name."""
+"""Every operation has an entry, which holds its implementations."""
 
 _FORCED: ContextVar[Mapping[str, str]] = ContextVar(
     "gmlayers implementations forced by `use`",
@@ -42,7 +42,7 @@ class Implementation(Generic[A]):
     why_not: Callable[[A], str | None]
     cost: Callable[[A], float]
     call: Callable[[A], Call] | None
-    """Makes one call of it; None for the plain reference, which torch differentiates itself."""
+    """Function that makes one call of it; None for the plain reference, which torch differentiates itself."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def autocast_on(device_type: str) -> bool:
 
 
 AUTOCAST = "autocast is on, and casts plain operations only"
-"""Why a fast path does not run under autocast."""
+"""A fast path gives this reason for not running under autocast."""
 
 
 @contextmanager

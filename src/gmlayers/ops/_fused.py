@@ -25,9 +25,9 @@ class Call(Protocol):
     outputs: int
     """Number of values."""
     finds_values: bool
-    """Whether the backward finds the values again, in front of what was kept."""
+    """True if the backward finds the values again, in front of what was kept."""
     elementwise: bool
-    """Whether another leading axis of all tensors is no more than more elements, so that ``vmap`` is one call."""
+    """True if another leading axis of all tensors is no more than more elements, so that ``vmap`` is one call."""
 
     @property
     def reference(self) -> Callable[..., tuple[Tensor, ...]]:

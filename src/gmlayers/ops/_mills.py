@@ -36,7 +36,7 @@ S, float32                5e-7     4e-7     7e-7
 from __future__ import annotations
 
 MILLS_SHIFT = 4.0
-"""c of y = 1/(1 + u/c) for M."""
+"""This is the c of y = 1/(1 + u/c) for M."""
 
 MILLS_COEFFICIENTS = (
     0.249999994,
@@ -51,10 +51,10 @@ MILLS_COEFFICIENTS = (
     0.0305316451,
     0.00413142163,
 )
-"""p_0 to p_10 of M(u) = y Σ p_j y^j."""
+"""These are p_0 to p_10 of M(u) = y Σ p_j y^j."""
 
 SECOND_SHIFT = 3.5
-"""c of y = 1/(1 + u/c) for S."""
+"""This is the c of y = 1/(1 + u/c) for S."""
 
 SECOND_COEFFICIENTS = (
     0.0467064495,
@@ -68,4 +68,4 @@ SECOND_COEFFICIENTS = (
     2.33474409,
     -0.454626662,
 )
-"""q_0 to q_9 of S(u) = y³ Σ q_j y^j."""
+"""These are q_0 to q_9 of S(u) = y³ Σ q_j y^j."""

@@ -20,10 +20,10 @@ Precision = Literal["ieee", "tf32", "tf32x3"]
 """How a product of float32 matrices is computed; lower precisions are exact in any case."""
 
 INTERPRETED = tl.constexpr(bool(knobs.runtime.interpret))
-"""Whether the kernels run in the interpreter."""
+"""The kernels are run by Triton's interpreter if this is true."""
 
 TILE = 64
-"""Side of the tiles by which a grid is counted before tuning has chosen its own."""
+"""A grid is counted by tiles of this side before tuning has chosen its own."""
 
 
 def autotune(configs: Sequence[triton.Config], key: Sequence[str]) -> Callable[[Any], Any]:

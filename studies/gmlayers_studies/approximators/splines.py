@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gmlayers._names import in_a_clone
 from gmlayers.solve import least_squares
 from gmlayers_studies.approximators.losses import Loss
 from gmlayers_studies.approximators.tasks import Clock
@@ -56,7 +57,7 @@ def pykan() -> ModuleType:
         try:
             import kan
         except ImportError as error:
-            raise ImportError("Kolmogorov–Arnold networks need pykan: pip install 'gmlayers[bench]'") from error
+            raise ImportError(f"Kolmogorov–Arnold networks need pykan; install it {in_a_clone('bench')}") from error
     return kan
 
 

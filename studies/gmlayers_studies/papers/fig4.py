@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from gmlayers import GMLayer, diagnostics
-from gmlayers.diagnostics import Mixture
+from gmlayers.diagnostics import NeuronMixture
 from gmlayers.experiments import plots
 from gmlayers.experiments.models import PLAIN, MeanFieldNet, Shape
 from gmlayers.experiments.records import read_tensors, write_tensors, write_whole
@@ -58,7 +58,7 @@ class Snapshots:
         return {}
 
 
-def law(model: torch.nn.Module) -> Mixture:
+def law(model: torch.nn.Module) -> NeuronMixture:
     """Return the law of β of the net inside a model."""
     for module in model.modules():
         if isinstance(module, GMLayer):
@@ -73,17 +73,19 @@ def snapshot(folder: Path, epoch: int) -> Path:
     return folder / "snapshots" / f"{epoch:04d}.safetensors"
 
 
-def write_law(path: Path, mixture: Mixture) -> None:
+def write_law(path: Path, mixture: NeuronMixture) -> None:
     """Write a mixture without factors."""
     path.parent.mkdir(exist_ok=True)
     write_tensors(path, {"mean": mixture.mean, "var": mixture.var}, {})
 
 
-def read_law(path: Path) -> Mixture:
+def read_law(path: Path) -> NeuronMixture:
     """Read what :func:`write_law` wrote."""
     tensors, _ = read_tensors(path)
     mean = tensors["mean"]
-    return Mixture(mean.new_full((len(mean),), 1 / len(mean)), mean, tensors["var"], mean.new_empty(*mean.shape, 0))
+    return NeuronMixture(
+        mean.new_full((len(mean),), 1 / len(mean)), mean, tensors["var"], mean.new_empty(*mean.shape, 0)
+    )
 
 
 def gm(scale: str) -> Arm:
@@ -115,7 +117,7 @@ def digest(parts: Sequence[Part], folder: Path) -> None:
         write_whole(seed_folder(folder / part.place, SEED) / f"{PROJECTED}.jsonl", ("\n".join(lines) + "\n").encode())
 
 
-def _projected(now: Mixture, start: Mixture, plane: diagnostics.PrincipalComponents) -> dict[str, Any]:
+def _projected(now: NeuronMixture, start: NeuronMixture, plane: diagnostics.PrincipalComponents) -> dict[str, Any]:
     seen = diagnostics.project(now, plane)
     size = (start.mean.square() + start.var).sum(1).mean().sqrt()
     return {

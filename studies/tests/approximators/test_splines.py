@@ -247,5 +247,5 @@ def test_training_refines_to_the_last_grid_and_lowers_the_loss(regression, ticki
 
 def test_without_pykan_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "kan", None)
-    with pytest.raises(ImportError, match=r"pip install 'gmlayers\[bench\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[bench\]'"):
         splines.pykan()

@@ -20,14 +20,14 @@ from gmlayers.ops._mills import MILLS_COEFFICIENTS, MILLS_SHIFT
 from gmlayers.ops.gate import reference
 
 CHUNK = 2**16
-"""Elements per block: few enough for the cache, enough for torch to use two threads."""
+"""A block has this many elements: few enough for the cache, and enough for torch to use two threads."""
 
 _COEFFICIENTS = tuple(torch.tensor(c * MILLS_SHIFT ** (j + 1)) for j, c in enumerate(MILLS_COEFFICIENTS))
-"""For powers of 1/(u + c) in place of y = c/(u + c), as tensors, which ``addcmul`` takes: fewer operations on small
-inputs, where starting one is all it costs."""
+"""These belong to powers of 1/(u + c) in place of y = c/(u + c), as tensors, which ``addcmul`` takes: that makes fewer
+operations on small inputs, where starting one is all it costs."""
 
 _LOG_DENSITY = torch.tensor(-0.5 * math.log(2 * math.pi))
-"""Logarithm of φ(0)."""
+"""This is the logarithm of φ(0)."""
 
 
 class Closed:

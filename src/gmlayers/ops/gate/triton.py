@@ -31,7 +31,7 @@ _DENSITY = tl.constexpr(1 / math.sqrt(2 * math.pi))
 _ROOT_HALF = tl.constexpr(math.sqrt(0.5))
 
 ELEMENTS = 1024
-"""Elements of (rows, r) that a program holds at a time."""
+"""A program holds this many elements of (rows, r) at a time."""
 
 
 def forward(m: Tensor, var: Tensor, reading: Tensor | None, activation: str) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ from gmlayers.ops._fused import Tensors
 from gmlayers.ops.mix import reference
 
 CACHED = 2**18
-"""Numbers of a tensor of which most is still in the cache of a CPU's core when the next operation reads it."""
+"""A tensor of this many numbers is mostly still in the cache of a CPU's core when the next operation reads it."""
 
 
 class ByOutputs:

@@ -25,7 +25,8 @@ from gmlayers.ops import _triton
 from gmlayers.ops._triton import TILE, Precision
 
 _GROUP = tl.constexpr(8)
-"""Tiles of rows taken together, so that programs which run side by side read the same weights, from the L2 cache."""
+"""This many tiles of rows are taken together: programs that run side by side then read the same weights from the L2
+cache."""
 
 
 def forward(gate: Tensor, weight: Tensor, x: Tensor, *, input_precision: Precision = "ieee") -> Tensor:

@@ -1,0 +1,42 @@
+from gmlayers import convert as convert
+from gmlayers import diagnostics as diagnostics
+from gmlayers import flows as flows
+from gmlayers import functional as functional
+from gmlayers import nn as nn
+from gmlayers import ops as ops
+from gmlayers import solve as solve
+from gmlayers.nn import GMNM as GMNM
+from gmlayers.nn import PAPER_RATES as PAPER_RATES
+from gmlayers.nn import AxisAligned as AxisAligned
+from gmlayers.nn import Diagonal as Diagonal
+from gmlayers.nn import Full as Full
+from gmlayers.nn import GMLayer as GMLayer
+from gmlayers.nn import LowRank as LowRank
+from gmlayers.nn import Mahalanobis as Mahalanobis
+from gmlayers.nn import Regression as Regression
+from gmlayers.nn import Ridge as Ridge
+from gmlayers.nn import SharedFactor as SharedFactor
+from gmlayers.nn import parameter_groups as parameter_groups
+
+__all__ = [
+    "GMNM",
+    "PAPER_RATES",
+    "AxisAligned",
+    "Diagonal",
+    "Full",
+    "GMLayer",
+    "LowRank",
+    "Mahalanobis",
+    "Regression",
+    "Ridge",
+    "SharedFactor",
+    "convert",
+    "diagnostics",
+    "flows",
+    "functional",
+    "ops",
+    "parameter_groups",
+    "solve",
+]
+
+__version__: str

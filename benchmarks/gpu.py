@@ -35,7 +35,7 @@ from gmlayers import GMLayer, ops  # noqa: E402
 from gmlayers.experiments.batched import BatchedTrainer  # noqa: E402
 from gmlayers.experiments.data import Data  # noqa: E402
 from gmlayers.experiments.models import MODELS, Shape  # noqa: E402
-from gmlayers.experiments.training import Trainer, Trial  # noqa: E402
+from gmlayers.experiments.trainer import Trainer, Trial  # noqa: E402
 from gmlayers.ops.mix import triton as mix_kernels  # noqa: E402
 
 DEVICE = "cpu" if options.smoke else "cuda"

@@ -15,7 +15,7 @@ from PIL import Image
 
 import gmlayers
 from gmlayers.cli import COMMANDS, commands, main
-from gmlayers.experiments import models, names, training
+from gmlayers.experiments import models, names, trainer
 from gmlayers.functional import ACTIVATIONS
 
 LISTED = {"matplotlib", "numpy", "pandas", "scipy", "torch"}
@@ -123,8 +123,8 @@ def test_every_command_is_where_the_table_says():
 def test_the_lists_are_those_of_the_library():
     assert list(names.MODELS) == list(models.MODELS)
     assert tuple(ACTIVATIONS) == names.ACTIVATIONS
-    assert tuple(training.OPTIMIZERS) == names.OPTIMIZERS
-    assert tuple(training.SCHEDULES) == names.SCHEDULES
+    assert tuple(trainer.OPTIMIZERS) == names.OPTIMIZERS
+    assert tuple(trainer.SCHEDULES) == names.SCHEDULES
 
 
 # --- other distributions -------------------------------------------------------------------------------------

@@ -24,7 +24,10 @@ Table = Mapping[str, tuple[str, str]]
 
 COMMANDS: Table = {
     "demo": ("gmlayers.experiments.demo:demo", "Train GM layers and the nets they replace on digits."),
-    "train": ("gmlayers.experiments.train:train", "Train a model on a data set, a folder of images or a table."),
+    "train": (
+        "gmlayers.experiments.train_command:train",
+        "Train a model on a data set, images or a table.",
+    ),
     "evaluate": ("gmlayers.experiments.inference:evaluate", "Judge the trained models of a run again."),
     "compare": ("gmlayers.experiments.inference:compare", "Print finished runs in one table, the best first."),
     "predict": ("gmlayers.experiments.inference:predict", "Predict for new files with a trained model."),

@@ -25,13 +25,13 @@ from gmlayers_studies.records import METRICS, Folder, Kept, Records, Row
 from gmlayers_studies.study import Run
 
 FORMAT = 1
-"""The version of the layout of an archive; another one is refused."""
+"""The layout of an archive has this version, and an archive of another one is refused."""
 
 CURVES, MODULES = "-curves.csv.xz", ".safetensors"
-"""What the names of these files end in, after the name of the study."""
+"""The names of these files have these endings after the name of the study."""
 
 KEYS = ("run", "trial", "table")
-"""The columns that say where a row of the curves belongs."""
+"""These columns say where a row of the curves belongs."""
 
 
 class Archive:

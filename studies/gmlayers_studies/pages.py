@@ -58,4 +58,4 @@ says in how many it is. "No slower" is judged by whether the module is sooner: w
         _claims,
     ),
 }
-"""The pages by their names."""
+"""The table has the pages by their names."""

@@ -18,7 +18,7 @@ from gmlayers_studies.runner import Job
 from gmlayers_studies.study import Finding, ProfileName, Results, Run, Study
 
 CHOICE_SEED = 1000
-"""Settings are tried with this seed, which none of the trials that count has."""
+"""A setting is tried with this seed. No trial that counts has it."""
 
 
 @dataclass(frozen=True)

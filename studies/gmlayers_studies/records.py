@@ -18,10 +18,10 @@ from gmlayers.experiments.records import read_json, read_tensors, readable
 Row = dict[str, Any]
 
 METRICS = "metrics"
-"""The name of the table that every trial writes: a row an epoch, or a row for every state that is judged."""
+"""Every trial writes a table with this name. It has a row for every epoch, or for every state."""
 
 MODULE = "module.safetensors"
-"""The file in which a trial keeps the module that a picture needs."""
+"""A trial keeps a module in this file. A picture needs it."""
 
 
 def seed_name(seed: int) -> str:

@@ -22,10 +22,10 @@ from gmlayers_studies import papers as studies
 from gmlayers_studies.records import METRICS
 
 PRELOADED = ("torch._dynamo",)
-"""Torch's optimizers import these modules at their first step, which takes seconds."""
+"""These modules are imported before processes are forked. The optimizers of torch import them at their first step."""
 
 ATTEMPTS = 2
-"""A job whose process dies is tried this often in all."""
+"""A job is tried this often in all. It is tried again if its process dies."""
 
 PAUSE = 0.2
 """The records are looked at every so many seconds."""

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.05
-"""A difference counts as one if its p-value is below this."""
+"""A difference counts as one where its p-value is below this level, and intervals are of one minus it."""
 
 ROUNDING = 1e-9
 """Means that differ by less than this in standard errors do so by rounding, and there is no spread to judge by."""

@@ -174,7 +174,7 @@ class Finding(NamedTuple):
     """The columns of the table that is printed."""
     rows: Sequence[Sequence[str]]
     sentences: Sequence[str]
-    """Whether the claim is borne out, by which test, and what is missing."""
+    """Sentences that say what is borne out, by which test, and what is missing."""
     files: Mapping[str, bytes] = {}
     """Other files to write beside the figures, by their names."""
     judged: Any = None
@@ -207,7 +207,7 @@ class Study:
     note: str = ""
     """What a reader of the page must know besides."""
     validate: bool = False
-    """Whether the last training rows are held out and judged, as they are for a study that chooses something."""
+    """The last training rows are held out and judged if this is true, as for a study that chooses something."""
     digest: Callable[[Sequence[Any], Path], None] | None = None
     """Makes the records that the figure is drawn from of what was watched, after all trials of a folder."""
 

@@ -19,8 +19,8 @@ from gmlayers import diagnostics
 from gmlayers.experiments.data import load
 from gmlayers.experiments.records import readable
 from gmlayers.experiments.run_folder import open_run
-from gmlayers.experiments.train import train
-from gmlayers.experiments.training import Trainer, read_model
+from gmlayers.experiments.train_command import train
+from gmlayers.experiments.trainer import Trainer, read_model
 from gmlayers_studies import cluster, command, workers
 from gmlayers_studies.command import TRAINED, plot, reproduce
 from gmlayers_studies.nets import tables, trained

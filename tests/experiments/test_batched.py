@@ -8,7 +8,7 @@ import torch
 from gmlayers import Diagonal, GMLayer, LowRank, Regression
 from gmlayers.experiments.batched import BatchedTrainer
 from gmlayers.experiments.models import MODELS, Shape
-from gmlayers.experiments.training import Diverged, Trainer, Trial, read_model
+from gmlayers.experiments.trainer import Diverged, Trainer, Trial, read_model
 
 SMALL = Shape(width=8)
 

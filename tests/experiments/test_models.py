@@ -6,7 +6,7 @@ import torch
 
 from gmlayers import GMLayer, SharedFactor
 from gmlayers.experiments.models import MODELS, MeanFieldNet, Recipe, Shape, trunk, trunk_features
-from gmlayers.experiments.training import Trainer, Trial
+from gmlayers.experiments.trainer import Trainer, Trial
 
 
 def test_mean_field_net_is_the_mean_of_its_neurons():

@@ -15,7 +15,7 @@ from torch.func import functional_call, stack_module_state
 from torch.nn import functional as F
 
 from gmlayers.experiments.data import Data
-from gmlayers.experiments.training import (
+from gmlayers.experiments.trainer import (
     Diverged,
     Trainer,
     Trial,
@@ -38,7 +38,7 @@ class BatchedTrainer:
         trials: what to train; they may differ in seed, ``init_scale``, ``lr`` and ``std_lr``, in nothing else.
         data: on what.
         folders: where metrics and checkpoints go, one folder per trial; ``None`` keeps nothing.
-        compiled: whether training steps are compiled; see :func:`gmlayers.experiments.training.compile_steps`.
+        compiled: whether training steps are compiled; see :func:`gmlayers.experiments.trainer.compile_steps`.
 
     Raises:
         ValueError: for no trials, for trials that differ in anything else, for folders that are not one per trial.

@@ -15,7 +15,7 @@ from gmlayers.experiments.data import load
 from gmlayers.experiments.models import MODELS, Shape
 from gmlayers.experiments.plots import curves
 from gmlayers.experiments.records import write_whole
-from gmlayers.experiments.training import Trainer, Trial
+from gmlayers.experiments.trainer import Trainer, Trial
 
 EPOCHS = 40
 EQUAL_WIDTH = 207  # 64·207 + 207 + 207·10 + 10 = 15 535 parameters; the paper's layer with K = 20 has 15 560

@@ -20,7 +20,7 @@ from tyro.conf import Positional, arg
 from gmlayers.experiments import display, run_folder
 from gmlayers.experiments.data import read_inputs
 from gmlayers.experiments.records import Metrics, read_json, write_whole
-from gmlayers.experiments.training import Task, check_device, examples, judge, outputs, read_model
+from gmlayers.experiments.trainer import Task, check_device, examples, judge, outputs, read_model
 
 
 def evaluate(run: Annotated[Path, Positional, arg(metavar="RUN")], *, device: str = "cpu") -> None:

@@ -42,7 +42,7 @@ ACTIVATIONS = (
 """These are the keys of :data:`gmlayers.functional.ACTIVATIONS`."""
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "wasserstein-sgd", "wasserstein-adam")
-"""These are the keys of :data:`gmlayers.experiments.training.OPTIMIZERS`."""
+"""These are the keys of :data:`gmlayers.experiments.trainer.OPTIMIZERS`."""
 
 SCHEDULES = ("one-cycle", "cosine", "constant")
-"""These are the keys of :data:`gmlayers.experiments.training.SCHEDULES`."""
+"""These are the keys of :data:`gmlayers.experiments.trainer.SCHEDULES`."""

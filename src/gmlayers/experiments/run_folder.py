@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 from gmlayers.experiments.data import Data, Kind, load
 from gmlayers.experiments.models import Recipe, Shape
 from gmlayers.experiments.records import environment, read_json, write_json
-from gmlayers.experiments.training import Task, Trial
+from gmlayers.experiments.trainer import Task, Trial
 
 FORMAT = 1
-"""Version of the layout of a run folder."""
+"""The layout of a run folder has this version, and a folder of another one is refused."""
 
 LATER = {"frozen", "hidden", "matched", "trunk", "watch"}
 """Fields that a configuration may lack: they came later, and their defaults are what was done before."""

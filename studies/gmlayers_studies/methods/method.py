@@ -76,7 +76,7 @@ class Entrant:
     label: str
     settings: tuple[Method, ...]
     pictured: bool = False
-    """Whether what it learns of functions of two variables is kept, to be drawn."""
+    """Modules that it has trained on functions of two variables are kept, to be drawn, if this is true."""
 
     def runs(self, study: Study, task: str, what: Problem, profile: Profile) -> Iterator[MethodRun]:
         """Yield its runs on a problem, those too where something is only chosen."""

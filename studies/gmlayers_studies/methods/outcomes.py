@@ -22,7 +22,7 @@ class Outcome:
     entry: Entry
     seed: int
     states: Sequence[Mapping[str, Any]]
-    """As they came; one that was the best so far on the points held out has an ``error``, by
+    """All states in their order; one that was the best so far on the points held out has an ``error``, by
     :func:`~gmlayers_studies.methods.method.condense`."""
     final: Mapping[str, Any]
     """The one with the least error on points held out."""

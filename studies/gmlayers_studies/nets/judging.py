@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from gmlayers.experiments.display import shown
-from gmlayers.experiments.training import build
+from gmlayers.experiments.trainer import build
 from gmlayers_studies.nets.net import Net, NetRun
 from gmlayers_studies.records import Records, seed_name
 from gmlayers_studies.statistics import welch

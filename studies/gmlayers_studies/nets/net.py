@@ -14,8 +14,8 @@ from gmlayers.experiments.display import Live
 from gmlayers.experiments.models import MODELS, Shape
 from gmlayers.experiments.run_folder import FORMAT, fingerprint, run_of
 from gmlayers.experiments.run_folder import Run as TrainingRun
-from gmlayers.experiments.train import Changes
-from gmlayers.experiments.training import Task, Trainer
+from gmlayers.experiments.train_command import Changes
+from gmlayers.experiments.trainer import Task, Trainer
 from gmlayers_studies.records import Records, Row
 from gmlayers_studies.study import Epochs, Profile, Study, slug
 

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from gmlayers import diagnostics
 from gmlayers.experiments.models import PLAIN, Shape
-from gmlayers.experiments.train import Changes
-from gmlayers.experiments.training import Trainer
+from gmlayers.experiments.train_command import Changes
+from gmlayers.experiments.trainer import Trainer
 from gmlayers_studies.nets import drawing, judging
 from gmlayers_studies.nets.judging import NetResults
 from gmlayers_studies.nets.net import Net
@@ -36,11 +36,11 @@ from gmlayers_studies.statistics import welch
 from gmlayers_studies.study import Profile, Study, epochs
 
 RATE = PLAIN.lr / 20
-"""Of the flow, in an epoch's steps; a step of SGD is one of rate / K or rate / m."""
+"""The flow moves by this much in a step; a step of SGD is one of rate / K or rate / m."""
 ROWS, KERNEL_ROWS = 1000, 24
-"""Training rows on which functions and kernels are compared."""
+"""Functions and kernels are compared on this many training rows."""
 HELD = 200_000_000
-"""Numbers that the gradients of a block of rows may hold."""
+"""The gradients of a block of rows hold at most this many numbers."""
 
 QUANTITIES = {
     "displacement": "displacement of the law of β",

@@ -29,8 +29,8 @@ from gmlayers.experiments import plots
 from gmlayers.experiments.models import PLAIN, MeanFieldNet, Shape
 from gmlayers.experiments.records import read_tensors, write_tensors, write_whole
 from gmlayers.experiments.run_folder import seed_folder
-from gmlayers.experiments.train import Changes
-from gmlayers.experiments.training import Trainer
+from gmlayers.experiments.train_command import Changes
+from gmlayers.experiments.trainer import Trainer
 from gmlayers_studies.nets.judging import NetResults
 from gmlayers_studies.nets.net import Net, NetRun
 from gmlayers_studies.nets.report import report
@@ -45,7 +45,7 @@ FRAMES = 60
 """The animation has this many frames."""
 
 PROJECTED = "projected"
-"""The name of the table of where components and neurons are at each epoch."""
+"""The table with this name says where components and neurons are at each epoch."""
 
 
 class Snapshots:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gmlayers.experiments.train import Changes
+from gmlayers.experiments.train_command import Changes
 from gmlayers_studies.nets import drawing, judging
 from gmlayers_studies.nets.judging import NetResults
 from gmlayers_studies.nets.net import Net

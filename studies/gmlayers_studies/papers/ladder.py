@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from gmlayers.experiments import plots
 from gmlayers.experiments.models import Shape
-from gmlayers.experiments.train import Changes
+from gmlayers.experiments.train_command import Changes
 from gmlayers_studies.nets import drawing, judging
 from gmlayers_studies.nets.judging import NetResults
 from gmlayers_studies.nets.net import Net
@@ -70,7 +70,7 @@ CHOSEN = {
     "GM rank 16, coupled": 0.005,
     FC: 0.002,
 }
-"""By `ladder-rates`."""
+"""The study `ladder-rates` chooses these rates."""
 
 STEPS = (
     ("GM diagonal", "GM isotropic"),
@@ -83,7 +83,7 @@ STEPS = (
     ("GM diagonal, coupled", "GM diagonal"),
     *((f"GM rank {r}, coupled", f"GM rank {r}") for r in RANKS),
 )
-"""A richer family, and the one that it extends."""
+"""Each pair holds a richer family and the family it extends."""
 
 
 def draw(results: NetResults) -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gmlayers.experiments.models import PLAIN, Shape
-from gmlayers.experiments.train import Changes
+from gmlayers.experiments.train_command import Changes
 from gmlayers_studies.nets.net import Net
 from gmlayers_studies.study import Extent, Profile, ProfileName, epochs
 

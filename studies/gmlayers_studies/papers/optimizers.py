@@ -6,7 +6,7 @@ Every method has the rate that `rates` chose on held-out training rows, of as ma
 from __future__ import annotations
 
 from gmlayers.experiments.models import Shape
-from gmlayers.experiments.train import Changes
+from gmlayers.experiments.train_command import Changes
 from gmlayers_studies.nets import drawing, judging
 from gmlayers_studies.nets.net import Net
 from gmlayers_studies.nets.report import report
@@ -27,7 +27,7 @@ METHODS = {
     "Adam": ("adam", (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), 1.0),
     "Wasserstein Adam": ("wasserstein-adam", (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), 1.0),
 }
-"""Optimizer, the rates that `rates` tries, and that of the stds as a multiple."""
+"""Each method has an optimizer, the rates that `rates` tries, and a factor by which the rate of the stds is larger."""
 
 CHOSEN = {
     "SGD, stds ten times as fast": 1.0,
@@ -36,7 +36,7 @@ CHOSEN = {
     "Adam": 1e-2,
     "Wasserstein Adam": 1e-2,
 }
-"""By `rates`."""
+"""The study `rates` chooses these rates."""
 
 
 NETS = {name: method(name, optimizer, CHOSEN[name], stds) for name, (optimizer, _, stds) in METHODS.items()}

@@ -12,7 +12,7 @@ from gmlayers_studies.papers.tuning import best, draw
 from gmlayers_studies.study import Profile, Study, epochs
 
 LAST = 1
-"""Epochs over which the error is averaged."""
+"""The error is averaged over this many epochs."""
 
 GROUPS = {
     name: tuple(method(f"{name}, rate {lr:g}", optimizer, lr, stds) for lr in rates)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from gmlayers.experiments import plots
 from gmlayers.experiments.models import Shape
-from gmlayers.experiments.train import Changes
+from gmlayers.experiments.train_command import Changes
 from gmlayers_studies.nets import drawing
 from gmlayers_studies.nets.judging import NetResults
 from gmlayers_studies.nets.net import Net
@@ -23,7 +23,7 @@ from gmlayers_studies.study import Profile, Study, epochs
 
 EPOCHS = 30
 LAST = 5
-"""Epochs over which the error is averaged for the choice: one epoch's is noisier."""
+"""The error is averaged over this many epochs for the choice, since that of one epoch is noisier."""
 
 
 def gm(activation: str, lr: float, input_dropout: float = 0.3, weight_decay: float = 0.0, width: int = 500) -> Net:
@@ -85,7 +85,7 @@ OTHERS = (
     ("relu", 2.0, 0.2),
     ("relu", 2.0, 0.3),
 )
-"""What is tried at other sizes: activations, factors of the rate, and dropouts."""
+"""At other sizes these activations, factors of the rate and dropouts are tried."""
 
 
 def resized(name: str, net: Callable[..., Net], lr: float, width: int) -> tuple[Net, ...]:

@@ -7,7 +7,7 @@ import torch
 from gmlayers import GMLayer
 from gmlayers.experiments.models import MODELS, Recipe, Shape
 from gmlayers.experiments.records import Metrics
-from gmlayers.experiments.training import Diverged, Task, Trainer, Trial, read_model
+from gmlayers.experiments.trainer import Diverged, Task, Trainer, Trial, read_model
 
 SMALL = Shape(width=8)
 

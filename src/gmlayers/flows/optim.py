@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from gmlayers._names import renamed
-from gmlayers.nn import Full, GMLayer, Regression
+from gmlayers.nn import Full, GMLayer, ParameterGroup, Regression
 
-__all__ = ["LayerGroup", "PlainGroup", "WassersteinAdam", "WassersteinSGD", "component_groups", "layer_groups"]
+__all__ = ["LayerGroup", "WassersteinAdam", "WassersteinSGD", "component_groups", "layer_groups"]
 
 Named = dict[str, Tensor]
 
@@ -43,14 +43,7 @@ class LayerGroup(TypedDict):
     """The key of ``COORDINATES`` by which the layer moves."""
 
 
-class PlainGroup(TypedDict):
-    """One entry of what torch's own optimizers take."""
-
-    params: list[nn.Parameter]
-    lr: float
-
-
-def component_groups(model: nn.Module, lr: float) -> list[PlainGroup]:
+def component_groups(model: nn.Module, lr: float) -> list[ParameterGroup]:
     """Return a group for every GM layer of a model, its rate times its number of components, and one for the rest.
 
     With SGD, layers of different K then run at equal Wasserstein time if their ``scaling`` is ``"mean"``: as many steps
@@ -71,15 +64,15 @@ def component_groups(model: nn.Module, lr: float) -> list[PlainGroup]:
         >>> [group["lr"] for group in optimizer.param_groups]
         [0.1]
     """
-    groups = list[PlainGroup]()
+    groups: list[ParameterGroup] = []
     for group in layer_groups(model, lr):
         trained = [(n, p) for n, p in zip(group["names"], group["params"]) if p.requires_grad]
         own = [p for n, p in trained if n not in group["shared"]]
         rest = [p for n, p in trained if n in group["shared"]] if group["names"] else group["params"]
         if own:
-            groups.append(PlainGroup(params=own, lr=len(own[0]) * lr))
+            groups.append({"params": own, "lr": len(own[0]) * lr})
         if rest:
-            groups.append(PlainGroup(params=rest, lr=lr))
+            groups.append({"params": rest, "lr": lr})
     return groups
 
 
@@ -378,12 +371,16 @@ def _checked(name: str, groups: Sequence[LayerGroup]) -> list[dict[str, Any]]:
     return [dict(group) for group in groups]
 
 
-def _parameter_groups(model: nn.Module, lr: float = 0.1) -> list[PlainGroup]:
+def _parameter_groups(model: nn.Module, lr: float = 0.1) -> list[ParameterGroup]:
     return component_groups(model, lr)
 
 
 if not TYPE_CHECKING:
     __getattr__ = renamed(
         __name__,
-        {"Group": ("LayerGroup", LayerGroup), "parameter_groups": ("component_groups", _parameter_groups)},
+        {
+            "Group": ("LayerGroup", LayerGroup),
+            "PlainGroup": ("gmlayers.nn.ParameterGroup", ParameterGroup),
+            "parameter_groups": ("component_groups", _parameter_groups),
+        },
     )

@@ -119,7 +119,7 @@ def layer_groups(model: nn.Module, lr: float = 0.1) -> list[LayerGroup]:
 
 
 class Coordinates(NamedTuple):
-    """How the law of the neurons moves, in terms of the parameters of a family."""
+    """Two functions that move the law of the neurons by moving the parameters of a family."""
 
     tangent: Callable[[Named, Named], Named]
     """Takes parameters and their gradients to the gradient in coordinates in which steps are straight."""
@@ -128,7 +128,7 @@ class Coordinates(NamedTuple):
 
 
 class _Wasserstein(torch.optim.Optimizer):
-    """What the two optimizers share: gradients by component, steps along geodesics."""
+    """The part that the two optimizers share: gradients by component, steps along geodesics."""
 
     def _direction(self, group: Mapping[str, Any], p: Tensor, tangent: Tensor, axes: tuple[int, ...]) -> Tensor:
         """Return the direction of a step; ``axes`` are those along which a part of the parameter moves as one."""
@@ -173,8 +173,8 @@ class WassersteinSGD(_Wasserstein):
     r"""Gradient descent in the law of the neurons, with momentum if wanted.
 
     Args:
-        groups: of :func:`layer_groups`.
-        momentum: from 0 to below 1.
+        groups: what :func:`layer_groups` returns.
+        momentum: share of the last step that is taken again, from 0 to below 1.
 
     Raises:
         ValueError: for options out of range, groups of another kind.
@@ -210,8 +210,8 @@ class WassersteinAdam(_Wasserstein):
     of the inputs rotates the path. Parameters outside of GM layers are moved as by Adam, entry by entry.
 
     Args:
-        groups: of :func:`layer_groups`.
-        betas: of the two running means, from 0 to below 1.
+        groups: what :func:`layer_groups` returns.
+        betas: how much of each of the two running means is kept at a step, from 0 to below 1.
         eps: ε, positive.
 
     Raises:

@@ -44,14 +44,14 @@ $(VENV)/.python:
 	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	touch $@
 
-$(VENV)/.run: $(VENV)/.python pyproject.toml constraints.txt
-	$(PIP) --editable '.[experiments]'
+$(VENV)/.run: $(VENV)/.python pyproject.toml studies/pyproject.toml constraints.txt
+	$(PIP) --editable '.[experiments]' --editable studies
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.run
-	$(PIP) --editable '.[experiments,bench]'
+	$(PIP) --editable '.[experiments,bench]' --editable 'studies[peers]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(PIP) --editable '.[experiments,dev]'
+	$(PIP) --editable '.[experiments,dev]' --editable 'studies[peers,cluster]'
 	touch $@

@@ -127,13 +127,6 @@ def test_the_lists_are_those_of_the_library():
     assert tuple(training.SCHEDULES) == names.SCHEDULES
 
 
-def test_the_experiments_are_those_of_reproduce():
-    from gmlayers.experiments.reproduce.command import EXPERIMENTS
-    from gmlayers.experiments.reproduce.listing import TITLES
-
-    assert {name: experiment.title for name, experiment in EXPERIMENTS.items()} == TITLES
-
-
 # --- other distributions -------------------------------------------------------------------------------------
 
 

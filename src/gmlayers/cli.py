@@ -28,13 +28,11 @@ COMMANDS: Table = {
     "evaluate": ("gmlayers.experiments.inference:evaluate", "Judge the trained models of a run again."),
     "compare": ("gmlayers.experiments.inference:compare", "Print finished runs in one table, the best first."),
     "predict": ("gmlayers.experiments.inference:predict", "Predict for new files with a trained model."),
-    "reproduce": ("gmlayers.experiments.reproduce.command:reproduce", "Run an experiment of the papers."),
-    "plot": ("gmlayers.experiments.reproduce.command:plot", "Draw an experiment again from its records."),
     "list": ("gmlayers.experiments.catalogue:list_all", "List data sets, models and experiments."),
 }
 """The table holds, for each command, the place of its function and one line of help."""
 
-STUDIES = ("reproduce", "plot")
+STUDIES = ("reproduce", "plot", "archive")
 """These commands belong to the distribution ``gmlayers-studies``."""
 
 

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 
@@ -74,9 +76,17 @@ def test_environment_names_versions_and_machine():
 @pytest.mark.parametrize(
     ("preload", "words"), [("", "torch"), ("/usr/lib/libjemalloc.so.2 /b/c.so", "libjemalloc.so.2, c.so")]
 )
-def test_environment_names_libraries_that_are_loaded_before(tmp_path, monkeypatch, preload, words):
+def test_environment_names_libraries_that_are_loaded_before(monkeypatch, preload, words):
     monkeypatch.setenv("LD_PRELOAD", preload)
-    records.write_json(tmp_path / "environment.json", records.environment())
-    said = records.environment_in_words(tmp_path)
+    said = records.environment_in_words(records.environment())
     assert words in said
     assert ("loaded before" in said) == bool(preload)
+
+
+def test_environment_names_the_commit_of_a_checkout_and_none_of_a_copy(tmp_path, monkeypatch):
+    found = records.environment()["commit"]
+    assert found is None or re.fullmatch(r"[0-9a-f]{12}(-dirty)?", found)
+    package = tmp_path / "site-packages" / "gmlayers"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(records.gmlayers, "__file__", str(package / "__init__.py"))
+    assert records.environment()["commit"] is None

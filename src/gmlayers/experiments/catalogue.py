@@ -9,7 +9,6 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 
 from gmlayers.experiments import display, names
-from gmlayers.experiments.reproduce import listing
 
 
 def list_all() -> None:
@@ -18,8 +17,8 @@ def list_all() -> None:
     display.print_table("data sets", ["name", "what"], names.DATA.items(), left=2)
     console.print("also: a folder of class folders of images, a .csv or .npz file\n")
     display.print_table("models", ["name", "what"], names.MODELS.items(), left=2)
-    for sections in (listing.sections, *(entry.load() for entry in entry_points(group="gmlayers.listings"))):
-        for title, rows in sections():
+    for entry in entry_points(group="gmlayers.listings"):
+        for title, rows in entry.load()():
             console.print()
             display.print_table(title, ["name", "what"], rows, left=2)
     lists = {"activations": names.ACTIVATIONS, "optimizers": names.OPTIMIZERS, "schedules": names.SCHEDULES}

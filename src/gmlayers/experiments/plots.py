@@ -13,11 +13,14 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from PIL import Image
 
 from gmlayers.experiments.records import write_whole
 
 COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#000000", "#999999", "#009E73", "#CC79A7", "#E69F00")
 """Okabe and Ito's palette, told apart by colour-blind readers."""
+PALETTE = 128
+"""A ``.png`` has at most this many colours, which the eye cannot tell from all and which make it a third as large."""
 STYLES = ("-", "--", "-", ":", "-.")
 
 
@@ -78,4 +81,7 @@ def save(figure: Figure, path: Path) -> None:
             FigureCanvasSVG(figure).print_svg(content, metadata={"Date": None})
         else:
             FigureCanvasAgg(figure).print_png(content)
+            picture = Image.open(content).convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE)
+            content = io.BytesIO()
+            picture.save(content, "PNG", optimize=True)
     write_whole(path, content.getvalue())

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -133,6 +134,7 @@ def environment() -> dict[str, Any]:
     """Return what a reader of the numbers needs to know of the machine and the versions."""
     return {
         "gmlayers": gmlayers.__version__,
+        "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": platform.platform(),
@@ -144,12 +146,24 @@ def environment() -> dict[str, Any]:
     }
 
 
-def environment_in_words(folder: Path) -> str:
-    """Return what the records in a folder were made with."""
-    e = read_json(folder / "environment.json")
+def environment_in_words(e: Mapping[str, Any]) -> str:
+    """Return what records were made with, of what :func:`environment` returned then."""
     loaded = ", ".join(e.get("preloaded", []))  # which older records lack
     with_it = f" with {loaded} loaded before" if loaded else ""
     return f"{e['processor']} ({e['cpus']} cores), torch {e['torch']}{with_it}, Python {e['python']}"
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that this code runs from; None for an installed copy, or without git."""
+    source = Path(gmlayers.__file__).parents[1]
+    if source.name != "src" or not (source.parent / ".git").exists():
+        return None
+    try:
+        line = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
+        found = subprocess.run(line, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return found.stdout.strip() or None
 
 
 def _preloaded() -> list[str]:

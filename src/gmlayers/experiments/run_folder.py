@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -104,7 +105,16 @@ def open_run(folder: Path) -> Run:
         ValueError: if its configuration is damaged or of another version.
     """
     path = folder / "config.json"
-    content = read_json(path)
+    return run_of(read_json(path), path)
+
+
+def run_of(content: Mapping[str, Any], path: Path) -> Run:
+    """Return the run that the content of a configuration describes; the path is named in errors.
+
+    Raises:
+        ValueError: if it is damaged or of another version.
+    """
+    content = dict(content)
     if content.pop("format", None) != FORMAT:
         raise ValueError(f"{path} is not of format {FORMAT}; it was made by another version of gmlayers")
     content["task"] = _dataclass(Task, content.get("task"), path)

@@ -1,0 +1,1 @@
+"""Comparisons and reproductions made with gmlayers: `gmlayers reproduce NAME`, `plot` and `archive`."""

@@ -1,0 +1,171 @@
+r"""Problems to compare methods by: what a method is given of them, and how what it comes to is judged.
+
+An error is a root mean square over test points, and so is that of the gradient: together they are the H¹ norm,
+
+.. math:: \|u - u^*\|_{H^1}^2 = \|u - u^*\|_{L^2}^2 + \|\nabla u - \nabla u^*\|_{L^2}^2,
+
+of a box of volume 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from gmlayers_studies.approximators.losses import loss
+from gmlayers_studies.approximators.targets import FEYNMAN, FIT2D, POISSON, Target
+from gmlayers_studies.approximators.tasks import Collocation, Regression, State
+
+POINTS = 1000
+"""To train with, and as many to test."""
+
+SHARE = 0.1
+"""Of the training points that are held out, to choose by."""
+
+SIDE = 101
+"""Points on a side of the grid that solutions of equations are tested on."""
+
+Box = tuple[tuple[float, ...], tuple[float, ...]]
+Judge = Callable[[State], Mapping[str, float]]
+
+
+class Question(NamedTuple):
+    """What a method is given, and what judges what it comes to."""
+
+    task: Regression | Collocation
+    held_out: Callable[[State], float]
+    """Error on training points that the method is not given: what is chosen, is chosen by it."""
+    judge: Judge
+    """``error`` on test points and, if the gradient is square integrable, ``gradient_error``."""
+
+
+class Problem(Protocol):
+    """Something to approximate."""
+
+    @property
+    def formula(self) -> str:
+        """What stands over its figure."""
+        ...
+
+    @property
+    def box(self) -> Box:
+        """Lowest and highest coordinates."""
+        ...
+
+    def exact(self, x: Tensor) -> Tensor:
+        """Return what is to be approximated, (n, 1), at points (n, d)."""
+        ...
+
+    def pose(self, seed: int) -> Question:
+        """Return training points drawn with a seed, of which a tenth is held out, and test points."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A function, given at random points."""
+
+    target: Target
+    gradient: bool = True
+    """Whether the gradient is square integrable."""
+
+    @property
+    def formula(self) -> str:
+        """The formula of the function."""
+        return self.target.formula
+
+    @property
+    def box(self) -> Box:
+        """Lowest and highest coordinates."""
+        return self.target.low, self.target.high
+
+    def exact(self, x: Tensor) -> Tensor:
+        """Return the function, (n, 1), at points (n, d)."""
+        return self.target(x)
+
+    def pose(self, seed: int) -> Question:
+        """Return points of the function, and a test on others."""
+        data = self.target.data(seed, POINTS)
+        left = POINTS - int(SHARE * POINTS)
+        x, y = data.x[left:], data.y[left:]
+        return Question(
+            dataclasses.replace(data, x=data.x[:left], y=data.y[:left]),
+            lambda state: _rms(state.predict(x).detach() - y),
+            _against(self.target, self.target.data(seed, POINTS, held_out=True).x, gradient=self.gradient),
+        )
+
+
+@dataclass(frozen=True)
+class Equation:
+    """A differential equation on a square with a known solution."""
+
+    formula: str
+    task: Callable[[int], Collocation]
+    """Of a seed."""
+    box: Box = ((-1.0, -1.0), (1.0, 1.0))
+
+    def exact(self, x: Tensor) -> Tensor:
+        """Return the solution, (n, 1), at points (n, 2)."""
+        return self.task(0).known.exact(x).unsqueeze(1)
+
+    def pose(self, seed: int) -> Question:
+        """Return points for the equation and its condition, and a test against the solution on a grid."""
+        task = self.task(seed)
+        interior, held_interior = _divided(task.interior, seed)
+        boundary, held_boundary = _divided(task.boundary, seed)
+        held_out = loss(dataclasses.replace(task, interior=held_interior, boundary=held_boundary))
+        return Question(
+            dataclasses.replace(task, interior=interior, boundary=boundary),
+            lambda state: math.sqrt(float(held_out(state.predict).detach())),
+            _against(self.exact, grid(self.box, SIDE), gradient=True),
+        )
+
+
+FIT2D_PROBLEMS: Mapping[str, Problem] = {name: Fit(target, gradient=name != "root") for name, target in FIT2D.items()}
+FEYNMAN_PROBLEMS: Mapping[str, Problem] = {name: Fit(target) for name, target in FEYNMAN.items()}
+POISSON_PROBLEMS: Mapping[str, Problem] = {
+    "poisson-a": Equation("Δu = f, u = sin πx · sin πy", POISSON["poisson-a"]),
+    "poisson-b": Equation("Δu = f, u = sin πx · sin πy²", POISSON["poisson-b"]),
+}
+
+
+def grid(box: Box, side: int) -> Tensor:
+    """Return points of a grid over a box, (side^d, d), its corners too; the last coordinate runs fastest."""
+    lines = [torch.linspace(low, high, side, dtype=torch.float64) for low, high in zip(*box)]
+    return torch.cartesian_prod(*lines).view(-1, len(lines))
+
+
+def _against(function: Callable[[Tensor], Tensor], points: Tensor, *, gradient: bool) -> Judge:
+    """Return what compares values with those of a function at points, and gradients."""
+    x = points.clone().requires_grad_()
+    y = function(x)
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    y = y.detach()
+
+    def judge(state: State) -> Mapping[str, float]:
+        own = points.clone().requires_grad_()
+        value = state.predict(own)
+        found = {"error": _rms(value.detach() - y)}
+        if gradient:
+            (own_slope,) = torch.autograd.grad(value.sum(), own)
+            found["gradient_error"] = float((own_slope - slope).square().sum(1).mean().sqrt())
+        return found
+
+    return judge
+
+
+def _rms(difference: Tensor) -> float:
+    return float(difference.square().mean().sqrt())
+
+
+def _divided(points: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Return nine tenths of points and the rest, at random."""
+    order = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))
+    left = len(points) - int(SHARE * len(points))
+    return points[order[:left]], points[order[left:]]

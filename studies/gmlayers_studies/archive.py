@@ -1,0 +1,272 @@
+"""An archive: all records of one study in a handful of files, to be committed and shared.
+
+``STUDY.json`` has the configurations, the machines and the checksums of the other files: ``STUDY.csv``, the last row of
+every trial with all its digits; ``STUDY-curves.csv.xz``, the rows before it, condensed as the study allows; and, where
+a picture needs them, ``STUDY.safetensors`` with the modules that trials have kept. A cell of a table is JSON text; an
+empty one is absent from its row.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import lzma
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+
+from gmlayers.experiments.records import read_json, write_whole
+from gmlayers_studies.records import METRICS, Folder, Kept, Records, Row
+
+FORMAT = 1
+"""The version of the layout of an archive; another one is refused."""
+
+CURVES, MODULES = "-curves.csv.xz", ".safetensors"
+"""What the names of these files end in, after the name of the study."""
+
+KEYS = ("run", "trial", "table")
+"""The columns that say where a row of the curves belongs."""
+
+Condense = Callable[[Sequence[Row]], Sequence[Row]]
+"""Returns what an archive keeps of the rows before the last; condensed rows are returned as they are."""
+
+
+class Archive:
+    """Reads an archive; nothing but its JSON file is read before rows or modules are asked for.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged or of another format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        content = read_json(path)
+        if content.get("format") != FORMAT:
+            raise ValueError(f"{path} is no archive of format {FORMAT} (it says {content.get('format')!r}); move it")
+        try:
+            self.study: str = content["study"]
+            self.files: dict[str, str] = dict(content["files"])
+            self._machines: list[Row | None] = [*content["machines"]]
+            self._runs: dict[str, Row] = dict(content["runs"])
+            self._about: frozenset[str] = frozenset(content["about"])
+            for run in self._runs.values():
+                _ = self._machines[run["machine"]], run["config"]
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); restore it") from None
+
+    def runs(self) -> list[str]:
+        """Return the names of all runs."""
+        return [*self._runs]
+
+    def config(self, run: str) -> Row | None:
+        """Return the configuration of a run."""
+        return dict(self._runs[run]["config"]) if run in self._runs else None
+
+    def environment(self, run: str) -> Row | None:
+        """Return the machine and the versions that a run was begun with."""
+        return self._machines[self._runs[run]["machine"]] if run in self._runs else None
+
+    def trials(self, run: str) -> list[str]:
+        """Return the names of the trials that have rows."""
+        return [trial for own, trial, table in self._rows if (own, table) == (run, METRICS)] if self.config(run) else []
+
+    def tables(self, run: str, trial: str) -> list[str]:
+        """Return the names of the tables of a trial."""
+        return [table for *own, table in self._rows if own == [run, trial]] if self.config(run) else []
+
+    def rows(self, run: str, trial: str, table: str = METRICS, *, warn: bool = True) -> list[Row]:  # noqa: ARG002
+        """Return the rows of a trial; there is nothing to warn of, as damage is an error here."""
+        return self._rows.get((run, trial, table), []) if run in self._runs else []
+
+    def module(self, run: str, trial: str) -> Kept | None:
+        """Return the module that a trial has kept."""
+        return self._modules.get((run, trial))
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, str, str], list[Row]]:
+        """All rows by run, trial and table."""
+        found: dict[tuple[str, str, str], list[Row]] = {}
+        name = f"{self.study}{CURVES}"
+        if name in self.files:
+            try:
+                text = lzma.decompress(self._read(name)).decode()
+            except (lzma.LZMAError, UnicodeDecodeError) as error:
+                raise self._damage(name, f"cannot be decompressed ({error})") from None
+            for row in self._lines(name, text):
+                found.setdefault((row.pop("run"), row.pop("trial"), row.pop("table")), []).append(row)
+        name = f"{self.study}.csv"
+        for row in self._lines(name, self._read(name).decode()):
+            own = row.pop("run"), row.pop("trial"), METRICS
+            found.setdefault(own, []).append({key: value for key, value in row.items() if key not in self._about})
+        return found
+
+    def _lines(self, name: str, text: str) -> Iterable[Row]:
+        """Yield the rows of a table."""
+        reader = csv.reader(io.StringIO(text, newline=""))
+        header = next(reader, [])
+        plain = {*KEYS, *self._about}
+        for cells in reader:
+            if len(cells) != len(header):
+                raise self._damage(name, f"has {len(cells)} cells in line {reader.line_num}, not {len(header)}")
+            try:
+                yield {key: cell if key in plain else json.loads(cell) for key, cell in zip(header, cells) if cell}
+            except ValueError as error:
+                raise self._damage(name, f"has a cell that is no JSON in line {reader.line_num} ({error})") from None
+
+    @cached_property
+    def _modules(self) -> dict[tuple[str, str], Kept]:
+        """All modules by run and trial."""
+        name = f"{self.study}{MODULES}"
+        if name not in self.files:
+            return {}
+        content = self._read(name)
+        try:
+            tensors = safetensors.torch.load(content)
+            size = int.from_bytes(content[:8], "little")
+            about = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["gmlayers"])
+            found = {tuple(json.loads(own)): Kept({}, what) for own, what in about.items()}
+            for key, tensor in tensors.items():
+                run, trial, parameter = json.loads(key)
+                found[run, trial].tensors[parameter] = tensor
+        except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise self._damage(name, f"is no file of modules ({type(error).__name__}: {error})") from None
+        return found  # type: ignore[return-value]  (keys are pairs)
+
+    def _read(self, name: str) -> bytes:
+        path = self.path.with_name(name)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is not there; the archive {self.path} needs it, restore it")
+        content = path.read_bytes()
+        if _checksum(content) != self.files.get(name):
+            raise self._damage(name, f"has not the checksum that {self.path.name} says: it was cut or changed")
+        return content
+
+    def _damage(self, name: str, what: str) -> ValueError:
+        return ValueError(f"{self.path.with_name(name)} {what}; restore it, or archive the study again")
+
+
+def records_in(folder: Path, study: str | None = None) -> Records:
+    """Return all that is recorded in a folder: in folders of runs, and in archives, that of the study before others."""
+    archives = sorted(folder.glob("*.json"), key=lambda path: (path.stem != study, path.name))
+    return Records([Folder(folder), *map(Archive, archives)])
+
+
+def last_rows(records: Records, trials: Iterable[tuple[str, str]], about: Mapping[str, Row]) -> bytes:
+    """Return the table of the last rows of trials, with what is to be said about their runs beside them."""
+    rows = [
+        {**{name: str(value) for name, value in about[run].items()}, "run": run, "trial": trial, **_cells(rows[-1])}
+        for run, trial in trials
+        if (rows := records.rows(run, trial, warn=False))
+    ]
+    return _table(rows).encode()
+
+
+def write_archive(
+    path: Path,
+    records: Records,
+    about: Mapping[str, Row],
+    *,
+    condense: Condense,
+    keeps: Callable[[str], bool],
+    facts: Mapping[str, Any],
+) -> list[Path]:
+    """Write the archive of a study, every file whole or not at all, and the one that vouches for the others last.
+
+    Args:
+        path: ``STUDY.json``; the others go beside it.
+        records: where the runs are read.
+        about: the runs of the study, each with columns that tell a reader of the table what it is.
+        condense: what is kept of the rows of a trial before the last.
+        keeps: whether the modules of a run are drawn.
+        facts: what else a reader must know, such as caveats.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        ValueError: if there are no rows.
+    """
+    study = path.stem
+    trials = [(run, trial) for run in about for trial in records.trials(run)]
+    if not trials:
+        raise ValueError(f"there are no records of {study} to archive")
+    contents = {f"{study}.csv": last_rows(records, trials, about)}
+    curves = [
+        {"run": run, "trial": trial, "table": table, **_cells(row)}
+        for run, trial in trials
+        for table in records.tables(run, trial)
+        for row in _before_last(records.rows(run, trial, table, warn=False), table, condense)
+    ]
+    if curves:
+        contents[f"{study}{CURVES}"] = lzma.compress(_table(curves).encode(), preset=9 | lzma.PRESET_EXTREME)
+    kept = {
+        (run, trial): module
+        for run, trial in trials
+        if keeps(run) and (module := records.module(run, trial)) is not None
+    }
+    if kept:
+        tensors = {
+            json.dumps([*own, name]): tensor for own, module in kept.items() for name, tensor in module.tensors.items()
+        }
+        modules = {json.dumps(own): module.about for own, module in kept.items()}
+        contents[f"{study}{MODULES}"] = safetensors.torch.save(tensors, {"gmlayers": json.dumps(modules)})
+    machines: list[Row | None] = []
+    runs = {}
+    for run in about:
+        machine = records.environment(run)
+        if machine not in machines:
+            machines.append(machine)
+        runs[run] = {"machine": machines.index(machine), "config": records.config(run)}
+    columns = sorted({name for columns in about.values() for name in columns})
+    summary = {
+        "format": FORMAT,
+        "study": study,
+        **facts,
+        "files": {name: _checksum(content) for name, content in contents.items()},
+        "about": columns,
+        "machines": machines,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        write_whole(path.with_name(name), content)
+    write_whole(path, _json(summary, runs).encode())
+    for stale in (path.with_name(f"{study}{CURVES}"), path.with_name(f"{study}{MODULES}")):
+        if stale.name not in contents:  # of an archive that had more
+            stale.unlink(missing_ok=True)
+    return [path, *(path.with_name(name) for name in contents)]
+
+
+def _before_last(rows: Sequence[Row], table: str, condense: Condense) -> Sequence[Row]:
+    return condense(rows[:-1]) if table == METRICS else rows
+
+
+def _cells(row: Row) -> dict[str, str]:
+    return {name: json.dumps(value, ensure_ascii=False) for name, value in row.items()}
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    """Return a CSV file with a column for every name that a row has."""
+    out = io.StringIO()
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def _json(summary: Row, runs: Mapping[str, Row]) -> str:
+    """Return a JSON object whose runs have a line each, so that what changes is seen in a few lines."""
+    lines = ",\n".join(f"  {json.dumps(run)}: {json.dumps(what, ensure_ascii=False)}" for run, what in runs.items())
+    head = json.dumps(summary, indent=1, ensure_ascii=False).removesuffix("\n}")
+    return f'{head},\n "runs": {{\n{lines}\n }}\n}}\n'
+
+
+def _checksum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,1 @@
+"""Studies of methods that approximate functions and solutions, at equal numbers and seconds."""

@@ -1,0 +1,1 @@
+"""Studies of nets that are trained on data sets."""

@@ -1,0 +1,130 @@
+"""The practical recipe: GM layers against fully connected nets of equal size, of twice the size, and of equal time.
+
+Both are trained for as many epochs by the configurations that `tuning` chose for each data set on held-out training
+rows, as many having been tried of each. Here they are trained on all training rows and tested once, at the last epoch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gmlayers.experiments import plots
+from gmlayers_studies.nets import tables
+from gmlayers_studies.papers.tuning import EPOCHS, fc, gm
+from gmlayers_studies.study import Arm, Experiment, Part, Profile, Results, Size
+
+
+def chosen(name: str, mnist: Arm, fashion: Arm) -> Arm:
+    """Return what `tuning` chose, by data set."""
+    return dataclasses.replace(mnist, label=name, on={"fashion-mnist": fashion})
+
+
+GM_HALF = chosen("GM (size of FC-500)", gm("gelu", 5e-3, 0.25), gm("gelu", 5e-3, 0.3))
+GM_SMALL = chosen("GM (size of FC-240)", gm("gelu", 5e-3, 0.3, width=240), gm("gelu", 5e-3, 0.1, width=240))
+FC_LARGE = chosen("FC-1000", fc("gelu", 1e-3, 0.3), fc("gelu", 1e-3, 0.1))
+FC_EQUAL = chosen("FC-500", fc("gelu", 2e-3, 0.3, width=500), fc("gelu", 1e-3, 0.1, width=500))
+FC_SMALL = chosen("FC-240", fc("gelu", 2e-3, 0.1, width=240), fc("gelu", 1e-3, 0.2, width=240))
+# of this size nothing was tried
+GM_LARGE = chosen("GM (size of FC-1000)", *(gm("gelu", 5e-3, p, width=1000) for p in (0.25, 0.3)))
+
+
+def draw(results: Results) -> Figure:
+    """Draw the error against the number of parameters, and against the time; a column for each data set."""
+    datasets = list(results.table["dataset"].unique())
+    figure = Figure(figsize=(3.4 * len(datasets) + 0.6, 6.0), layout="constrained")
+    grid = figure.subplots(2, len(datasets), squeeze=False)
+    rows: list[tuple[str, Callable[[Part], float]]] = [
+        ("parameters (thousands)", lambda part: tables.parameters(part) / 1000),
+        ("seconds of training", lambda part: _seconds(results, part)),
+    ]
+    for row, (name, position) in zip(grid, rows):
+        for axes, dataset in zip(row, datasets):
+            parts = [part for part in results.parts if part.dataset == dataset]
+            for method, colour, style in (("GM", plots.COLOURS[0], "o-"), ("FC", plots.COLOURS[2], "s--")):
+                _frontier(axes, results, [p for p in parts if p.arm.label.startswith(method)], position, style, colour)
+            axes.set(title=dataset, xlabel=name)
+            axes.grid(alpha=0.25)
+        row[0].set_ylabel("test error (%)")
+    grid[0][-1].legend(["GM layers", "fully connected"], frameon=False, fontsize="small")
+    return figure
+
+
+def _frontier(
+    axes: Axes, results: Results, parts: Sequence[Part], position: Callable[[Part], float], style: str, colour: str
+) -> None:
+    points = []
+    for part in parts:
+        errors = tables.errors(results.table, part.dataset, part.arm.label, part.run.recipe.epochs)
+        if len(errors):
+            points.append((position(part), errors.mean(), errors.std(ddof=1) if len(errors) > 1 else 0))
+    if points:
+        x, y, bars = np.array(sorted(points)).T
+        axes.errorbar(x, y, bars, fmt=style, color=colour, capsize=3)
+
+
+def _seconds(results: Results, part: Part) -> float:
+    return float(tables.finished(tables.summary(results.table), part)["seconds"].mean())
+
+
+def judge(results: Results) -> Sequence[str]:
+    """Judge each part of the claim, by Welch's tests and by parameters and time."""
+    as_good = tables.against((GM_HALF, FC_LARGE), claim="GM at half of the parameters reaches FC-1000", within=0.02)
+    sentences = [*as_good(results), *_ratios(results, GM_HALF, FC_LARGE)]
+    for pair in ((GM_HALF, FC_EQUAL), (GM_SMALL, FC_SMALL)):
+        better = tables.against(pair, claim=f"at the size of {pair[1].label}, GM is better")
+        sentences += [*better(results), *_ratios(results, *pair)]
+    return sentences
+
+
+def _ratios(results: Results, one: Arm, other: Arm) -> Sequence[str]:
+    """Say what a net has of the parameters and the time of another."""
+    sentences = []
+    for dataset in results.table["dataset"].unique():
+        parts = {p.arm.label: p for p in results.parts if p.dataset == dataset}
+        if one.label in parts and other.label in parts:
+            pair = parts[one.label], parts[other.label]
+            sizes, times = [tables.parameters(p) for p in pair], [_seconds(results, p) for p in pair]
+            if not any(map(math.isnan, times)):
+                sentences.append(
+                    f"{dataset}: {one.label} has {sizes[0] / sizes[1]:.3f} of the parameters of {other.label} and "
+                    f"takes {times[0] / times[1]:.2f} of its time"
+                )
+    return sentences
+
+
+NOTE = (
+    "Tried for each data set, one seed each (tuning): 10 configurations of the GM layer of the size of FC-500 and of "
+    "FC-1000, 8 of each of the others; those that tuning has got since are not run yet. "
+    "Before, 22 of GM layers, among which this family was found, and 3 of fully connected nets (gm- "
+    "paper/exploration.csv). The rate chosen for FC-1000 is the lowest that was tried. That rate and dropout be "
+    "chosen anew for FC-500, FC-240 and the GM layer of its size was decided after two seeds at those of the larger "
+    "nets had been tested, for all of them alike. A choice by one seed is uncertain by about 0.1 points: in "
+    "docs/results/mnist.md FC-240 has 1.36 ± 0.09 % on MNIST, by a configuration (relu, rate 0.002, dropout 0.3) that "
+    "is not among those tried here."
+)
+
+EXPERIMENT = Experiment(
+    name="practical",
+    note=NOTE,
+    title="GM layers with shared factors against fully connected nets, at the same number of epochs",
+    claim=(
+        "at half of the parameters of FC-1000 a GM layer reaches its error in no more time, and at equal parameters it "
+        "is better"
+    ),
+    arms=(GM_HALF, GM_SMALL, FC_LARGE, FC_EQUAL, FC_SMALL, GM_LARGE),
+    profiles={
+        "smoke": Profile(("digits",), Size((0, 1), 2)),
+        "quick": Profile(("mnist",), Size((0, 1), 3)),
+        "full": Profile(
+            ("mnist", "fashion-mnist"), Size(tuple(range(10)), EPOCHS), {GM_LARGE.label: Size((0, 1, 2), EPOCHS)}
+        ),
+    },
+    draw=draw,
+    judge=judge,
+)

@@ -1,0 +1,39 @@
+"""The rates of `optimizers`: as many of each method, judged on held-out training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from gmlayers_studies.papers.optimizers import METHODS, method
+from gmlayers_studies.papers.tuning import best, draw
+from gmlayers_studies.study import Experiment, Profile, Results, Size
+
+LAST = 1
+"""Epochs over which the error is averaged."""
+
+GROUPS = {
+    name: tuple(method(f"{name}, rate {lr:g}", optimizer, lr, stds) for lr in rates)
+    for name, (optimizer, rates, stds) in METHODS.items()
+}
+
+
+def judge(results: Results) -> Sequence[str]:
+    """Name the best rate of each method."""
+    return best(results, GROUPS, LAST)
+
+
+EXPERIMENT = Experiment(
+    name="rates",
+    title="Rates of five optimizers for the paper's layer, on held-out training rows",
+    claim="none; it chooses what optimizers compares",
+    arms=tuple(arm for arms in GROUPS.values() for arm in arms),
+    profiles={
+        "smoke": Profile(("digits",), Size((0,), 2)),
+        "quick": Profile(("mnist",), Size((0,), 2)),
+        "full": Profile(("mnist",), Size((0,), 5)),
+    },
+    draw=partial(draw, last=LAST),
+    judge=judge,
+    validate=True,
+)

@@ -1,0 +1,163 @@
+"""What the nets of `practical` are trained by: as many configurations of each method, judged on held-out training rows.
+
+At other sizes than the first rate and dropout are chosen anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gmlayers.experiments import plots
+from gmlayers.experiments.models import Shape
+from gmlayers.experiments.train import Changes
+from gmlayers_studies.nets import tables
+from gmlayers_studies.study import Arm, Experiment, Profile, Results, Size
+
+EPOCHS = 30
+LAST = 5
+"""Epochs over which the error is averaged for the choice: one epoch's is noisier."""
+
+
+def gm(activation: str, lr: float, input_dropout: float = 0.3, weight_decay: float = 0.0, width: int = 500) -> Arm:
+    """Return the GM layer as large as a fully connected net of some width."""
+    return _arm("GM", "shared_factor", Shape(width=width, activation=activation), lr, input_dropout, weight_decay)
+
+
+def fc(activation: str, lr: float, input_dropout: float = 0.3, weight_decay: float = 0.05, width: int = 1000) -> Arm:
+    """Return the fully connected net of some width."""
+    return _arm("FC", "fc", Shape(width=width, activation=activation), lr, input_dropout, weight_decay)
+
+
+def _arm(method: str, model: str, shape: Shape, lr: float, input_dropout: float, weight_decay: float) -> Arm:
+    changes = Changes(optimizer="adamw", lr=lr, std_lr=lr, input_dropout=input_dropout, weight_decay=weight_decay)
+    label = f"{method} {shape.activation}, rate {lr:g}, dropout {input_dropout:g}, decay {weight_decay:g}"
+    return Arm(label, model, shape, changes)
+
+
+GM_ARMS = (
+    gm("relu", 5e-3),
+    gm("relu", 1e-2),
+    gm("relu", 5e-3, weight_decay=0.05),
+    gm("gelu", 5e-3),
+    gm("gelu", 1e-2),
+    gm("gelu", 5e-3, input_dropout=0.2),
+    gm("gelu", 5e-3, input_dropout=0.4),
+    gm("gelu", 5e-3, weight_decay=0.05),
+    gm("relu", 5e-3, input_dropout=0.2),
+    gm("gelu", 5e-3, input_dropout=0.25),
+    gm("gelu", 2.5e-3),
+    gm("gelu", 2.5e-3, input_dropout=0.2),
+)
+FC_ARMS = (
+    fc("relu", 1e-3),
+    fc("relu", 2e-3),
+    fc("relu", 1e-3, weight_decay=0.2),
+    fc("gelu", 1e-3),
+    fc("gelu", 2e-3),
+    fc("relu", 1e-3, input_dropout=0.2),
+    fc("relu", 1e-3, input_dropout=0.4),
+    fc("gelu", 1e-3, input_dropout=0.2),
+    fc("gelu", 1e-3, input_dropout=0.1),
+    fc("gelu", 1e-3, input_dropout=0.05),
+    fc("gelu", 5e-4),
+    fc("gelu", 5e-4, input_dropout=0.1),
+)
+
+OTHERS = (
+    ("gelu", 1.0, 0.05),
+    ("gelu", 1.0, 0.1),
+    ("gelu", 1.0, 0.15),
+    ("gelu", 1.0, 0.2),
+    ("gelu", 1.0, 0.3),
+    ("gelu", 2.0, 0.1),
+    ("gelu", 2.0, 0.2),
+    ("gelu", 2.0, 0.3),
+    ("gelu", 0.5, 0.2),
+    ("relu", 1.0, 0.2),
+    ("relu", 2.0, 0.2),
+    ("relu", 2.0, 0.3),
+)
+"""What is tried at other sizes: activations, factors of the rate, and dropouts."""
+
+
+def resized(name: str, net: Callable[..., Arm], lr: float, width: int) -> tuple[Arm, ...]:
+    """Return the configurations of a net of another size, under its name."""
+    arms = [net(activation, factor * lr, dropout, width=width) for activation, factor, dropout in OTHERS]
+    return tuple(dataclasses.replace(arm, label=f"{name} {arm.label[3:]}") for arm in arms)
+
+
+GROUPS: dict[str, tuple[Arm, ...]] = {
+    "GM (size of FC-500)": GM_ARMS,
+    "FC-1000": FC_ARMS,
+    # what is best at one size need not be at another: a small net wants less dropout and a greater rate
+    "GM (size of FC-240)": resized("GM-240", gm, 5e-3, 240),
+    "FC-500": resized("FC-500", fc, 1e-3, 500),
+    "FC-240": resized("FC-240", fc, 1e-3, 240),
+}
+
+
+def scores(results: Results, last: int = LAST) -> pd.DataFrame:
+    """Return the mean error of the last epochs in percent, configurations by data sets."""
+    end = {(part.dataset, part.arm.label): part.run.recipe.epochs for part in results.parts}
+    table = results.table
+    ends = pd.Series([end[d, label] for d, label in zip(table["dataset"], table["label"])], table.index)
+    done = table.groupby(["dataset", "label"])["epoch"].transform("max") == ends
+    end_rows = pd.DataFrame(table[done & (table["epoch"] > ends - last)])
+    return 100 * end_rows.pivot_table(index="label", columns="dataset", values="error", sort=False)
+
+
+def draw(results: Results, last: int = LAST) -> Figure:
+    """Draw the errors of all configurations."""
+
+    def panel(axes: Axes, rows: pd.DataFrame) -> None:
+        values = scores(Results(results.parts, rows), last).iloc[:, 0]
+        colours = [plots.COLOURS[0] if str(label).startswith("GM") else plots.COLOURS[2] for label in values.index]
+        axes.scatter(values, range(len(values)), color=colours)
+        first = str(rows["dataset"].iloc[0]) == results.parts[0].dataset
+        axes.set_yticks(range(len(values)), values.index if first else [""] * len(values))
+        axes.tick_params(axis="y", labelsize="x-small")
+        axes.invert_yaxis()
+        axes.set_xlabel("validation error (%)")
+
+    figure = tables.panels(results, panel, "")
+    figure.set_figheight(0.6 + 0.17 * len({part.arm.label for part in results.parts}))  # a line for every label
+    return figure
+
+
+def best(results: Results, groups: Mapping[str, Sequence[Arm]], last: int = LAST) -> Sequence[str]:
+    """Name the best configuration of each group on each data set."""
+    found = scores(results, last)
+    sentences = []
+    for dataset in found.columns:
+        for name, arms in groups.items():
+            own = found[dataset].reindex([arm.label for arm in arms]).dropna()
+            if len(own):
+                least = f"{own.idxmin()} ({own.min():.2f} %)"
+                sentences.append(f"{dataset}: best of {len(own)} configurations of {name}: {least}")
+    return sentences
+
+
+def judge(results: Results) -> Sequence[str]:
+    """Name the best configuration of each net on each data set."""
+    return best(results, GROUPS)
+
+
+EXPERIMENT = Experiment(
+    name="tuning",
+    title="Configurations of GM layers and fully connected nets, on held-out training rows",
+    claim="none; it chooses what practical compares",
+    arms=tuple(arm for arms in GROUPS.values() for arm in arms),
+    profiles={
+        "smoke": Profile(("digits",), Size((0,), 2)),
+        "quick": Profile(("mnist",), Size((0,), 3)),
+        "full": Profile(("mnist", "fashion-mnist"), Size((0,), EPOCHS)),
+    },
+    draw=draw,
+    judge=judge,
+    validate=True,
+)

@@ -1,0 +1,268 @@
+import json
+import lzma
+import math
+import shutil
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gmlayers.experiments.records import write_json, write_tensors
+from gmlayers_studies.archive import Archive, last_rows, records_in, write_archive
+from gmlayers_studies.command import archive, plot, reproduce
+from gmlayers_studies.methods.outcomes import Outcome, condense, finite
+from gmlayers_studies.records import METRICS, MODULE, Folder, Records
+
+ROWS = [
+    {"epoch": 0, "error": 0.1 + 0.2, "bad": math.nan, "last": False},
+    {"epoch": 1, "error": 1e-300, "bad": math.inf, "values": [[1.0, 2.5], []], "last": False},
+    {"epoch": 2, "error": -0.0, "words": 'a "b", c\n=d', "nothing": None, "last": True},
+]
+"""All that a row may hold, the last as long as the next."""
+
+ABOUT = {"task/one": {"label": "one, a"}, "task/two": {"label": "two"}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for run in ABOUT:
+        own = tmp_path / "runs" / run
+        for trial in ("seed-0", "seed-1"):
+            (own / trial).mkdir(parents=True)
+            (own / trial / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+        write_json(own / "config.json", {"run": run, "seeds": [0, 1]})
+        write_json(own / "environment.json", {"processor": "one"})
+    (own / "seed-1" / "projected.jsonl").write_text('{"epoch": 0, "mean": [1, 2]}\n{"epoch": 1, "mean": []}\n')
+    write_tensors(own / "seed-0" / MODULE, {"a": torch.arange(3.0), "b": torch.eye(2).double()}, {"form": "ridge"})
+    return tmp_path / "runs"
+
+
+def archived(folder, path, condense=lambda rows: rows, keeps=lambda run: True):
+    return write_archive(path, records_in(folder), ABOUT, condense=condense, keeps=keeps, facts={"caveats": "none"})
+
+
+def ordered(rows):
+    """Rows as text to every digit, in which NaN is NaN, and in which columns may stand in another order."""
+    return [sorted(map(repr, row.items())) for row in rows]
+
+
+def same(one, other):
+    """Whether two sets of records say the same, NaN being NaN."""
+    assert one.runs() == other.runs() == sorted(ABOUT)
+    for run in ABOUT:
+        assert one.config(run) == other.config(run)
+        assert one.environment(run) == other.environment(run)
+        assert one.trials(run) == other.trials(run) == ["seed-0", "seed-1"]
+        for trial in one.trials(run):
+            assert sorted(one.tables(run, trial)) == sorted(other.tables(run, trial))
+            for table in one.tables(run, trial):
+                assert ordered(one.rows(run, trial, table)) == ordered(other.rows(run, trial, table))
+            kept, found = one.module(run, trial), other.module(run, trial)
+            assert (kept is None) == (found is None)
+            if kept is not None and found is not None:
+                assert kept.about == found.about
+                torch.testing.assert_close(kept.tensors, found.tensors, rtol=0, atol=0)
+
+
+def test_what_is_archived_comes_back(folder, tmp_path):
+    written = archived(folder, tmp_path / "archive" / "study.json")
+    assert [path.name for path in written] == ["study.json", "study.csv", "study-curves.csv.xz", "study.safetensors"]
+    same(Records([Folder(folder)]), Records([Archive(written[0])]))
+    again = archived(tmp_path / "archive", tmp_path / "again" / "study.json")
+    assert [path.read_bytes() for path in written] == [path.read_bytes() for path in again]
+    fewer = archived(folder, written[0], condense=lambda rows: [], keeps=lambda run: False)
+    assert [path.name for path in fewer] == ["study.json", "study.csv", "study-curves.csv.xz"]  # with what is projected
+    assert not written[3].exists()
+    assert [row["epoch"] for row in Archive(written[0]).rows("task/one", "seed-0")] == [2]
+
+
+def test_the_table_of_last_rows_is_for_readers(folder):
+    trials = [("task/one", "seed-0"), ("task/one", "seed-7")]
+    text = last_rows(records_in(folder), trials, ABOUT).decode()
+    assert text.splitlines()[0] == "label,run,trial,epoch,error,words,nothing,last"
+    assert text.count("task/one") == 1  # a trial that has no rows has no line
+
+
+def test_other_archives_and_folders_complete_each_other(folder, tmp_path):
+    path = tmp_path / "study.json"
+    archived(folder, path)
+    records = Records([Folder(folder), Archive(path)])
+    half = folder / "task/one" / "seed-0" / "metrics.jsonl"
+    half.write_text(json.dumps({**ROWS[0], "epoch": 9}) + "\n")  # begun anew, beyond the other, and not finished
+    assert records.rows("task/one", "seed-0")[-1]["last"]
+    shutil.rmtree(folder / "task" / "two")
+    assert records.config("task/two") == {"run": "task/two", "seeds": [0, 1]}
+    assert records.rows("task/two", "seed-1")[-1]["last"]
+    assert records.rows("task/two", "seed-7") == records.rows("task/three", "seed-0") == []
+    assert records.config("task/three") is records.environment("task/three") is None
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def resigned(path, name, content):
+    """Replace a file of an archive, and its checksum."""
+    about = json.loads(path.read_text())
+    path.with_name(name).write_bytes(content)
+    import hashlib
+
+    about["files"][name] = hashlib.sha256(content).hexdigest()
+    path.write_text(json.dumps(about))
+
+
+@pytest.mark.parametrize("name", ["study.csv", "study-curves.csv.xz", "study.safetensors"])
+def test_damage_is_named(folder, tmp_path, name):
+    path = tmp_path / "study.json"
+    archived(folder, path)
+    damaged = tmp_path / name
+    whole = damaged.read_bytes()
+
+    def read():
+        records = Archive(path)
+        return records.rows("task/one", "seed-0"), records.module("task/two", "seed-0")
+
+    read()
+    cut(damaged)
+    with pytest.raises(ValueError, match=f"{name} has not the checksum that study.json says: it was cut or changed"):
+        read()
+    damaged.unlink()
+    with pytest.raises(FileNotFoundError, match=f"{name} is not there; the archive .*study.json needs it"):
+        read()
+    resigned(path, name, b"run,trial,table\n1,2\n" if name.endswith("csv") else whole[:40])
+    with pytest.raises(ValueError, match=r"has 2 cells in line 2, not 3|cannot be decompressed|is no file of modules"):
+        read()
+
+
+def test_a_cell_that_is_no_json_is_named(folder, tmp_path):
+    path = tmp_path / "study.json"
+    archived(folder, path)
+    resigned(path, "study-curves.csv.xz", lzma.compress(b"run,trial,table,epoch\na,b,c,1\na,b,c,x1\n"))
+    with pytest.raises(ValueError, match="study-curves.csv.xz has a cell that is no JSON in line 3"):
+        Archive(path).rows("task/one", "seed-0")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"format": 9}, r"no archive of format 1 \(it says 9\)"),
+        ({"machines": []}, r"study.json is damaged \(IndexError"),
+        ({"runs": 3}, r"study.json is damaged \(TypeError"),
+        ({"runs": {"a": {"machine": 0}}}, r"study.json is damaged \(KeyError: 'config'\)"),
+    ],
+)
+def test_damage_of_the_json_file_is_named(folder, tmp_path, change, match):
+    path = tmp_path / "study.json"
+    archived(folder, path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ValueError, match=match):
+        Archive(path)
+    path.write_text(path.read_text()[:50])
+    with pytest.raises(ValueError, match=r"study.json is not valid JSON"):
+        records_in(tmp_path)
+
+
+def test_nothing_is_no_archive(tmp_path):
+    with pytest.raises(ValueError, match="no records of study to archive"):
+        archived(tmp_path, tmp_path / "study.json")
+    assert not list(tmp_path.iterdir())
+
+
+STATES = st.lists(
+    st.fixed_dictionaries(
+        {"held_out": st.floats(min_value=0) | st.just(math.nan), "error": st.floats(min_value=0) | st.just(math.nan)}
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(STATES)
+def test_condensed_states_have_the_errors_of_the_best_so_far(states):
+    rows = [{"epoch": i, "seconds": i / 8, **state, "parameters": 7} for i, state in enumerate(states)]
+    found = condense(rows)
+    assert condense(found) == found
+    outcome = Outcome(None, 0, found, {})  # type: ignore[arg-type]
+    held_out = [finite(row["held_out"]) for row in rows]
+    best = [held_out[: i + 1].index(min(held_out[: i + 1])) for i in range(len(rows))]
+    assert outcome.errors.tolist() == [finite(rows[i]["error"]) for i in best]
+    assert outcome.seconds.tolist() == [row["seconds"] for row in rows]
+
+
+def test_of_trials_that_choose_nothing_but_the_last_row_is_kept():
+    assert condense([{"epoch": 0, "held_out": 1.0, "seconds": 0.1}]) == []
+    assert condense([]) == []
+
+
+@pytest.fixture(scope="module", params=["fig4", "fit2d"])
+def study(request, tmp_path_factory):
+    """A study of nets, with a table besides the metrics, and one of methods, with modules; run and archived."""
+    folder = tmp_path_factory.mktemp("archive")
+    reproduce(request.param, profile="smoke", out=folder / "runs", jobs=2)
+    archive(folder / "runs", folder / "docs" / f"{request.param}.json")
+    return request.param, folder
+
+
+def test_an_archive_is_drawn_as_its_folder_is(study, tmp_path):
+    name, folder = study
+    shutil.copytree(folder / "docs", tmp_path / "docs")
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    for where in ("runs", "docs"):
+        plot(name, records=tmp_path / where, page=tmp_path / where / "page.md")
+    files = [path.name for path in (tmp_path / "runs").iterdir() if path.is_file()]
+    assert {f"{name}.md", f"{name}.png", f"{name}.svg", f"{name}.csv", "page.md"} <= set(files)
+    for file in files:
+        assert (tmp_path / "runs" / file).read_bytes() == (tmp_path / "docs" / file).read_bytes()
+
+
+def test_what_an_archive_has_is_not_run_again(study, tmp_path, monkeypatch):
+    name, folder = study
+    shutil.copytree(folder / "docs", tmp_path / "docs")
+    monkeypatch.setattr("gmlayers_studies.command.EXECUTORS", {"processes": no_trials})
+    reproduce(name, profile="smoke", out=tmp_path / "docs")
+    assert not [path for path in (tmp_path / "docs").iterdir() if path.is_dir()]
+
+
+def no_trials(trials, jobs):
+    assert not list(trials)
+    return []
+
+
+def test_an_unfinished_study_goes_on_from_its_archive(study, tmp_path):
+    name, folder = study
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    (gone, *_) = sorted((tmp_path / "runs").glob("**/seed-0"))
+    run = gone.parent.relative_to(tmp_path / "runs").as_posix()
+    shutil.rmtree(gone)
+    archive(tmp_path / "runs", tmp_path / "docs")  # all studies that are there
+    docs = tmp_path / "docs"
+    with pytest.raises(FileExistsError, match="was begun and is not finished") if name == "fit2d" else nothing():
+        reproduce(name, profile="smoke", out=docs)
+    reproduce(name, profile="smoke", out=docs, resume=True, jobs=2)
+    assert [path.parent.relative_to(docs).as_posix() for path in docs.glob("**/metrics.jsonl")] == [f"{run}/seed-0"]
+    assert "not finished" not in (docs / f"{name}.md").read_text()
+    archive(docs, docs / f"{name}.json")  # what came since, too
+    assert Archive(docs / f"{name}.json").rows(run, "seed-0")
+
+
+class nothing:  # noqa: N801
+    """A trial alone in its run has no other that was begun."""
+
+    def __enter__(self):
+        return None
+
+    def __exit__(self, *_):
+        return False
+
+
+def test_what_cannot_be_archived_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none is not there"):
+        archive(tmp_path / "none", tmp_path / "fig2.json")
+    with pytest.raises(ValueError, match="unknown experiment 'fig22'; did you mean 'fig2'"):
+        archive(tmp_path, tmp_path / "fig22.json")
+    with pytest.raises(ValueError, match="no records of fig2 to archive"):
+        archive(tmp_path, tmp_path / "fig2.json")
+    with pytest.raises(ValueError, match="holds no records; run gmlayers reproduce NAME"):
+        archive(tmp_path, tmp_path / "out")
+    assert METRICS == "metrics"

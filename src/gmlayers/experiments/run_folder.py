@@ -16,7 +16,7 @@ from gmlayers.experiments.records import environment, read_json, write_json
 from gmlayers.experiments.training import Task, Trial
 
 FORMAT = 1
-"""Version of the layout of a run folder."""
+"""This is the version of the layout of a run folder."""
 
 LATER = {"frozen", "hidden", "matched", "trunk", "watch"}
 """Fields that a configuration may lack: they came later, and their defaults are what was done before."""

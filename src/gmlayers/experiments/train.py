@@ -31,9 +31,9 @@ class Changes:
     """What to change in the model's own recipe; ``None`` keeps it."""
 
     optimizer: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=MODELS_OWN)] = None
-    """adam, adamw, sgd, wasserstein-sgd or wasserstein-adam."""
+    """One of adam, adamw, sgd, wasserstein-sgd and wasserstein-adam."""
     schedule: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=MODELS_OWN)] = None
-    """one-cycle, cosine or constant."""
+    """One of one-cycle, cosine and constant."""
     epochs: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None
     """Passes over the training rows. Default: 30, or more where the rows are few; 200 for paper."""
     batch_size: Annotated[int | None, arg(metavar="INT", help_behavior_hint=MODELS_OWN)] = None

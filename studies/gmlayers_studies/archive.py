@@ -13,16 +13,16 @@ import hashlib
 import io
 import json
 import lzma
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
 
 from gmlayers.experiments.records import read_json, write_whole
 from gmlayers_studies.records import METRICS, Folder, Kept, Records, Row
+from gmlayers_studies.study import Run
 
 FORMAT = 1
 """The version of the layout of an archive; another one is refused."""
@@ -32,9 +32,6 @@ CURVES, MODULES = "-curves.csv.xz", ".safetensors"
 
 KEYS = ("run", "trial", "table")
 """The columns that say where a row of the curves belongs."""
-
-Condense = Callable[[Sequence[Row]], Sequence[Row]]
-"""Returns what an archive keeps of the rows before the last; condensed rows are returned as they are."""
 
 
 class Archive:
@@ -158,34 +155,25 @@ def records_in(folder: Path, study: str | None = None) -> Records:
     return Records([Folder(folder), *map(Archive, archives)])
 
 
-def last_rows(records: Records, trials: Iterable[tuple[str, str]], about: Mapping[str, Row]) -> bytes:
-    """Return the table of the last rows of trials, with what is to be said about their runs beside them."""
+def last_rows(records: Records, runs: Mapping[str, Run]) -> bytes:
+    """Return the table of the last rows of all trials, with what is to be said about their runs beside them."""
     rows = [
-        {**{name: str(value) for name, value in about[run].items()}, "run": run, "trial": trial, **_cells(rows[-1])}
-        for run, trial in trials
-        if (rows := records.rows(run, trial, warn=False))
+        {**{name: str(value) for name, value in run.about.items()}, "run": place, "trial": trial, **_cells(rows[-1])}
+        for place, run in runs.items()
+        for trial in records.trials(place)
+        if (rows := records.rows(place, trial, warn=False))
     ]
     return _table(rows).encode()
 
 
-def write_archive(
-    path: Path,
-    records: Records,
-    about: Mapping[str, Row],
-    *,
-    condense: Condense,
-    keeps: Callable[[str], bool],
-    facts: Mapping[str, Any],
-) -> list[Path]:
+def write_archive(path: Path, records: Records, runs: Mapping[str, Run], *, caveats: str) -> list[Path]:
     """Write the archive of a study, every file whole or not at all, and the one that vouches for the others last.
 
     Args:
         path: ``STUDY.json``; the others go beside it.
         records: where the runs are read.
-        about: the runs of the study, each with columns that tell a reader of the table what it is.
-        condense: what is kept of the rows of a trial before the last.
-        keeps: whether the modules of a run are drawn.
-        facts: what else a reader must know, such as caveats.
+        runs: the runs of the study by their places.
+        caveats: what a reader of the records must know besides.
 
     Returns:
         The files that were written.
@@ -194,22 +182,22 @@ def write_archive(
         ValueError: if there are no rows.
     """
     study = path.stem
-    trials = [(run, trial) for run in about for trial in records.trials(run)]
+    trials = [(place, run, trial) for place, run in runs.items() for trial in records.trials(place)]
     if not trials:
         raise ValueError(f"there are no records of {study} to archive")
-    contents = {f"{study}.csv": last_rows(records, trials, about)}
+    contents = {f"{study}.csv": last_rows(records, runs)}
     curves = [
-        {"run": run, "trial": trial, "table": table, **_cells(row)}
-        for run, trial in trials
-        for table in records.tables(run, trial)
-        for row in _before_last(records.rows(run, trial, table, warn=False), table, condense)
+        {"run": place, "trial": trial, "table": table, **_cells(row)}
+        for place, run, trial in trials
+        for table in records.tables(place, trial)
+        for row in _before_last(records.rows(place, trial, table, warn=False), table, run)
     ]
     if curves:
         contents[f"{study}{CURVES}"] = lzma.compress(_table(curves).encode(), preset=9 | lzma.PRESET_EXTREME)
     kept = {
-        (run, trial): module
-        for run, trial in trials
-        if keeps(run) and (module := records.module(run, trial)) is not None
+        (place, trial): module
+        for place, run, trial in trials
+        if run.is_pictured and (module := records.module(place, trial)) is not None
     }
     if kept:
         tensors = {
@@ -217,34 +205,40 @@ def write_archive(
         }
         modules = {json.dumps(own): module.about for own, module in kept.items()}
         contents[f"{study}{MODULES}"] = safetensors.torch.save(tensors, {"gmlayers": json.dumps(modules)})
-    machines: list[Row | None] = []
-    runs = {}
-    for run in about:
-        machine = records.environment(run)
-        if machine not in machines:
-            machines.append(machine)
-        runs[run] = {"machine": machines.index(machine), "config": records.config(run)}
-    columns = sorted({name for columns in about.values() for name in columns})
-    summary = {
-        "format": FORMAT,
-        "study": study,
-        **facts,
-        "files": {name: _checksum(content) for name, content in contents.items()},
-        "about": columns,
-        "machines": machines,
-    }
     path.parent.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         write_whole(path.with_name(name), content)
-    write_whole(path, _json(summary, runs).encode())
+    write_whole(path, _summary(study, records, runs, contents, caveats).encode())
     for stale in (path.with_name(f"{study}{CURVES}"), path.with_name(f"{study}{MODULES}")):
         if stale.name not in contents:  # of an archive that had more
             stale.unlink(missing_ok=True)
     return [path, *(path.with_name(name) for name in contents)]
 
 
-def _before_last(rows: Sequence[Row], table: str, condense: Condense) -> Sequence[Row]:
-    return condense(rows[:-1]) if table == METRICS else rows
+def _summary(study: str, records: Records, runs: Mapping[str, Run], contents: Mapping[str, bytes], caveats: str) -> str:
+    """Return the JSON file of an archive; a run has a line of its own, so that what changes is seen in a few lines."""
+    machines: list[Row | None] = []
+    lines = []
+    for place in runs:
+        machine = records.environment(place)
+        if machine not in machines:
+            machines.append(machine)
+        what = {"machine": machines.index(machine), "config": records.config(place)}
+        lines.append(f"  {json.dumps(place)}: {json.dumps(what, ensure_ascii=False)}")
+    head = {
+        "format": FORMAT,
+        "study": study,
+        "caveats": caveats,
+        "files": {name: _checksum(content) for name, content in contents.items()},
+        "about": sorted({name for run in runs.values() for name in run.about}),
+        "machines": machines,
+    }
+    start = json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}")
+    return start + ',\n "runs": {\n' + ",\n".join(lines) + "\n }\n}\n"
+
+
+def _before_last(rows: Sequence[Row], table: str, run: Run) -> Sequence[Row]:
+    return run.condense(rows[:-1]) if table == METRICS else rows
 
 
 def _cells(row: Row) -> dict[str, str]:
@@ -259,13 +253,6 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
-
-
-def _json(summary: Row, runs: Mapping[str, Row]) -> str:
-    """Return a JSON object whose runs have a line each, so that what changes is seen in a few lines."""
-    lines = ",\n".join(f"  {json.dumps(run)}: {json.dumps(what, ensure_ascii=False)}" for run, what in runs.items())
-    head = json.dumps(summary, indent=1, ensure_ascii=False).removesuffix("\n}")
-    return f'{head},\n "runs": {{\n{lines}\n }}\n}}\n'
 
 
 def _checksum(content: bytes) -> str:

@@ -1,64 +1,139 @@
-"""What a command needs to know of an experiment of any kind."""
+"""The trials of a study in a folder: what is to be run, in which order, and what is written when all are over."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from gmlayers.experiments.display import Live
-from gmlayers_studies.records import Records, Row
-from gmlayers_studies.workers import Trial
+from gmlayers.experiments.records import environment, write_json
+from gmlayers_studies import papers, report, runner
+from gmlayers_studies.archive import records_in, write_archive
+from gmlayers_studies.records import Records, Row, seed_name, setting_name
+from gmlayers_studies.runner import Job
+from gmlayers_studies.study import Finding, ProfileName, Results, Run, Study
+
+CHOICE_SEED = 1000
+"""Settings are tried with this seed, which none of the trials that count has."""
 
 
-class Plan(Protocol):
-    """An experiment and what is to be run of it, or was, in a folder."""
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a study in a folder."""
 
-    @property
-    def name(self) -> str:
-        """The name of the experiment; its files are NAME.md, NAME.png and so on."""
-        ...
+    study: Study
+    runs: Mapping[str, Run]
+    folder: Path
+
+    @classmethod
+    def of(cls, study: Study, profile: ProfileName, folder: Path, dataset: str | None = None) -> Plan:
+        """Return what a profile asks for."""
+        return cls(study, study.runs(profile, dataset), folder)
+
+    @classmethod
+    def recorded(cls, study: Study, folder: Path) -> Plan:
+        """Return what there are records of in a folder."""
+        return cls(study, study.recorded(records_in(folder, study.name)), folder)
 
     @property
     def compares(self) -> bool:
-        """Whether it has at least two nets or methods."""
-        ...
-
-    @property
-    def note(self) -> str:
-        """What a reader of the records must know besides."""
-        ...
+        """Whether it has at least two contestants."""
+        return len({run.label for run in self.runs.values()}) > 1
 
     @property
     def records(self) -> Records:
         """What is recorded in the folder by now."""
-        ...
-
-    def about(self) -> Mapping[str, Row]:
-        """Return the runs, each with what a reader of the table of trials wants to know of it."""
-        ...
-
-    def condense(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Return what an archive keeps of the rows of a trial before the last; condensed rows as they are."""
-        ...
-
-    def keeps(self, run: str) -> bool:
-        """Return whether the modules of a run are drawn."""
-        ...
+        return records_in(self.folder, self.study.name)
 
     def make(self, *, resume: bool) -> None:
-        """Make the folders of all trials that can be known, or see that those that are there are the same.
+        """Make the folder of every run, or see that what is recorded is the same run, and finished if not resumed.
 
         Raises:
-            ValueError: if they are of another configuration.
-            FileExistsError: if they were begun, are not finished, and not to be resumed.
+            ValueError: if a run of another configuration is there.
+            FileExistsError: if a run was begun, is not finished, and not to be resumed.
         """
-        ...
+        records = self.records
+        for place, run in self.runs.items():
+            folder, content = self.folder / place, records.config(place)
+            if content is not None and self.study.read(place, content) != run:
+                wanted = run.config()
+                names = ", ".join(sorted(name for name in wanted if wanted[name] != content.get(name)))
+                raise ValueError(f"{folder} holds a run of another configuration ({names}); choose another --out")
+            trials = [*map(setting_name, run.settings), *map(seed_name, run.seeds)]
+            done = all(run.is_finished(records.rows(place, trial, warn=False)) for trial in trials)
+            if content is not None and records.trials(place) and not done and not resume:
+                raise FileExistsError(
+                    f"{folder} was begun and is not finished; continue it with --resume, or choose another --out"
+                )
+            if content is None or not done:  # what an archive has needs no folder
+                _make_folder(folder, run.config())
 
-    def rounds(self, live: Live, failed: Container[Path]) -> Iterator[list[Trial]]:
-        """Yield trials that are not finished and have not failed; the next ones when those before are over."""
-        ...
+    def rounds(self, live: Live, failed: Container[Path]) -> Iterator[list[Job]]:
+        """Yield what is not finished and has not failed: trials that choose settings, and then those that count.
 
-    def finish(self) -> bool:
-        """Write the figure and what it says, and print it; return whether there were records."""
-        ...
+        The shortest runs go first, and seed by seed, so that what is stopped can be compared.
+        """
+        choices = [(run, setting_name(i), i, CHOICE_SEED) for run in self._all for i in run.settings]
+        yield self._jobs(choices, live, failed)
+        records = self.records
+        trials = [
+            (run, seed_name(seed), chosen, seed)
+            for run in self._all
+            if (chosen := run.choice(records)) is not None
+            for seed in run.seeds
+        ]
+        trials.sort(key=lambda trial: (trial[0].rank[0], [*trial[0].seeds].index(trial[3])))
+        yield self._jobs(trials, live, failed)
+        if self.study.digest is not None:
+            self.study.digest([*self._all], self.folder)
+
+    def finding(self) -> Finding | None:
+        """Return what the records say, and None if there are none."""
+        return self.study.report(Results(self.study, self.runs, self.records))
+
+    def finish(self) -> Finding | None:
+        """Write the figures and what they say, print it, and return it; do nothing and return None without records."""
+        found = self.finding()
+        if found is not None:
+            report.write(Results(self.study, self.runs, self.records), found, self.folder)
+        return found
+
+    def archive(self, path: Path) -> list[Path]:
+        """Write all records to an archive, and return its files.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        return write_archive(path, self.records, self.runs, caveats=self.study.note)
+
+    @property
+    def _all(self) -> list[Run]:
+        return [*self.runs.values()]
+
+    def _jobs(self, wanted: list[tuple[Run, str, int, int]], live: Live, failed: Container[Path]) -> list[Job]:
+        jobs, records = [], self.records
+        for run, name, setting, seed in wanted:
+            own = self.folder / run.place / name
+            if own not in failed and not run.is_finished(records.rows(run.place, name, warn=False)):
+                work = partial(runner.attempt, self.study.name, self.folder.resolve(), run.place, name, setting, seed)
+                jobs.append(Job(own, work, run.bar(live, name), (papers.module(self.study.name),)))
+        return jobs
+
+
+def _make_folder(folder: Path, config: Row) -> None:
+    """Make the folder of a run, with its configuration or not at all; leave one that is there as it is."""
+    if (folder / "config.json").exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)) / folder.name
+    try:
+        staging.mkdir()
+        write_json(staging / "environment.json", environment())
+        write_json(staging / "config.json", config)
+        staging.rename(folder)
+    finally:
+        shutil.rmtree(staging.parent)

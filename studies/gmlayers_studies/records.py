@@ -24,6 +24,16 @@ MODULE = "module.safetensors"
 """The file in which a trial keeps the module that a picture needs."""
 
 
+def seed_name(seed: int) -> str:
+    """Return the name of the trial of a seed."""
+    return f"seed-{seed}"
+
+
+def setting_name(setting: int) -> str:
+    """Return the name of the trial by which a setting is tried."""
+    return f"setting-{setting}"
+
+
 class Kept(NamedTuple):
     """A module that a trial has kept to be drawn."""
 

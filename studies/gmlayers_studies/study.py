@@ -1,194 +1,273 @@
-"""What an experiment is: nets, data, sizes; a figure drawn from its records; a claim judged by them."""
+"""A study: contestants are given the same tasks, at the same sizes, with several seeds, and a claim is judged by it.
+
+Nets that are trained on data sets and methods that approximate functions are studied by the same means. What differs
+between them is how one trial goes, which a :class:`Run` knows, and how the records are judged and drawn, which is the
+business of the study's ``report``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
-import pandas as pd
 from matplotlib.figure import Figure
 
-from gmlayers.experiments.data import NAMES, Data
-from gmlayers.experiments.models import MODELS, Shape
-from gmlayers.experiments.run_folder import Run, fingerprint, run_of
-from gmlayers.experiments.train import Changes
-from gmlayers.experiments.training import Task, Trainer
+from gmlayers.experiments.data import load
+from gmlayers.experiments.display import Live
 from gmlayers_studies.records import Records, Row
 
 ProfileName = Literal["smoke", "quick", "full"]
 PROFILES: tuple[ProfileName, ...] = ("smoke", "quick", "full")
 
-Watch = Callable[[Trainer], dict[str, Any]]
+
+class Epochs(NamedTuple):
+    """A size of nets: how long they are trained."""
+
+    epochs: int
 
 
-class Watcher(Protocol):
-    """Is made from a trainer that has not begun, and looks at it after every epoch."""
+class Allowance(NamedTuple):
+    """A size of methods: how many numbers they may store, and how many seconds they have."""
 
-    def __init__(self, start: Trainer) -> None: ...
+    parameters: int | None
+    """A method with None may store as many numbers as it likes."""
+    seconds: float
 
-    def __call__(self, trainer: Trainer) -> dict[str, Any]:
-        """Return what joins the line of metrics."""
-        ...
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A net that takes part, by its label in the figure.
-
-    Runs are shared between experiments: equal labels must mean equal configurations.
-    """
-
-    label: str
-    model: str
-    shape: Shape = field(default_factory=Shape)
-    changes: Changes = field(default_factory=Changes)
-    watch: type[Watcher] | None = None
-    """Makes, from a trainer that has not begun, what looks at it after every epoch."""
-    on: Mapping[str, Arm] = field(default_factory=dict)
-    """What goes by this label on some data sets, where it is configured otherwise."""
+    def __str__(self) -> str:
+        """Return it in words."""
+        numbers = "its own size" if self.parameters is None else f"{self.parameters:,} parameters"
+        return f"{numbers}, {self.seconds:g} s"
 
 
-@dataclass(frozen=True)
-class Size:
-    """How long a net is trained, and how often."""
+class Extent(NamedTuple):
+    """How much of a contestant is run on every task."""
 
     seeds: tuple[int, ...]
-    epochs: int
+    sizes: tuple[Epochs | Allowance, ...]
+
+
+def epochs(seeds: Iterable[int], number: int) -> Extent:
+    """Return the extent of nets that are trained for so many epochs."""
+    return Extent(tuple(seeds), (Epochs(number),))
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How much is computed."""
+    """How much of a study is run."""
 
-    datasets: tuple[str, ...]
-    size: Size
-    but: Mapping[str, Size] = field(default_factory=dict)
-    """Sizes of nets that are trained otherwise, by label."""
+    tasks: tuple[str, ...]
+    extent: Extent
+    but: Mapping[str, Extent] = field(default_factory=dict)
+    """These contestants, by their labels, have an extent of their own."""
+    chosen_at: Allowance | None = None
+    """Settings of methods are chosen at this size for all sizes; a method of its own size takes the seconds alone."""
+
+    def of(self, label: str) -> Extent:
+        """Return the extent of a contestant."""
+        return self.but.get(label, self.extent)
+
+
+class Run(Protocol):
+    """One contestant on one task at one size, with all its trials. Runs are equal if their configurations are."""
+
+    @property
+    def place(self) -> str:
+        """The folder of the run, below that of all records; its name in archives, too."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """The label of the contestant."""
+        ...
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """The seeds of the trials that count."""
+        ...
+
+    @property
+    def settings(self) -> Sequence[int]:
+        """The numbers of the settings that are tried here, before the trials that count, to choose one of them."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """What stands before the progress of its trials."""
+        ...
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """The place of the run among those of its contestant on its task; runs of the least first element go first."""
+        ...
+
+    @property
+    def about(self) -> Row:
+        """What a reader of the table of trials wants to know of the run."""
+        ...
+
+    @property
+    def is_pictured(self) -> bool:
+        """Whether modules that its trials keep are drawn."""
+        ...
+
+    def config(self) -> Row:
+        """Return what stands in its config.json."""
+        ...
+
+    def is_finished(self, rows: Sequence[Row]) -> bool:
+        """Return whether the rows of a trial go to its end."""
+        ...
+
+    def condense(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return what an archive keeps of the rows of a trial before the last; condensed rows as they are."""
+        ...
+
+    def choice(self, records: Records) -> int | None:
+        """Return the setting that the trials of seeds are run with, and None while it cannot be known."""
+        ...
+
+    def bar(self, live: Live, trial: str) -> Callable[[Row], None]:
+        """Start the bar of a trial; return what shows a row of it."""
+        ...
+
+    def perform(self, own: Path, setting: int, seed: int) -> None:
+        """Run a trial of a seed in this process, and write its records to a folder of its own.
+
+        Raises:
+            ValueError, OSError, RuntimeError, MemoryError, ImportError: if it cannot come to its end.
+        """
+        ...
+
+
+class Contestant(Protocol):
+    """A net, or a method with its settings."""
+
+    @property
+    def label(self) -> str:
+        """What it is called in figures."""
+        ...
+
+    def runs(self, study: Study, task: str, what: Any, profile: Profile) -> Iterable[Run]:  # noqa: ANN401
+        """Return its runs on a task, which is a data set or a problem."""
+        ...
+
+    def read(self, study: Study, place: str, content: Row) -> Run | None:
+        """Return the run that was configured at a place, or None if it is not one of this contestant in this study.
+
+        Raises:
+            ValueError: if the configuration is damaged.
+        """
+        ...
+
+
+class Finding(NamedTuple):
+    """What the records of a study say."""
+
+    figures: Mapping[str, Figure]
+    """Figures by what their names end in after that of the study; that of "" is the main one."""
+    page: Sequence[str]
+    """The lines of the page, after those that say what is claimed."""
+    header: Sequence[str]
+    """The columns of the table that is printed."""
+    rows: Sequence[Sequence[str]]
+    sentences: Sequence[str]
+    """Whether the claim is borne out, by which test, and what is missing."""
+    files: Mapping[str, bytes] = {}
+    """Other files to write beside the figures, by their names."""
+    judged: Any = None
+    """What a summary of several studies is made from."""
+
+
+class Results(NamedTuple):
+    """What has been recorded of a study."""
+
+    study: Study
+    runs: Mapping[str, Run]
+    records: Records
 
 
 @dataclass(frozen=True)
-class Part:
-    """A run that an experiment is made of: one net on one data set, with all its seeds."""
-
-    arm: Arm
-    dataset: str
-    place: str
-    """The folder of the run, below that of all records."""
-    run: Run
-
-
-@dataclass(frozen=True)
-class Results:
-    """What has been recorded."""
-
-    parts: Sequence[Part]
-    table: pd.DataFrame
-    """A row for every epoch of every trial, by :func:`tables.table_of`."""
-    records: Records = field(default_factory=lambda: Records([]))
-    """Where the rows were read, and what else was recorded."""
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A figure of the paper."""
+class Study:
+    """A comparison of contestants on tasks, with the claim that it is made to judge."""
 
     name: str
     title: str
     claim: str
-    """What the figure is shown for."""
-    arms: tuple[Arm, ...]
+    contestants: tuple[Contestant, ...]
     profiles: Mapping[ProfileName, Profile]
-    draw: Callable[[Results], Figure]
-    judge: Callable[[Results], Sequence[str]]
-    """Sentences: whether the records confirm the claim, with the test used."""
-    digest: Callable[[Sequence[Part], Path], None] | None = None
-    """Makes of what was watched the records that the figure is drawn from, in a folder, after training."""
+    report: Callable[[Results], Finding | None]
+    """Judges and draws the records; returns None if there are none."""
+    tasks: Mapping[str, Any] | None = None
+    """The problems by their names; None means that a profile names data sets."""
+    claims: tuple[str, ...] = ()
+    """The claims of the paper that it is for, by the numbers that the documentation gives them."""
     note: str = ""
     """What a reader of the page must know besides."""
     validate: bool = False
-    """Whether the last training rows are held out and judged: for what chooses."""
-    more: Callable[[Results], Mapping[str, bytes]] | None = None
-    """Other files to write beside the figure, such as an animation."""
+    """Whether the last training rows are held out and judged, as they are for a study that chooses something."""
+    digest: Callable[[Sequence[Any], Path], None] | None = None
+    """Makes the records that the figure is drawn from of what was watched, after all trials of a folder."""
+
+    def runs(self, profile: ProfileName, dataset: str | None = None) -> dict[str, Run]:
+        """Return the runs of a profile by their places, on another data set if one is given.
+
+        Raises:
+            ValueError: if a data set is given and the study has none, or the data do not suit.
+        """
+        size = self.profiles[profile]
+        if self.tasks is not None and dataset is not None:
+            raise ValueError(f"--dataset {dataset}: {self.name} has functions and equations, no data; omit it")
+        names = size.tasks if dataset is None else (dataset,)
+        found: dict[str, Run] = {}
+        for name in names:
+            what = _load(name) if self.tasks is None else self.tasks[name]
+            for contestant in self.contestants:
+                found |= {run.place: run for run in contestant.runs(self, name, what, size)}
+        return found
+
+    def read(self, place: str, content: Row) -> Run | None:
+        """Return the run of this study that was configured at a place, or None if it is not one.
+
+        Raises:
+            ValueError: if the configuration is damaged.
+        """
+        every = (contestant.read(self, place, content) for contestant in self.contestants)
+        return next((run for run in every if run is not None), None)
+
+    def recorded(self, records: Records) -> dict[str, Run]:
+        """Return the runs that there are records of, by their places; no data are needed.
+
+        Raises:
+            ValueError: if there are records of a contestant or a task that the study does not have.
+        """
+        found: dict[str, Run] = {}
+        for place in records.runs():
+            content = records.config(place)
+            run = None if content is None else self.read(place, content)
+            if run is not None:
+                found[place] = run
+            elif place.startswith(f"{self.name}/"):
+                raise ValueError(
+                    f"{place} has records of what {self.name} does not have among its methods and problems; "
+                    f"move them elsewhere"
+                )
+        labels = [contestant.label for contestant in self.contestants]
+        tasks = [*(self.tasks if self.tasks is not None else ("mnist",))]
+
+        def order(item: tuple[str, Run]) -> tuple[int, str, int, tuple[float, ...]]:
+            task = item[0].split("/")[0 if self.tasks is None else 1]
+            known = tasks.index(task) if task in tasks else len(tasks)
+            return known, task, labels.index(item[1].label), item[1].rank
+
+        return dict(sorted(found.items(), key=order))
 
 
-def profiles(
-    smoke: Size = Size((0, 1), 3),
-    quick: Size = Size((0, 1), 5),
-    full: Size = Size((0, 1, 2, 3, 4), 200),
-    but: Mapping[ProfileName, Mapping[str, Size]] | None = None,
-) -> Mapping[ProfileName, Profile]:
-    """Return the usual profiles: smoke on digits, quick on MNIST, full as in the paper."""
-    but = but or {}
-    return {
-        "smoke": Profile(("digits",), smoke, but.get("smoke", {})),
-        "quick": Profile(("mnist",), quick, but.get("quick", {})),
-        "full": Profile(("mnist", "fashion-mnist"), full, but.get("full", {})),
-    }
+_load = cache(load)
 
 
-def parts(experiment: Experiment, profile: Profile, data: Mapping[str, Data]) -> list[Part]:
-    """Return the runs of an experiment, data set by data set."""
-    return [
-        Part(
-            arm,
-            name,
-            place(name, arm),
-            _run(arm, source, rows, profile.but.get(arm.label, profile.size), validate=experiment.validate),
-        )
-        for source, rows in data.items()
-        for name in (source.lower() if source.lower() in NAMES else Path(source).stem,)
-        for arm in experiment.arms
-    ]
-
-
-def parts_recorded(experiment: Experiment, records: Records) -> list[Part]:
-    """Return those runs of an experiment that there are records of; no data are needed."""
-    datasets = {run.partition("/")[0] for run in records.runs()}
-    return [
-        Part(arm, dataset, place(dataset, arm), run_of(content, Path(place(dataset, arm))))
-        for dataset in sorted(datasets, key=lambda name: (name != "mnist", name))
-        for arm in experiment.arms
-        if (content := records.config(place(dataset, arm))) is not None
-    ]
-
-
-def place(dataset: str, arm: Arm) -> str:
-    """Return the folder of a run, below that of all records."""
-    kept = "".join(c if c.isalnum() or c in ".-" else " " for c in arm.label.lower().replace("γ", "gamma"))
-    return f"{dataset}/{'-'.join(kept.split())}"
-
-
-def condense(rows: Sequence[Row]) -> list[Row]:
-    """Return what an archive keeps of epochs: no steps and rates, and the loss, which is not judged, in five digits."""
-    return [
-        {
-            name: float(f"{value:.5g}") if name == "train_loss" else value
-            for name, value in row.items()
-            if name not in ("step", "lr")
-        }
-        for row in rows
-    ]
-
-
-def _run(arm: Arm, source: str, data: Data, size: Size, *, validate: bool) -> Run:
-    if data.classes is None:
-        raise ValueError(f"experiments judge the share of wrong classes, and the target of {source} is a number")
-    arm = arm.on.get(source.lower(), arm)
-    recipe = arm.changes.apply(MODELS[arm.model].recipe)
-    return Run(
-        source=source.lower() if source.lower() in NAMES else str(Path(source).expanduser().resolve()),
-        target=None,
-        kind="auto",
-        task=Task.of(data),
-        fingerprint=fingerprint(data),
-        model=arm.model,
-        shape=arm.shape,
-        recipe=Changes(epochs=size.epochs).apply(recipe),
-        seeds=size.seeds,
-        validate=validate,
-        device="cpu",
-        threads=1,  # a trial a core
-        watch=None if arm.watch is None else arm.watch.__name__,
-    )
+def slug(text: str, kept: str) -> str:
+    """Return a text as the name of a folder: letters, digits and what is kept, in lower case."""
+    return "-".join("".join(c if c.isalnum() or c in kept else " " for c in text.lower()).split())

@@ -1,25 +1,18 @@
-"""What the records of a contest hold, and how errors of two methods are compared."""
+"""What the records of methods hold."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from gmlayers_studies.methods.contest import Entry, Size
-from gmlayers_studies.nets.tables import LEVEL
-from gmlayers_studies.records import Records, Row
-
-LEAST = 1e-16
-"""Smaller errors are rounding, and count as this."""
-
-ROUNDING = 1e-9
-"""Logarithms that differ by less do so by rounding: there is no spread to judge by."""
+from gmlayers_studies.methods.method import Entry, MethodRun, condense, finite
+from gmlayers_studies.records import Records, seed_name
+from gmlayers_studies.study import Allowance
 
 
 @dataclass(frozen=True)
@@ -29,7 +22,8 @@ class Outcome:
     entry: Entry
     seed: int
     states: Sequence[Mapping[str, Any]]
-    """As they came; one that was the best so far on the points held out has an ``error``, by :func:`condense`."""
+    """As they came; one that was the best so far on the points held out has an ``error``, by
+    :func:`~gmlayers_studies.methods.method.condense`."""
     final: Mapping[str, Any]
     """The one with the least error on points held out."""
 
@@ -48,35 +42,14 @@ class Outcome:
         return np.array(found)
 
 
-def finite(error: float) -> float:
-    """Return an error; one that is no number is infinite."""
-    return error if math.isfinite(error) else math.inf
-
-
-def condense(rows: Sequence[Row]) -> Sequence[Row]:
-    """Return what is read of states: when they came, and the errors of those that were the best so far.
-
-    The best is that of the least error on the points held out, and the first of several. Of a trial by which a setting
-    is chosen nothing is read but its last row.
-    """
-    if not any("held_out" in row for row in rows):
-        return rows  # condensed before
-    found, least = [], math.inf
-    for row in rows if "error" in rows[0] else ():
-        held_out = finite(row["held_out"])
-        better, least = not found or held_out < least, min(held_out, least)
-        found.append({name: row[name] for name in ("epoch", "seconds", *["error"] * better)})
-    return found
-
-
-def outcomes_of(entries: Mapping[str, Entry], records: Records) -> list[Outcome]:
+def outcomes_of(runs: Iterable[MethodRun], records: Records) -> list[Outcome]:
     """Return what there are finished records of, entry by entry."""
     found = []
-    for place, entry in entries.items():
-        for seed in entry.seeds:
-            rows = records.rows(place, f"seed-{seed}")
-            if len(rows) > 1 and rows[-1].get("last", False):
-                found.append(Outcome(entry, seed, condense(rows[:-1]), rows[-1]))
+    for run in runs:
+        for seed in run.seeds:
+            rows = records.rows(run.place, seed_name(seed))
+            if len(rows) > 1 and run.is_finished(rows):
+                found.append(Outcome(run.entry, seed, condense(rows[:-1]), rows[-1]))
     return found
 
 
@@ -97,18 +70,18 @@ def final(outcomes: Sequence[Outcome], what: str = "error") -> np.ndarray:
     return np.array([finite(o.final[what]) if what in o.final else math.nan for o in outcomes], float)
 
 
-def at(outcomes: Sequence[Outcome], problem: str, size: Size) -> dict[str, list[Outcome]]:
+def at(outcomes: Sequence[Outcome], problem: str, size: Allowance) -> dict[str, list[Outcome]]:
     """Return the outcomes of every method on a problem at a size."""
     return {e.method: own for e, own in by_entry(outcomes) if (e.problem, e.size) == (problem, size)}
 
 
-def sizes(outcomes: Sequence[Outcome], problem: str) -> list[Size]:
+def sizes(outcomes: Sequence[Outcome], problem: str) -> list[Allowance]:
     """Return the sizes on a problem: the shortest times first, methods' own sizes last."""
     found = dict.fromkeys(o.entry.size for o in outcomes if o.entry.problem == problem)
     return sorted(found, key=lambda size: (size.seconds, math.inf if size.parameters is None else size.parameters))
 
 
-def main_sizes(outcomes: Sequence[Outcome], problem: str) -> list[Size]:
+def main_sizes(outcomes: Sequence[Outcome], problem: str) -> list[Allowance]:
     """Return the sizes, other than own ones, at the time for which there are most outcomes; of several the longest."""
     counts: dict[float, int] = {}
     for outcome in outcomes:
@@ -120,44 +93,7 @@ def main_sizes(outcomes: Sequence[Outcome], problem: str) -> list[Size]:
     return [size for size in sizes(outcomes, problem) if size.seconds == seconds and size.parameters is not None]
 
 
-def middle_size(outcomes: Sequence[Outcome], problem: str) -> Size | None:
+def middle_size(outcomes: Sequence[Outcome], problem: str) -> Allowance | None:
     """Return the middle one of the main sizes, None if there are none."""
     found = main_sizes(outcomes, problem)
     return found[len(found) // 2] if found else None
-
-
-def centre(errors: np.ndarray) -> float:
-    """Return the geometric mean."""
-    return float(np.exp(np.log(np.maximum(errors, LEAST)).mean()))
-
-
-class Ratio(NamedTuple):
-    """How many times the errors of one are those of another: geometric mean, its interval of 95 %, Welch's p."""
-
-    mean: float
-    low: float
-    high: float
-    p: float
-
-
-def ratio(ones: np.ndarray, others: np.ndarray) -> Ratio:
-    """Return how many times the errors of the others are those of the ones, by Welch's test on logarithms.
-
-    What cannot be known is nan: all where an error is infinite, the interval where there is no spread, or one seed.
-    """
-    logs = [np.log(np.maximum(errors, LEAST)) for errors in (others, ones)]
-    if not np.isfinite(np.concatenate(logs)).all():
-        return Ratio(math.nan, math.nan, math.nan, math.nan)
-    difference = float(logs[0].mean() - logs[1].mean())
-    mean = math.exp(difference)
-    if min(map(len, logs)) < 2:
-        return Ratio(mean, math.nan, math.nan, math.nan)
-    parts = np.array([log.var(ddof=1) / len(log) for log in logs])
-    error = math.sqrt(parts.sum())
-    if error < ROUNDING:
-        return Ratio(mean, math.nan, math.nan, math.nan)
-    freedom = float(parts.sum() ** 2 / (parts**2 / [len(log) - 1 for log in logs]).sum())
-    reach = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
-    with np.errstate(over="ignore"):  # with few and wild trials an interval has no end
-        low, high = (float(np.exp(difference + side * reach)) for side in (-1, 1))
-    return Ratio(mean, low, high, float(2 * stats.t.sf(abs(difference) / error, freedom)))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 from matplotlib.axes import Axes
@@ -15,93 +13,33 @@ from matplotlib.patches import Ellipse
 from torch import Tensor
 
 from gmlayers import GMNM
-from gmlayers.experiments.records import write_tensors
-from gmlayers_studies.approximators.nets import Scaled
 from gmlayers_studies.approximators.problems import grid
-from gmlayers_studies.methods.contest import Contest, Entry, Size
-from gmlayers_studies.records import Kept, Records
+from gmlayers_studies.methods.claims import Judged
+from gmlayers_studies.methods.keeping import SEED, module_of
+from gmlayers_studies.methods.outcomes import middle_size, problems
+from gmlayers_studies.records import seed_name
 
 SIDE = 121
-"""Points on a side."""
+"""A picture has this many points on a side."""
 
 LEAST = 1e-17
-"""Below which an error is drawn like this."""
-
-KEPT_SEED = 0
-"""Whose modules are kept, to be drawn."""
-
-FORMS = {"Mahalanobis": "mahalanobis", "AxisAligned": "diagonal", "Ridge": "ridge"}
+"""A smaller error is drawn as if it were this large."""
 
 
-@torch.no_grad()
-def keep(predict: object, path: Path) -> None:
-    """Write what a method has come to, if it is a module of bumps, in the units of the problem."""
-    module = _plain(predict)
-    if module is None:
-        return
-    about = {"form": FORMS[type(module.form).__name__], "domain": module.domain, "bias": module.bias is not None}
-    write_tensors(path, module.state_dict(), about)
-
-
-def module_of(kept: Kept) -> GMNM:
-    """Return the module that :func:`keep` wrote."""
-    tensors, about = kept
-    bumps, features = tensors["mean"].shape
-    rank = tensors["projection"].shape[1] if about["form"] == "mahalanobis" else None
-    module = GMNM(
-        features,
-        tensors["weight"].shape[1],
-        bumps,
-        form=about["form"],
-        rank=rank,
-        domain=about["domain"],
-        bias=about["bias"],
-        dtype=tensors["mean"].dtype,
-    )
-    module.load_state_dict(tensors)
-    return module
-
-
-def _plain(predict: object) -> GMNM | None:
-    """Return a module; one between scales takes them into its parameters."""
-    if isinstance(predict, GMNM):
-        return predict
-    if not (isinstance(predict, Scaled) and isinstance(predict.net, GMNM)):
-        return None
-    module = copy.deepcopy(predict.net)
-    low, high = predict.box
-    half, (shift, factor) = (high - low) / 2, predict.output
-    module.domain = tuple(low.tolist()), tuple(high.tolist())
-    module.mean.copy_(low + half * (module.mean + 1))
-    for shapes in module.form_parameters().values():
-        shapes.div_(half)
-    module.weight.mul_(factor)
-    assert module.bias is not None
-    module.bias.mul_(factor).add_(shift)
-    return module
-
-
-def is_drawn(contest: Contest, entry: Entry) -> bool:
-    """Return whether what an entry has learned can be drawn: a reading that is pictured, of two variables."""
-    pictured = {method for reading in contest.pictured for method in contest.readings[reading]}
-    return entry.method in pictured and len(contest.problems[entry.problem].box[0]) == 2
-
-
-def draw(
-    contest: Contest, entries: Mapping[str, Entry], sizes: Mapping[str, Size | None], records: Records
-) -> Figure | None:
-    """Draw kept modules on every problem of two variables, at a size given for each problem.
+def draw(judged: Judged) -> Figure | None:
+    """Draw kept modules on every problem of two variables, at the middle number of parameters.
 
     An ellipse is where a bump has fallen to exp(-½); a ridge is two lines there, which the frame cuts. The colour is
     that of the sign of its weight, the fainter the smaller it is.
     """
     rows = [
         (problem, reading, kept)
-        for problem, size in sizes.items()
-        for reading in contest.pictured
-        for place, entry in entries.items()
-        if (entry.problem, entry.size) == (problem, size) and entry.method in contest.readings[reading]
-        if is_drawn(contest, entry) and (kept := records.module(place, f"seed-{KEPT_SEED}")) is not None
+        for problem in problems(judged.outcomes)
+        for size in (middle_size(judged.outcomes, problem),)
+        for reading in judged.contest.pictured
+        for run in judged.runs
+        if (run.entry.problem, run.entry.size) == (problem, size) and run.label in judged.contest.readings[reading]
+        if run.is_pictured and (kept := judged.records.module(run.place, seed_name(SEED))) is not None
     ]
     if not rows:
         return None
@@ -110,7 +48,7 @@ def draw(
     assert isinstance(engine, ConstrainedLayoutEngine)
     engine.set(w_pad=0.1)
     for line, (problem, reading, kept) in zip(figure.subplots(len(rows), 3, squeeze=False), rows):
-        module, what = module_of(kept), contest.problems[problem]
+        module, what = module_of(kept), judged.problems[problem]
         low, high = what.box
         points = grid(what.box, SIDE)
         value = module(points).detach()

@@ -1,25 +1,23 @@
-"""What is written of a contest: what its records say of the claim, a table, and where the figures are."""
+"""What is written of a study of methods: its verdicts beside the best peer, a table, and what was tried."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 
-from gmlayers.experiments import display, plots
-from gmlayers.experiments.records import environment_in_words, write_whole
-from gmlayers_studies.archive import last_rows
-from gmlayers_studies.methods import figure as contest_figure
-from gmlayers_studies.methods import picture as contest_picture
-from gmlayers_studies.methods.claims import PARTS, Judged, table
-from gmlayers_studies.methods.contest import Contest, Entry, plain
-from gmlayers_studies.methods.contest import entries as entries_of
-from gmlayers_studies.methods.outcomes import Outcome, by_entry, centre, final, middle_size, problems
-from gmlayers_studies.methods.verdicts import EARLY, NEAR, Match, Need
-from gmlayers_studies.records import Row
-from gmlayers_studies.study import ProfileName
+from gmlayers_studies.methods.claims import PARTS, Judged
+from gmlayers_studies.methods.contest import Contest
+from gmlayers_studies.methods.figure import draw as draw_figure
+from gmlayers_studies.methods.method import Entry, MethodRun, plain
+from gmlayers_studies.methods.outcomes import Outcome, by_entry, final
+from gmlayers_studies.methods.picture import draw as draw_picture
+from gmlayers_studies.methods.verdicts import EARLY, NEAR, Match
+from gmlayers_studies.report import machines, table
+from gmlayers_studies.statistics import centre
+from gmlayers_studies.study import Finding, ProfileName, Results, Run
 
 COLUMNS = "problem", "method", "parameters", "seconds", "used", "error", "error of the gradient", "seeds", "settings"
 
@@ -50,44 +48,35 @@ PICTURE = (
 )
 
 
-def finish(judged: Judged, folder: Path) -> bool:
-    """Write figures, table and page, and print what they say; return whether there were records."""
-    contest, entries, outcomes = judged.contest, judged.entries, judged.outcomes
-    if not outcomes:
-        return False
-    if not (folder / f"{contest.name}.json").exists():  # an archive has the same table
-        trials = [(place, trial) for place in entries for trial in judged.records.trials(place)]
-        write_whole(folder / f"{contest.name}.csv", last_rows(judged.records, trials, about(entries)))
-    figure = contest_figure.draw(contest, outcomes)
-    for ending in ("png", "svg"):
-        plots.save(figure, folder / f"{contest.name}.{ending}")
-    middles = {name: middle_size(outcomes, name) for name in problems(outcomes)}
-    picture = contest_picture.draw(contest, entries, middles, judged.records)
-    if picture is not None:
-        plots.save(picture, folder / f"{contest.name}-bumps.png")
-    profile = _profile(contest, entries)
-    wanted = {} if profile is None else entries_of(contest, contest.profiles[profile])
-    missing = left_out({**wanted, **entries}, outcomes)
-    text = page(judged, missing, drawn=picture is not None)
-    write_whole(folder / f"{contest.name}.md", text.encode())
-    rows = [
-        [f"{entry.problem} {entry.method}", str(entry.size), str(len(own)), spread(final(own))]
-        for entry, own in by_entry(outcomes)
-    ]
-    found = [
-        f"{reading}: " + "; ".join(f"{part} {text}" for part, text in zip(PARTS, parts))
-        for reading, *parts in judged.marks()
-    ]
-    display.print_findings(
-        f"{contest.name}: {contest.title}",
-        ["method", "size", "seeds", "median error (least – largest)"],
-        rows,
-        f"Claim: {contest.claim}.",
-        [*found, *missing],
-        f"Figure: {folder / contest.name}.png  numbers: {folder / contest.name}.csv  each comparison: "
-        f"{folder / contest.name}.md\n",
-    )
-    return True
+def report(contest: Contest) -> Callable[[Results], Finding | None]:
+    """Return the report of a study of methods."""
+
+    def found(results: Results) -> Finding | None:
+        judged = Judged.of(contest, results)
+        if not judged.outcomes:
+            return None
+        picture = draw_picture(judged)
+        profile = _profile(judged)
+        wanted = {} if profile is None else results.study.runs(profile)
+        missing = left_out({**wanted, **results.runs}, judged.outcomes)
+        rows = [
+            [f"{entry.problem} {entry.method}", str(entry.size), str(len(own)), spread(final(own))]
+            for entry, own in by_entry(judged.outcomes)
+        ]
+        sentences = [
+            f"{reading}: " + "; ".join(f"{part} {text}" for part, text in zip(PARTS, parts))
+            for reading, *parts in judged.marks()
+        ]
+        return Finding(
+            {"": draw_figure(judged), **({} if picture is None else {"-bumps": picture})},
+            page(judged, results, missing, drawn=picture is not None),
+            ["method", "size", "seeds", "median error (least – largest)"],
+            rows,
+            [*sentences, *missing],
+            judged=judged,
+        )
+
+    return found
 
 
 def spread(errors: np.ndarray) -> str:
@@ -97,11 +86,12 @@ def spread(errors: np.ndarray) -> str:
     return f"{np.median(errors):.1e} ({errors.min():.1e} – {errors.max():.1e})"
 
 
-def left_out(entries: Mapping[str, Entry], outcomes: Sequence[Outcome]) -> list[str]:
+def left_out(runs: Mapping[str, Run], outcomes: Sequence[Outcome]) -> list[str]:
     """Return a sentence for every problem and time at which trials are not finished."""
     done = {(id(outcome.entry), outcome.seed) for outcome in outcomes}
     counts: dict[tuple[str, float], list[bool]] = {}
-    for entry in entries.values():
+    for run in cast(Iterable[MethodRun], runs.values()):
+        entry = run.entry
         finished = [(id(entry), seed) in done for seed in entry.seeds]
         counts.setdefault((entry.problem, entry.seconds), []).extend(finished)
     return [
@@ -111,50 +101,41 @@ def left_out(entries: Mapping[str, Entry], outcomes: Sequence[Outcome]) -> list[
     ]
 
 
-def page(judged: Judged, missing: Sequence[str], *, drawn: bool) -> str:
-    """Return what a contest claims and what was found, with its figure, command, protocol and machine."""
-    contest, entries = judged.contest, judged.entries
-    found_on = map(judged.records.environment, entries)
-    machines = "; ".join(sorted({environment_in_words(e) for e in found_on if e is not None}))
-    where = dict.fromkeys(str(e.size) for e in entries.values() if e.chooses)
-    numbers = f" ({', '.join(contest.claims)})" if contest.claims else ""
-    return "\n".join(
-        [
-            f"## {contest.name}: {contest.title}",
-            "",
-            f"![{contest.title}]({contest.name}.png)",
-            "",
-            f"**Claim{numbers}.** {contest.claim[0].upper()}{contest.claim[1:]}.",
-            "",
-            f"{contest.note} Peers of the claim: {', '.join(contest.peers)}; the other methods are there to compare.",
-            "",
-            *["From the trials that are finished:", ""] * bool(missing),
-            *table(("reading", *PARTS), judged.marks()),
-            *(f"- {sentence}" for sentence in missing),
-            *[""] * bool(missing),
-            *([f"![{contest.title}: bumps]({contest.name}-bumps.png)", "", PICTURE, ""] if drawn else []),
-            f"### {contest.name}: beside the best peer",
-            "",
-            *table(BESIDE_COLUMNS, map(_beside, judged.matches)),
-            BESIDE,
-            "",
-            *_needs(contest, judged.needs),
-            f"### {contest.name}: all methods",
-            "",
-            *table(COLUMNS, (_cells(contest, entry, own) for entry, own in by_entry(judged.outcomes))),
-            f"`gmlayers reproduce {contest.name} --profile {_profile(contest, entries) or '...'}`, a trial a core, "
-            f"seconds of processor time, on {machines}. Errors are root mean squares over test points, median (least – "
-            "largest) over seeds, of the state that is best on a tenth of the training points, which every method is "
-            "denied: by its error there, or by its loss where it is an equation that is to be solved. Settings are "
-            f"chosen by the same, in one trial of each at {' and '.join(where)}, and kept for other numbers and times. "
-            "Parameters are all numbers that are stored to evaluate: fixed centres, widths and knots too; a method may "
-            "take fewer than it is allowed.",
-            "",
-            f"### {contest.name}: settings that were tried",
-            "",
-            *table(("method", "settings"), _tried(contest, entries.values())),
-        ]
-    )
+def page(judged: Judged, results: Results, missing: Sequence[str], *, drawn: bool) -> list[str]:
+    """Return the lines of the page: what was found, and the command, the protocol and the machine."""
+    study, contest = judged.study, judged.contest
+    entries = [run.entry for run in judged.runs]
+    where = dict.fromkeys(str(entry.size) for entry in entries if entry.chooses)
+    bumps = f"![{study.title}: bumps]({study.name}-bumps.png)"
+    return [
+        f"{study.note} Peers of the claim: {', '.join(contest.peers)}; the other methods are there to compare.",
+        "",
+        *["From the trials that are finished:", ""] * bool(missing),
+        *table(("reading", *PARTS), judged.marks()),
+        *(f"- {sentence}" for sentence in missing),
+        *[""] * bool(missing),
+        *([bumps, "", PICTURE, ""] if drawn else []),
+        f"### {study.name}: beside the best peer",
+        "",
+        *table(BESIDE_COLUMNS, map(_beside, judged.matches)),
+        BESIDE,
+        "",
+        *_needs(judged),
+        f"### {study.name}: all methods",
+        "",
+        *table(COLUMNS, (_cells(judged, entry, own) for entry, own in by_entry(judged.outcomes))),
+        f"`gmlayers reproduce {study.name} --profile {_profile(judged) or '...'}`, a trial a core, "
+        f"seconds of processor time, on {machines(results)}. Errors are root mean squares over test points, median "
+        "(least – largest) over seeds, of the state that is best on a tenth of the training points, which every method "
+        "is denied: by its error there, or by its loss where it is an equation that is to be solved. Settings are "
+        f"chosen by the same, in one trial of each at {' and '.join(where)}, and kept for other numbers and times. "
+        "Parameters are all numbers that are stored to evaluate: fixed centres, widths and knots too; a method may "
+        "take fewer than it is allowed.",
+        "",
+        f"### {study.name}: settings that were tried",
+        "",
+        *table(("method", "settings"), _tried(judged)),
+    ]
 
 
 def _beside(match: Match) -> list[str]:
@@ -192,7 +173,8 @@ def _arrival(times: np.ndarray) -> str:
     return f"{when} ({int(np.isfinite(times).sum())} of {len(times)})"
 
 
-def _needs(contest: Contest, needs: Sequence[Need]) -> list[str]:
+def _needs(judged: Judged) -> list[str]:
+    needs, readings = judged.needs, judged.contest.readings
     if not needs:
         return []
     rows: dict[tuple[str, float, str, float, int], dict[str, str]] = {}
@@ -200,14 +182,14 @@ def _needs(contest: Contest, needs: Sequence[Need]) -> list[str]:
         words = "more than tried" if need.ours is None else f"{need.ours:,}"
         rows.setdefault((need.problem, need.seconds, need.peer, need.error, need.theirs), {})[need.reading] = words
     cells = [
-        [problem, f"{seconds:g}", f"{error:.1e}", peer, f"{theirs:,}", *(own.get(r, "–") for r in contest.readings)]
+        [problem, f"{seconds:g}", f"{error:.1e}", peer, f"{theirs:,}", *(own.get(r, "–") for r in readings)]
         for (problem, seconds, peer, error, theirs), own in rows.items()
     ]
-    header = ("problem", "seconds", "least error of a peer", "peer", "parameters it is allowed", *contest.readings)
-    return [f"### {contest.name}: parameters that are enough for it", "", *table(header, cells), NEEDS, ""]
+    header = ("problem", "seconds", "least error of a peer", "peer", "parameters it is allowed", *readings)
+    return [f"### {judged.study.name}: parameters that are enough for it", "", *table(header, cells), NEEDS, ""]
 
 
-def _cells(contest: Contest, entry: Entry, own: Sequence[Outcome]) -> list[str]:
+def _cells(judged: Judged, entry: Entry, own: Sequence[Outcome]) -> list[str]:
     return [
         entry.problem,
         entry.method,
@@ -217,45 +199,33 @@ def _cells(contest: Contest, entry: Entry, own: Sequence[Outcome]) -> list[str]:
         spread(final(own)),
         spread(final(own, "gradient_error")),
         str(len(own)),
-        f"{_setting(contest, entry, own[0].final['setting'])} (of {len(entry.settings)})",
+        f"{_setting(judged, entry, own[0].final['setting'])} (of {len(entry.settings)})",
     ]
 
 
-def _tried(contest: Contest, entries: Iterable[Entry]) -> list[list[str]]:
+def _tried(judged: Judged) -> list[list[str]]:
     """Return a row for every method: its name, and its settings."""
-    found = {entry.method: entry for entry in entries}
+    found = {run.label: run.entry for run in judged.runs}
     return [
-        [name, "; ".join(_setting(contest, found[name], i) for i in range(len(found[name].settings)))]
-        for name in contest.methods
+        [name, "; ".join(_setting(judged, found[name], i) for i in range(len(found[name].settings)))]
+        for name in judged.labels
         if name in found
     ]
 
 
-def _setting(contest: Contest, entry: Entry, i: int) -> str:
+def _setting(judged: Judged, entry: Entry, i: int) -> str:
     """Return a setting in words: what kind of method it is, if it still is, and what is set."""
-    known, settings = contest.methods[entry.method], entry.settings[i]
+    known = next(run.entrant.settings for run in judged.runs if run.label == entry.method)
+    settings = entry.settings[i]
     kind = type(known[i]).__name__ if i < len(known) and plain(known[i]) == settings else ""
     return f"{kind}({', '.join(f'{name} {value}' for name, value in settings.items() if value is not None)})"
 
 
-def about(entries: Mapping[str, Entry]) -> dict[str, Row]:
-    """Return the entries, each with what a reader of the table of trials wants to know of it."""
-    return {
-        place: {
-            "problem": entry.problem,
-            "method": entry.method,
-            "allowed": "" if entry.parameters is None else entry.parameters,
-            "budget": entry.seconds,
-        }
-        for place, entry in entries.items()
-    }
-
-
-def _profile(contest: Contest, entries: Mapping[str, Entry]) -> ProfileName | None:
-    """Return the profile that entries are of, as far as their problems and sizes tell; None for none."""
-    used = {(entry.problem, entry.size) for entry in entries.values() if entry.seeds}
-    for name, profile in contest.profiles.items():
-        allowed = {*profile.sizes, *profile.free.values()}
-        if used <= {(problem, size) for problem in profile.problems for size in allowed}:
+def _profile(judged: Judged) -> ProfileName | None:
+    """Return the profile that runs are of, as far as their problems and sizes tell; None for none."""
+    used = {(run.entry.problem, run.entry.size) for run in judged.runs if run.seeds}
+    for name, profile in judged.study.profiles.items():
+        allowed = {size for extent in (profile.extent, *profile.but.values()) for size in extent.sizes}
+        if used <= {(problem, size) for problem in profile.tasks for size in allowed}:
             return name
     return None

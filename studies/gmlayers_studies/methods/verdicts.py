@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import stats
 
-from gmlayers_studies.methods.contest import Contest, Size
-from gmlayers_studies.methods.outcomes import Outcome, Ratio, at, centre, final, problems, ratio, sizes
-from gmlayers_studies.nets.tables import LEVEL
+from gmlayers_studies.methods.contest import Contest
+from gmlayers_studies.methods.outcomes import Outcome, at, final, problems, sizes
+from gmlayers_studies.statistics import Interval, are_ordered, centre, ratio
+from gmlayers_studies.study import Allowance
 
 TIMES = 10
-"""As many times the error of the best peer is to be that of the module."""
+"""A module is called better by a factor if the whole interval of the ratio of errors lies above this."""
 
 NEAR = 1.1
-"""Times the largest of its last errors: where every seed of a method arrives."""
+"""Every seed of a method arrives at this many times the largest of its last errors, and times are taken there."""
 
 EARLY = 0.01
-"""Share of the time after which our error is looked at, too."""
+"""Our error is looked at after this share of the time, too."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Match:
 
     reading: str
     problem: str
-    size: Size
+    size: Allowance
     ours: Sequence[Outcome]
     theirs: Sequence[Outcome]
 
@@ -50,7 +50,7 @@ class Match:
         return final(self.ours), final(self.theirs)
 
     @cached_property
-    def ratio(self) -> Ratio:
+    def ratio(self) -> Interval:
         """How many times ours their errors are."""
         return ratio(*self.errors)
 
@@ -99,7 +99,7 @@ class Match:
         if np.isinf(self.errors[1]).any():
             return "not tested, some seeds of the peer have no finite error"
         ours, theirs = self.arrivals
-        if stats.mannwhitneyu(ours, theirs).pvalue >= LEVEL:
+        if not are_ordered(ours, theirs):
             return "not decided"
         return "borne out" if np.median(ours) < np.median(theirs) else "refuted"
 
@@ -145,7 +145,7 @@ def matches_of(contest: Contest, outcomes: Sequence[Outcome]) -> list[Match]:
     return found
 
 
-def _is_within(size: Size, other: Size) -> bool:
+def _is_within(size: Allowance, other: Allowance) -> bool:
     """Return whether a size asks for the same time as another and for no more numbers."""
     most = math.inf if other.parameters is None else other.parameters
     return size.seconds == other.seconds and (math.inf if size.parameters is None else size.parameters) <= most

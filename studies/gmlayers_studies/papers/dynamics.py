@@ -20,17 +20,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy import stats
 from torch import Tensor, nn
 
 from gmlayers import diagnostics
 from gmlayers.experiments.models import PLAIN, Shape
 from gmlayers.experiments.train import Changes
 from gmlayers.experiments.training import Trainer
-from gmlayers_studies.nets import tables
+from gmlayers_studies.nets import drawing, judging
+from gmlayers_studies.nets.judging import NetResults
+from gmlayers_studies.nets.net import Net
+from gmlayers_studies.nets.report import report
 from gmlayers_studies.papers.fig4 import law
 from gmlayers_studies.papers.nets import mean_field
-from gmlayers_studies.study import Arm, Experiment, Profile, Results, Size
+from gmlayers_studies.statistics import welch
+from gmlayers_studies.study import Profile, Study, epochs
 
 RATE = PLAIN.lr / 20
 """Of the flow, in an epoch's steps; a step of SGD is one of rate / K or rate / m."""
@@ -80,24 +83,24 @@ class Dynamics:
 EPOCHS = {round(10 ** (i / 4)) for i in range(12)}
 
 
-def gm(components: int) -> Arm:
+def gm(components: int) -> Net:
     """Return the paper's layer at the rate of equal time."""
     rate = RATE * components
     label = f"GM K = {components} (equal time)"
-    return Arm(label, "paper", Shape(components=components), Changes(lr=rate, std_lr=rate), watch=Dynamics)
+    return Net(label, "paper", Shape(components=components), Changes(lr=rate, std_lr=rate), watch=Dynamics)
 
 
-def net(width: int, *, matched: bool = True) -> Arm:
+def net(width: int, *, matched: bool = True) -> Net:
     """Return the net of that width at the rate of equal time."""
     label = f"FC m = {width} ({'equal time' if matched else 'weights of N(0, 1/4)'})"
     arm = mean_field(width, RATE * width, label)
-    return Arm(label, arm.model, Shape(width=width, matched=matched), arm.changes, watch=Dynamics)
+    return Net(label, arm.model, Shape(width=width, matched=matched), arm.changes, watch=Dynamics)
 
 
 WIDTHS, COMPONENTS = (100, 1000, 10_000), (5, 20, 80)
 
 
-def draw(results: Results) -> Figure:
+def draw(results: NetResults) -> Figure:
     """Draw every quantity against the epoch; two rows for each data set."""
     datasets = list(results.table["dataset"].unique())
     figure = Figure(figsize=(7.2, 5.0 * len(datasets) + 0.8), layout="constrained")
@@ -106,11 +109,11 @@ def draw(results: Results) -> Figure:
         rows = results.table[results.table["dataset"] == dataset]
         for axes, (name, title) in zip(grid[2 * i : 2 * i + 2].flat, QUANTITIES.items()):
             if name in rows:
-                tables.band(axes, pd.DataFrame(rows).dropna(subset=[name]), "epoch", name)
+                drawing.band(axes, pd.DataFrame(rows).dropna(subset=[name]), "epoch", name)
             axes.set(title=title, xlabel="epoch", xscale="log", yscale="linear" if name == "clustering" else "log")
             axes.title.set_fontsize("small")
             if name in ("displacement", "function"):  # less than two decades
-                tables.plain_numbers(axes)
+                drawing.plain_numbers(axes)
             axes.grid(which="both", alpha=0.25)
         for axes in grid[2 * i : 2 * i + 2, 0]:
             axes.set_ylabel(dataset)
@@ -120,7 +123,7 @@ def draw(results: Results) -> Figure:
     return figure
 
 
-def judge(results: Results) -> Sequence[str]:
+def judge(results: NetResults) -> Sequence[str]:
     """Say how near two nets and two layers are, and judge whether a layer is further from a net than that."""
     sentences = []
     for dataset in results.table["dataset"].unique():
@@ -133,7 +136,7 @@ def judge(results: Results) -> Sequence[str]:
 def _apart(table: pd.DataFrame, dataset: str) -> list[str]:
     """Judge in every quantity whether the layer and a net are further apart than nets of two widths are."""
     layer, narrow, wide = gm(COMPONENTS[2]).label, net(WIDTHS[1]).label, net(WIDTHS[2]).label
-    epoch, before = (tables.last_common_epoch(table, dataset, pair) for pair in ((layer, narrow), (narrow, wide)))
+    epoch, before = (judging.last_common_epoch(table, dataset, pair) for pair in ((layer, narrow), (narrow, wide)))
     sentences, apart = [], []
     for name, title in QUANTITIES.items():
         by_ratio = name != "clustering"  # which may be negative
@@ -141,11 +144,10 @@ def _apart(table: pd.DataFrame, dataset: str) -> list[str]:
             _watched(table, dataset, label, name, at)
             for label, at in ((layer, epoch), (narrow, epoch), (narrow, before), (wide, before))
         ]
-        if any(len(part) < least for part, least in zip(values, (2, 2, 1, 1))):
+        if any(len(several) < least for several, least in zip(values, (2, 2, 1, 1))):
             continue
-        ours, theirs, one, other = (np.log(part) if by_ratio else part for part in values)
-        test: Any = stats.ttest_ind(ours, theirs, equal_var=False)
-        low, high = map(float, test.confidence_interval(1 - tables.LEVEL))
+        ours, theirs, one, other = (np.log(value) if by_ratio else value for value in values)
+        _, low, high, _ = welch(ours, theirs)
         usual = abs(float(one.mean() - other.mean()))
         outcome = "further apart" if low > usual or high < -usual else "not shown to be further apart"
         apart += [name] * (outcome == "further apart")
@@ -176,7 +178,7 @@ def _watched(table: pd.DataFrame, dataset: str, label: str, name: str, epoch: in
 
 
 def _beside(table: pd.DataFrame, dataset: str, one: str, other: str) -> str:
-    epoch = tables.last_common_epoch(table, dataset, (one, other))
+    epoch = judging.last_common_epoch(table, dataset, (one, other))
     watched = pd.DataFrame(table[(table["dataset"] == dataset) & (table["epoch"] <= epoch)])
     watched = watched.reindex(columns=[*watched.columns.union(list(QUANTITIES))]).dropna(subset=list(QUANTITIES))
     means = watched.groupby(["label", "epoch"])[list(QUANTITIES)].mean()
@@ -192,19 +194,18 @@ def _beside(table: pd.DataFrame, dataset: str, one: str, other: str) -> str:
     )
 
 
-EXPERIMENT = Experiment(
+STUDY = Study(
     name="dynamics",
     title="GM layers and nets of mean-field widths at equal Wasserstein time",
     claim="the dynamics of GM layers differ markedly from those of fully connected nets, even of mean-field widths",
-    arms=(*(net(m) for m in WIDTHS), *(gm(K) for K in COMPONENTS), net(WIDTHS[1], matched=False)),
+    contestants=(*(net(m) for m in WIDTHS), *(gm(K) for K in COMPONENTS), net(WIDTHS[1], matched=False)),
     profiles={
-        "smoke": Profile(("digits",), Size((0,), 3), {net(WIDTHS[2]).label: Size((0,), 1)}),
-        "quick": Profile(("mnist",), Size((0,), 10), {net(WIDTHS[2]).label: Size((0,), 3)}),
+        "smoke": Profile(("digits",), epochs((0,), 3), {net(WIDTHS[2]).label: epochs((0,), 1)}),
+        "quick": Profile(("mnist",), epochs((0,), 10), {net(WIDTHS[2]).label: epochs((0,), 3)}),
         # a CPU takes half a minute for an epoch of the widest net
-        "full": Profile(("mnist",), Size((0, 1, 2), 100), {net(WIDTHS[2]).label: Size((0,), 32)}),
+        "full": Profile(("mnist",), epochs((0, 1, 2), 100), {net(WIDTHS[2]).label: epochs((0,), 32)}),
     },
-    draw=draw,
-    judge=judge,
+    report=report(draw, judge),
     note=(
         "Nets are drawn with the second moments of the layer's neurons, but for the last, from N(0, 1/4). How far nets "
         "of two widths are apart, in the mean-field regime where curves coincide, is what the layer is held against; "

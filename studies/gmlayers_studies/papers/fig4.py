@@ -31,8 +31,12 @@ from gmlayers.experiments.records import read_tensors, write_tensors, write_whol
 from gmlayers.experiments.run_folder import seed_folder
 from gmlayers.experiments.train import Changes
 from gmlayers.experiments.training import Trainer
+from gmlayers_studies.nets.judging import NetResults
+from gmlayers_studies.nets.net import Net, NetRun
+from gmlayers_studies.nets.report import report
+from gmlayers_studies.papers.nets import profiles
 from gmlayers_studies.records import Records
-from gmlayers_studies.study import Arm, Experiment, Part, Results, Size, profiles
+from gmlayers_studies.study import Study, epochs
 
 NUMBER = 5
 SCALES = {"1/2": 1 / 2, "1/256": 1 / 256}
@@ -88,33 +92,33 @@ def read_law(path: Path) -> NeuronMixture:
     )
 
 
-def gm(scale: str) -> Arm:
+def gm(scale: str) -> Net:
     """Return the paper's layer at an initial scale."""
     shape = Shape(components=NUMBER, init_scale=SCALES[scale])
-    return Arm(f"GM K = {NUMBER} watched (γ = {scale})", "paper", shape, watch=Snapshots)
+    return Net(f"GM K = {NUMBER} watched (γ = {scale})", "paper", shape, watch=Snapshots)
 
 
-def net(scale: str) -> Arm:
+def net(scale: str) -> Net:
     """Return the net of as many neurons; for m = K equal rates are equal steps of the flow of the means."""
     shape, changes = Shape(width=NUMBER, init_scale=SCALES[scale]), Changes(lr=PLAIN.lr, std_lr=PLAIN.lr)
-    return Arm(f"FC-{NUMBER} watched (γ = {scale})", "fc_mean", shape, changes, watch=Snapshots)
+    return Net(f"FC-{NUMBER} watched (γ = {scale})", "fc_mean", shape, changes, watch=Snapshots)
 
 
-def digest(parts: Sequence[Part], folder: Path) -> None:
+def digest(runs: Sequence[NetRun], folder: Path) -> None:
     """Write ``projected.jsonl`` of every trial: where all are at each epoch in the plane in which the mixture ends."""
-    by_label = {(part.dataset, part.arm.label): part for part in parts}
-    for part in parts:
-        scale = next(scale for scale in SCALES if part.arm in (gm(scale), net(scale)))
-        of_plane = by_label[part.dataset, gm(scale).label]
-        last = snapshot(seed_folder(folder / of_plane.place, SEED), of_plane.run.recipe.epochs)
-        own = snapshot(seed_folder(folder / part.place, SEED), 0).parent
+    by_label = {(run.dataset, run.label): run for run in runs}
+    for run in runs:
+        scale = next(scale for scale in SCALES if run.net in (gm(scale), net(scale)))
+        of_plane = by_label[run.dataset, gm(scale).label]
+        last = snapshot(seed_folder(folder / of_plane.place, SEED), of_plane.epochs)
+        own = snapshot(seed_folder(folder / run.place, SEED), 0).parent
         if not (last.exists() and own.exists()):
             continue  # projected when it was trained, or not trained yet
         plane = diagnostics.principal_components(read_law(last))
-        files = sorted(own.iterdir())[: part.run.recipe.epochs + 1]
+        files = sorted(own.iterdir())[: run.epochs + 1]
         start = read_law(files[0])
         lines = [json.dumps({"epoch": int(file.stem), **_projected(read_law(file), start, plane)}) for file in files]
-        write_whole(seed_folder(folder / part.place, SEED) / f"{PROJECTED}.jsonl", ("\n".join(lines) + "\n").encode())
+        write_whole(seed_folder(folder / run.place, SEED) / f"{PROJECTED}.jsonl", ("\n".join(lines) + "\n").encode())
 
 
 def _projected(now: NeuronMixture, start: NeuronMixture, plane: diagnostics.PrincipalComponents) -> dict[str, Any]:
@@ -132,17 +136,17 @@ def _short(values: Tensor) -> Any:  # noqa: ANN401  (lists of lists)
     return json.loads(json.dumps(values.double().tolist()), parse_float=lambda text: float(f"{float(text):.5g}"))
 
 
-def paths(part: Part, records: Records) -> list[dict[str, Any]]:
+def paths(run: NetRun, records: Records) -> list[dict[str, Any]]:
     """Return the lines of a trial, epoch by epoch."""
-    return records.rows(part.place, f"seed-{SEED}", PROJECTED)
+    return records.rows(run.place, f"seed-{SEED}", PROJECTED)
 
 
-def draw(results: Results) -> Figure:
+def draw(results: NetResults) -> Figure:
     """Draw all epochs, opacity growing with them; a column for each data set, a row for each initial scale."""
     return _drawn(results, until=1.0)
 
 
-def animate(results: Results) -> dict[str, bytes]:
+def animate(results: NetResults) -> dict[str, bytes]:
     """Return the same as an animation, by the name of its file."""
     content = io.BytesIO()
     first, *others = _frames(results)
@@ -151,20 +155,20 @@ def animate(results: Results) -> dict[str, bytes]:
     return {"fig4.gif": content.getvalue()}
 
 
-def _frames(results: Results) -> Iterator[Image.Image]:
+def _frames(results: NetResults) -> Iterator[Image.Image]:
     for frame in range(1, FRAMES + 1):
         canvas = FigureCanvasAgg(_drawn(results, until=frame / FRAMES, dpi=60))
         canvas.draw()
         yield Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("P", palette=Image.Palette.ADAPTIVE)
 
 
-def _drawn(results: Results, until: float, dpi: float = 100) -> Figure:
-    datasets = list(dict.fromkeys(part.dataset for part in results.parts))
+def _drawn(results: NetResults, until: float, dpi: float = 100) -> Figure:
+    datasets = list(dict.fromkeys(run.dataset for run in results.runs))
     figure = Figure(figsize=(3.4 * len(datasets) + 0.6, 6.4), layout="constrained", dpi=dpi)
     grid = figure.subplots(len(SCALES), len(datasets), squeeze=False)
     for row, scale in zip(grid, SCALES):
         for axes, dataset in zip(row, datasets):
-            here = {part.arm.label: paths(part, results.records) for part in results.parts if part.dataset == dataset}
+            here = {run.label: paths(run, results.records) for run in results.runs if run.dataset == dataset}
             components, neurons = here.get(gm(scale).label, []), here.get(net(scale).label, [])
             _limits(axes, [*components, *neurons])
             _ellipses(axes, components[: max(1, math.ceil(until * len(components)))])
@@ -215,28 +219,26 @@ def _dots(axes: Axes, lines: Sequence[dict[str, Any]]) -> None:
             axes.plot(*mean, ".", color=plots.COLOURS[k], alpha=opacity, markersize=6)
 
 
-def judge(results: Results) -> Sequence[str]:
+def judge(results: NetResults) -> Sequence[str]:
     """Say how far both have moved at the last epoch, in the Wasserstein distance."""
     sentences = []
-    for part in results.parts:
-        if lines := paths(part, results.records):
+    for run in results.runs:
+        if lines := paths(run, results.records):
             share = 100 * sum(lines[-1]["share"])
             sentences.append(
-                f"{part.dataset}, {part.arm.label}: moved by {lines[-1]['displacement']:.3g} of its first size "
+                f"{run.dataset}, {run.label}: moved by {lines[-1]['displacement']:.3g} of its first size "
                 f"(root of the second moment) by epoch {lines[-1]['epoch']}; the plane has {share:.0f} % "
                 f"of the final mixture's variance"
             )
     return [*sentences, "one trial each: a picture, not a test"]
 
 
-EXPERIMENT = Experiment(
+STUDY = Study(
     name="fig4",
     title="Components of a GM layer (ellipses) and neurons of a net (dots) over the epochs",
     claim="the components of a GM layer move otherwise than the neurons of a net of as many",
-    arms=tuple(arm(scale) for scale in SCALES for arm in (gm, net)),
-    profiles=profiles(smoke=Size((SEED,), 3), quick=Size((SEED,), 10), full=Size((SEED,), 200)),
-    draw=draw,
-    judge=judge,
+    contestants=tuple(arm(scale) for scale in SCALES for arm in (gm, net)),
+    profiles=profiles(smoke=epochs((SEED,), 3), quick=epochs((SEED,), 10), full=epochs((SEED,), 200)),
+    report=report(draw, judge, animate),
     digest=digest,
-    more=animate,
 )

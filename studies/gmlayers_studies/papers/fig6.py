@@ -14,16 +14,19 @@ from matplotlib.figure import Figure
 
 from gmlayers.experiments import plots
 from gmlayers.experiments.models import Shape
-from gmlayers_studies.nets import tables
-from gmlayers_studies.papers.nets import gm
-from gmlayers_studies.study import Arm, Experiment, Results, Size, profiles
+from gmlayers_studies.nets import drawing, judging
+from gmlayers_studies.nets.judging import NetResults
+from gmlayers_studies.nets.net import Net
+from gmlayers_studies.nets.report import report
+from gmlayers_studies.papers.nets import gm, profiles
+from gmlayers_studies.study import Study, epochs
 
 USUAL = gm(5)
 
 
-def scaled(name: str, scale: float) -> Arm:
+def scaled(name: str, scale: float) -> Net:
     """Return the layer at an initial scale."""
-    return Arm(f"{USUAL.label} (γ = {name})", "paper", Shape(components=5, init_scale=scale))
+    return Net(f"{USUAL.label} (γ = {name})", "paper", Shape(components=5, init_scale=scale))
 
 
 ARMS = {
@@ -37,7 +40,7 @@ ARMS = {
 SCALES = {arm.label: scale for scale, arm in ARMS.items()}
 
 
-def draw(results: Results) -> Figure:
+def draw(results: NetResults) -> Figure:
     """Draw the error at the last common epoch against the scale, a panel for each data set."""
 
     def panel(axes: Axes, rows: pd.DataFrame) -> None:
@@ -49,16 +52,16 @@ def draw(results: Results) -> Figure:
         )
         axes.set_xscale("log", base=2)
         axes.set(xlabel="initial scale γ", yscale="log")
-        tables.plain_numbers(axes)
+        drawing.plain_numbers(axes)
 
-    return tables.panels(results, panel, "test error (%)")
+    return drawing.panels(results, panel, "test error (%)")
 
 
-def judge(results: Results) -> Sequence[str]:
+def judge(results: NetResults) -> Sequence[str]:
     """Compare every scale with the paper's usual one by Welch's test; one that differs bears the claim out."""
     sentences = []
     for dataset in results.table["dataset"].unique():
-        found = [tables.compare(results, dataset, arm.label, USUAL.label) for arm in ARMS.values() if arm != USUAL]
+        found = [judging.compare(results, dataset, arm.label, USUAL.label) for arm in ARMS.values() if arm != USUAL]
         judged = [c for c in found if not math.isnan(c.low)]
         differs = any(c.low > 0 or c.high < 0 for c in judged)
         outcome = "borne out" if differs else "not judged yet" if len(judged) < len(found) else "not borne out"
@@ -66,12 +69,11 @@ def judge(results: Results) -> Sequence[str]:
     return sentences
 
 
-EXPERIMENT = Experiment(
+STUDY = Study(
     name="fig6",
     title="Test error against the initial scale γ, K = 5",
     claim="the initial scale matters to the error that is reached",
-    arms=tuple(ARMS.values()),
-    profiles=profiles(full=Size((0, 1, 2, 3, 4), 200)),
-    draw=draw,
-    judge=judge,
+    contestants=tuple(ARMS.values()),
+    profiles=profiles(full=epochs((0, 1, 2, 3, 4), 200)),
+    report=report(draw, judge),
 )

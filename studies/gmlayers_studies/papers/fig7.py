@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from gmlayers.experiments.models import Shape
-from gmlayers_studies.nets import tables
-from gmlayers_studies.papers.nets import gm
-from gmlayers_studies.study import Arm, Experiment, profiles
+from gmlayers_studies.nets import drawing, judging
+from gmlayers_studies.nets.net import Net
+from gmlayers_studies.nets.report import report
+from gmlayers_studies.papers.nets import gm, profiles
+from gmlayers_studies.study import Study
 
 ONE = gm(20)
-TWO = Arm("two GM layers K = 20", "paper", Shape(components=20, hidden=100))
+TWO = Net("two GM layers K = 20", "paper", Shape(components=20, hidden=100))
 
-EXPERIMENT = Experiment(
+STUDY = Study(
     name="fig7",
     title="Test error of one GM layer, and of two with 100 features between them",
     claim="GM layers compose: two of them reach a lower error than one",
-    arms=(ONE, TWO),
+    contestants=(ONE, TWO),
     profiles=profiles(),
-    draw=tables.error_curves,
-    judge=tables.against((TWO, ONE), claim="two layers are better than one"),
+    report=report(drawing.error_curves, judging.against((TWO, ONE), claim="two layers are better than one")),
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from gmlayers_studies.approximators.methods import REGRESSION
 from gmlayers_studies.approximators.problems import FIT2D_PROBLEMS
-from gmlayers_studies.methods.contest import Contest, ContestProfile, Size
+from gmlayers_studies.methods.contest import Contest
+from gmlayers_studies.methods.report import report
+from gmlayers_studies.study import Allowance, Extent, Profile, Study
 
 READINGS = {
     "mahalanobis": ("GMNM mahalanobis, variable projection",),
@@ -14,23 +16,25 @@ READINGS = {
 }
 PEERS = ("ReLU MLP", "tanh MLP", "KAN")
 
-CONTEST = Contest(
+CONTEST = Contest(READINGS, PEERS, pictured=("mahalanobis", "ridge"))
+
+STUDY = Study(
     name="fit2d",
     title="Functions of two variables from 1000 points",
     claim="a GMNM fits functions with lower error and in less time than KAN and MLP, often with fewer parameters",
-    problems=FIT2D_PROBLEMS,
-    methods=REGRESSION,
-    readings=READINGS,
-    peers=PEERS,
+    contestants=CONTEST.entrants(REGRESSION),
+    tasks=FIT2D_PROBLEMS,
+    report=report(CONTEST),
     profiles={
-        "smoke": ContestProfile(("exponential",), (Size(100, 0.3),), Size(100, 0.3), (0, 1), {}),
-        "quick": ContestProfile(tuple(FIT2D_PROBLEMS), (Size(350, 3),), Size(350, 3), (0, 1, 2), {}),
-        "full": ContestProfile(
+        "smoke": Profile(("exponential",), Extent((0, 1), (Allowance(100, 0.3),)), chosen_at=Allowance(100, 0.3)),
+        "quick": Profile(tuple(FIT2D_PROBLEMS), Extent((0, 1, 2), (Allowance(350, 3),)), chosen_at=Allowance(350, 3)),
+        "full": Profile(
             tuple(FIT2D_PROBLEMS),
-            tuple(Size(parameters, seconds) for seconds in (10, 60) for parameters in (350, 100, 1400)),
-            Size(350, 10),
-            (0, 1, 2, 3, 4),
-            {},
+            Extent(
+                (0, 1, 2, 3, 4),
+                tuple(Allowance(parameters, seconds) for seconds in (10, 60) for parameters in (350, 100, 1400)),
+            ),
+            chosen_at=Allowance(350, 10),
         ),
     },
     note="1000 training and 1000 test points, uniform and without noise, new ones for every seed. The gradient of "
@@ -43,6 +47,5 @@ CONTEST = Contest(
     "Physics-informed Gaussians and networks stand in poisson, where there is an equation to inform them. "
     "Variable projection, and all at 60 s, ran on another machine of the same kind than the peers at 10 s, a slower "
     "one if anything.",
-    pictured=("mahalanobis", "ridge"),
     claims=("C1", "C6"),
 )

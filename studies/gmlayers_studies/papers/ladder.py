@@ -16,28 +16,31 @@ from matplotlib.figure import Figure
 from gmlayers.experiments import plots
 from gmlayers.experiments.models import Shape
 from gmlayers.experiments.train import Changes
-from gmlayers_studies.nets import tables
+from gmlayers_studies.nets import drawing, judging
+from gmlayers_studies.nets.judging import NetResults
+from gmlayers_studies.nets.net import Net
+from gmlayers_studies.nets.report import report
 from gmlayers_studies.papers.tuning import EPOCHS
-from gmlayers_studies.study import Arm, Experiment, Profile, Results, Size
+from gmlayers_studies.study import Profile, Study, epochs
 
 WIDTH = 240
 RANKS = (1, 2, 4, 16)
 FC = "fully connected"
 
 
-def family(label: str, shape: Shape, model: str = "low_rank", lr: float = 5e-3, weight_decay: float = 0.0) -> Arm:
+def family(label: str, shape: Shape, model: str = "low_rank", lr: float = 5e-3, weight_decay: float = 0.0) -> Net:
     """Return a net of the size of the fully connected one."""
     changes = Changes(optimizer="adamw", lr=lr, std_lr=lr, weight_decay=weight_decay, input_dropout=0.3)
-    return Arm(label, model, dataclasses.replace(shape, width=WIDTH), changes)
+    return Net(label, model, dataclasses.replace(shape, width=WIDTH), changes)
 
 
-def at(arm: Arm, lr: float, label: str | None = None) -> Arm:
+def at(arm: Net, lr: float, label: str | None = None) -> Net:
     """Return a net at another rate."""
     changes = dataclasses.replace(arm.changes, lr=lr, std_lr=lr)
     return dataclasses.replace(arm, label=label or arm.label, changes=changes)
 
 
-FAMILIES: dict[str, Arm] = {
+FAMILIES: dict[str, Net] = {
     arm.label: arm
     for arm in (
         family("GM isotropic", Shape(rank=0)),
@@ -83,7 +86,7 @@ STEPS = (
 """A richer family, and the one that it extends."""
 
 
-def draw(results: Results) -> Figure:
+def draw(results: NetResults) -> Figure:
     """Draw the errors at the last epoch, mean and one standard deviation, a line for each family."""
 
     def panel(axes: Axes, rows: pd.DataFrame) -> None:
@@ -103,32 +106,31 @@ def draw(results: Results) -> Figure:
         axes.invert_yaxis()
         axes.set_xlabel("test error (%)")
 
-    figure = tables.panels(results, panel, "")
+    figure = drawing.panels(results, panel, "")
     figure.set_figheight(4.2)
     return figure
 
 
-def judge(results: Results) -> Sequence[str]:
+def judge(results: NetResults) -> Sequence[str]:
     """Compare every family with the net of its size, and every richer family with the one it extends."""
     sentences = []
     for dataset in results.table["dataset"].unique():
         pairs = [*((name, FC) for name in FAMILIES if name != FC), *STEPS]
-        sentences += [tables.compare(results, dataset, one, other).text for one, other in pairs]
+        sentences += [judging.compare(results, dataset, one, other).text for one, other in pairs]
     return sentences
 
 
-EXPERIMENT = Experiment(
+STUDY = Study(
     name="ladder",
     title=f"Covariance families at the number of parameters of FC-{WIDTH}",
     claim="the structure of the covariance decides how good a GM layer of given size is",
-    arms=tuple(at(arm, CHOSEN[name]) for name, arm in FAMILIES.items()),
+    contestants=tuple(at(arm, CHOSEN[name]) for name, arm in FAMILIES.items()),
     profiles={
-        "smoke": Profile(("digits",), Size((0, 1), 2)),
-        "quick": Profile(("mnist",), Size((0, 1), 3)),
-        "full": Profile(("mnist",), Size(tuple(range(10)), EPOCHS)),
+        "smoke": Profile(("digits",), epochs((0, 1), 2)),
+        "quick": Profile(("mnist",), epochs((0, 1), 3)),
+        "full": Profile(("mnist",), epochs(tuple(range(10)), EPOCHS)),
     },
-    draw=draw,
-    judge=judge,
+    report=report(draw, judge),
     note=(
         "Coupled: ω is coupled to the noise of the base as well as to that of the factors, at `in · out` numbers a "
         "component. Rates were chosen among four each, by one seed on held-out training rows."

@@ -1,26 +1,47 @@
-"""The nets that take part in several figures of Chewi, Rigollet and Yan (2025)."""
+"""The nets that take run in several figures of Chewi, Rigollet and Yan (2025)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gmlayers.experiments.models import PLAIN, Shape
 from gmlayers.experiments.train import Changes
-from gmlayers_studies.study import Arm
+from gmlayers_studies.nets.net import Net
+from gmlayers_studies.study import Extent, Profile, ProfileName, epochs
 
 WIDTH = 1000
-"""Of the fully connected nets."""
+"""The fully connected nets have this many neurons."""
 
 
-def gm(components: int) -> Arm:
+SMOKE, QUICK, FULL = epochs((0, 1), 3), epochs((0, 1), 5), epochs((0, 1, 2, 3, 4), 200)
+
+
+def profiles(
+    smoke: Extent = SMOKE,
+    quick: Extent = QUICK,
+    full: Extent = FULL,
+    but: Mapping[ProfileName, Mapping[str, Extent]] | None = None,
+) -> Mapping[ProfileName, Profile]:
+    """Return the usual profiles: smoke on digits, quick on MNIST, full as in the paper."""
+    but = but or {}
+    return {
+        "smoke": Profile(("digits",), smoke, but.get("smoke", {})),
+        "quick": Profile(("mnist",), quick, but.get("quick", {})),
+        "full": Profile(("mnist", "fashion-mnist"), full, but.get("full", {})),
+    }
+
+
+def gm(components: int) -> Net:
     """Return the paper's GM layer, trained as in the paper."""
-    return Arm(f"GM K = {components}", "paper", Shape(components=components))
+    return Net(f"GM K = {components}", "paper", Shape(components=components))
 
 
-def mean_field(width: int, rate: float, label: str) -> Arm:
+def mean_field(width: int, rate: float, label: str) -> Net:
     """Return a fully connected net in mean-field scaling, with one rate for all its weights."""
-    return Arm(label, "fc_mean", Shape(width=width), Changes(lr=rate, std_lr=rate))
+    return Net(label, "fc_mean", Shape(width=width), Changes(lr=rate, std_lr=rate))
 
 
-FC = Arm(
+FC = Net(
     f"FC-{WIDTH} (torch)",
     "fc",
     Shape(width=WIDTH),

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from gmlayers.experiments.models import Shape
 from gmlayers.experiments.train import Changes
-from gmlayers_studies.nets import tables
-from gmlayers_studies.study import Arm, Experiment, Profile, Size
+from gmlayers_studies.nets import drawing, judging
+from gmlayers_studies.nets.net import Net
+from gmlayers_studies.nets.report import report
+from gmlayers_studies.study import Profile, Study, epochs
 
 EPOCHS = 20
 
 
-def method(label: str, optimizer: str, lr: float, stds: float = 1.0) -> Arm:
+def method(label: str, optimizer: str, lr: float, stds: float = 1.0) -> Net:
     """Return the paper's layer with K = 20, trained by an optimizer at a rate; stds at a multiple of it."""
-    return Arm(label, "paper", Shape(components=20), Changes(optimizer=optimizer, lr=lr, std_lr=stds * lr))
+    return Net(label, "paper", Shape(components=20), Changes(optimizer=optimizer, lr=lr, std_lr=stds * lr))
 
 
 METHODS = {
@@ -37,23 +39,25 @@ CHOSEN = {
 """By `rates`."""
 
 
-ARMS = {name: method(name, optimizer, CHOSEN[name], stds) for name, (optimizer, _, stds) in METHODS.items()}
+NETS = {name: method(name, optimizer, CHOSEN[name], stds) for name, (optimizer, _, stds) in METHODS.items()}
 
-EXPERIMENT = Experiment(
+STUDY = Study(
     name="optimizers",
     title="The paper's layer with K = 20 under five optimizers, at a constant rate",
     claim="steps along the flow of the law train the layer better than steps in the paper's coordinates",
-    arms=tuple(ARMS.values()),
+    contestants=tuple(NETS.values()),
     profiles={
-        "smoke": Profile(("digits",), Size((0, 1), 2)),
-        "quick": Profile(("mnist",), Size((0,), 3)),
-        "full": Profile(("mnist",), Size((0, 1, 2, 3, 4), EPOCHS)),
+        "smoke": Profile(("digits",), epochs((0, 1), 2)),
+        "quick": Profile(("mnist",), epochs((0,), 3)),
+        "full": Profile(("mnist",), epochs((0, 1, 2, 3, 4), EPOCHS)),
     },
-    draw=tables.error_curves,
-    judge=tables.against(
-        (ARMS["Wasserstein SGD"], ARMS["SGD"]),
-        (ARMS["Wasserstein Adam"], ARMS["Adam"]),
-        claim="steps along the flow are better than in the paper's coordinates",
+    report=report(
+        drawing.error_curves,
+        judging.against(
+            (NETS["Wasserstein SGD"], NETS["SGD"]),
+            (NETS["Wasserstein Adam"], NETS["Adam"]),
+            claim="steps along the flow are better than in the paper's coordinates",
+        ),
     ),
     note="Batches of 64, pixels in [0, 1], no schedule. Rates were chosen among five each, by one seed of five "
     "epochs; that of Wasserstein SGD is the largest that was tried.",

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from gmlayers_studies.approximators.methods import POISSON
 from gmlayers_studies.approximators.problems import POISSON_PROBLEMS
-from gmlayers_studies.methods.contest import Contest, ContestProfile, Size
+from gmlayers_studies.methods.contest import Contest
+from gmlayers_studies.methods.report import report
+from gmlayers_studies.study import Allowance, Extent, Profile, Study
 
 OWN_SIZE = ("GMNM, solve (own number)", "KAN [2,10,1]", "PINN 4 x 100")
-"""Methods that have a size of their own."""
-
-
-def _free(seconds: float) -> dict[str, Size]:
-    return {label: Size(None, seconds) for label in OWN_SIZE}
+"""These methods have a size of their own."""
 
 
 CONTEST = Contest(
-    name="poisson",
-    title="Poisson's equation on a square",
-    claim="a GMNM solves Poisson's equation with lower error and in less time than KAN, MLP and PINN, often "
-    "with fewer parameters",
-    problems=POISSON_PROBLEMS,
-    methods={**POISSON, "GMNM, solve (own number)": POISSON["GMNM, solve"]},
     readings={
         "mahalanobis": ("GMNM mahalanobis, variable projection",),
         "ridge": ("GMNM ridge, variable projection",),
@@ -29,15 +21,37 @@ CONTEST = Contest(
         "solved": ("GMNM, solve", "GMNM, solve (own number)"),
     },
     peers=("PINN", "KAN", "KAN [2,10,1]", "PINN 4 x 100"),
+    pictured=("mahalanobis", "ridge", "solved"),
+)
+
+
+def _own_size(seeds: tuple[int, ...], seconds: float) -> dict[str, Extent]:
+    return {label: Extent(seeds, (Allowance(None, seconds),)) for label in OWN_SIZE}
+
+
+STUDY = Study(
+    name="poisson",
+    title="Poisson's equation on a square",
+    claim="a GMNM solves Poisson's equation with lower error and in less time than KAN, MLP and PINN, often "
+    "with fewer parameters",
+    contestants=CONTEST.entrants({**POISSON, "GMNM, solve (own number)": POISSON["GMNM, solve"]}),
+    tasks=POISSON_PROBLEMS,
+    report=report(CONTEST),
     profiles={
-        "smoke": ContestProfile(("poisson-a",), (Size(100, 0.3),), Size(100, 0.3), (0, 1), _free(0.3)),
-        "quick": ContestProfile(("poisson-a", "poisson-b"), (Size(350, 10),), Size(350, 10), (0, 1, 2), _free(10)),
-        "full": ContestProfile(
+        "smoke": Profile(
+            ("poisson-a",), Extent((0, 1), (Allowance(100, 0.3),)), _own_size((0, 1), 0.3), Allowance(100, 0.3)
+        ),
+        "quick": Profile(
             ("poisson-a", "poisson-b"),
-            tuple(Size(parameters, 20) for parameters in (350, 100, 1400)),
-            Size(350, 20),
-            (0, 1, 2, 3, 4),
-            _free(300),
+            Extent((0, 1, 2), (Allowance(350, 10),)),
+            _own_size((0, 1, 2), 10),
+            Allowance(350, 10),
+        ),
+        "full": Profile(
+            ("poisson-a", "poisson-b"),
+            Extent((0, 1, 2, 3, 4), tuple(Allowance(parameters, 20) for parameters in (350, 100, 1400))),
+            _own_size((0, 1, 2, 3, 4), 300),
+            Allowance(350, 20),
         ),
     },
     note="poisson-a is the example of pykan, poisson-b section 3.4 of the KAN paper (arXiv 2404.19756); solutions are "
@@ -50,6 +64,5 @@ CONTEST = Contest(
     "of PINN, of variable projection and of solve with its own number more densely at first: all others may be "
     "reached sooner by as much than is said. PINN and variable projection ran on another machine of the same kind "
     "than all others, a slower one if anything.",
-    pictured=("mahalanobis", "ridge", "solved"),
     claims=("C2", "C6"),
 )

@@ -15,12 +15,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gmlayers.experiments import plots
-from gmlayers_studies.nets import tables
+from gmlayers_studies.nets import judging
+from gmlayers_studies.nets.judging import NetResults
+from gmlayers_studies.nets.net import Net, NetRun
+from gmlayers_studies.nets.report import report
 from gmlayers_studies.papers.tuning import EPOCHS, fc, gm
-from gmlayers_studies.study import Arm, Experiment, Part, Profile, Results, Size
+from gmlayers_studies.study import Profile, Study, epochs
 
 
-def chosen(name: str, mnist: Arm, fashion: Arm) -> Arm:
+def chosen(name: str, mnist: Net, fashion: Net) -> Net:
     """Return what `tuning` chose, by data set."""
     return dataclasses.replace(mnist, label=name, on={"fashion-mnist": fashion})
 
@@ -34,20 +37,20 @@ FC_SMALL = chosen("FC-240", fc("gelu", 2e-3, 0.1, width=240), fc("gelu", 1e-3, 0
 GM_LARGE = chosen("GM (size of FC-1000)", *(gm("gelu", 5e-3, p, width=1000) for p in (0.25, 0.3)))
 
 
-def draw(results: Results) -> Figure:
+def draw(results: NetResults) -> Figure:
     """Draw the error against the number of parameters, and against the time; a column for each data set."""
     datasets = list(results.table["dataset"].unique())
     figure = Figure(figsize=(3.4 * len(datasets) + 0.6, 6.0), layout="constrained")
     grid = figure.subplots(2, len(datasets), squeeze=False)
-    rows: list[tuple[str, Callable[[Part], float]]] = [
-        ("parameters (thousands)", lambda part: tables.parameters(part) / 1000),
-        ("seconds of training", lambda part: _seconds(results, part)),
+    rows: list[tuple[str, Callable[[NetRun], float]]] = [
+        ("parameters (thousands)", lambda run: judging.parameters(run) / 1000),
+        ("seconds of training", lambda run: _seconds(results, run)),
     ]
     for row, (name, position) in zip(grid, rows):
         for axes, dataset in zip(row, datasets):
-            parts = [part for part in results.parts if part.dataset == dataset]
+            runs = [run for run in results.runs if run.dataset == dataset]
             for method, colour, style in (("GM", plots.COLOURS[0], "o-"), ("FC", plots.COLOURS[2], "s--")):
-                _frontier(axes, results, [p for p in parts if p.arm.label.startswith(method)], position, style, colour)
+                _frontier(axes, results, [run for run in runs if run.label.startswith(method)], position, style, colour)
             axes.set(title=dataset, xlabel=name)
             axes.grid(alpha=0.25)
         row[0].set_ylabel("test error (%)")
@@ -56,40 +59,45 @@ def draw(results: Results) -> Figure:
 
 
 def _frontier(
-    axes: Axes, results: Results, parts: Sequence[Part], position: Callable[[Part], float], style: str, colour: str
+    axes: Axes,
+    results: NetResults,
+    runs: Sequence[NetRun],
+    position: Callable[[NetRun], float],
+    style: str,
+    colour: str,
 ) -> None:
     points = []
-    for part in parts:
-        errors = tables.errors(results.table, part.dataset, part.arm.label, part.run.recipe.epochs)
+    for run in runs:
+        errors = judging.errors(results.table, run.dataset, run.label, run.epochs)
         if len(errors):
-            points.append((position(part), errors.mean(), errors.std(ddof=1) if len(errors) > 1 else 0))
+            points.append((position(run), errors.mean(), errors.std(ddof=1) if len(errors) > 1 else 0))
     if points:
         x, y, bars = np.array(sorted(points)).T
         axes.errorbar(x, y, bars, fmt=style, color=colour, capsize=3)
 
 
-def _seconds(results: Results, part: Part) -> float:
-    return float(tables.finished(tables.summary(results.table), part)["seconds"].mean())
+def _seconds(results: NetResults, run: NetRun) -> float:
+    return float(judging.finished(judging.summary(results.table), run)["seconds"].mean())
 
 
-def judge(results: Results) -> Sequence[str]:
+def judge(results: NetResults) -> Sequence[str]:
     """Judge each part of the claim, by Welch's tests and by parameters and time."""
-    as_good = tables.against((GM_HALF, FC_LARGE), claim="GM at half of the parameters reaches FC-1000", within=0.02)
+    as_good = judging.against((GM_HALF, FC_LARGE), claim="GM at half of the parameters reaches FC-1000", within=0.02)
     sentences = [*as_good(results), *_ratios(results, GM_HALF, FC_LARGE)]
     for pair in ((GM_HALF, FC_EQUAL), (GM_SMALL, FC_SMALL)):
-        better = tables.against(pair, claim=f"at the size of {pair[1].label}, GM is better")
+        better = judging.against(pair, claim=f"at the size of {pair[1].label}, GM is better")
         sentences += [*better(results), *_ratios(results, *pair)]
     return sentences
 
 
-def _ratios(results: Results, one: Arm, other: Arm) -> Sequence[str]:
+def _ratios(results: NetResults, one: Net, other: Net) -> Sequence[str]:
     """Say what a net has of the parameters and the time of another."""
     sentences = []
     for dataset in results.table["dataset"].unique():
-        parts = {p.arm.label: p for p in results.parts if p.dataset == dataset}
-        if one.label in parts and other.label in parts:
-            pair = parts[one.label], parts[other.label]
-            sizes, times = [tables.parameters(p) for p in pair], [_seconds(results, p) for p in pair]
+        runs = {run.label: run for run in results.runs if run.dataset == dataset}
+        if one.label in runs and other.label in runs:
+            pair = runs[one.label], runs[other.label]
+            sizes, times = [judging.parameters(run) for run in pair], [_seconds(results, run) for run in pair]
             if not any(map(math.isnan, times)):
                 sentences.append(
                     f"{dataset}: {one.label} has {sizes[0] / sizes[1]:.3f} of the parameters of {other.label} and "
@@ -109,7 +117,7 @@ NOTE = (
     "is not among those tried here."
 )
 
-EXPERIMENT = Experiment(
+STUDY = Study(
     name="practical",
     note=NOTE,
     title="GM layers with shared factors against fully connected nets, at the same number of epochs",
@@ -117,14 +125,13 @@ EXPERIMENT = Experiment(
         "at half of the parameters of FC-1000 a GM layer reaches its error in no more time, and at equal parameters it "
         "is better"
     ),
-    arms=(GM_HALF, GM_SMALL, FC_LARGE, FC_EQUAL, FC_SMALL, GM_LARGE),
+    contestants=(GM_HALF, GM_SMALL, FC_LARGE, FC_EQUAL, FC_SMALL, GM_LARGE),
     profiles={
-        "smoke": Profile(("digits",), Size((0, 1), 2)),
-        "quick": Profile(("mnist",), Size((0, 1), 3)),
+        "smoke": Profile(("digits",), epochs((0, 1), 2)),
+        "quick": Profile(("mnist",), epochs((0, 1), 3)),
         "full": Profile(
-            ("mnist", "fashion-mnist"), Size(tuple(range(10)), EPOCHS), {GM_LARGE.label: Size((0, 1, 2), EPOCHS)}
+            ("mnist", "fashion-mnist"), epochs(tuple(range(10)), EPOCHS), {GM_LARGE.label: epochs((0, 1, 2), EPOCHS)}
         ),
     },
-    draw=draw,
-    judge=judge,
+    report=report(draw, judge),
 )

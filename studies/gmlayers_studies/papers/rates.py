@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from gmlayers_studies.nets.judging import NetResults
+from gmlayers_studies.nets.report import report
 from gmlayers_studies.papers.optimizers import METHODS, method
 from gmlayers_studies.papers.tuning import best, draw
-from gmlayers_studies.study import Experiment, Profile, Results, Size
+from gmlayers_studies.study import Profile, Study, epochs
 
 LAST = 1
 """Epochs over which the error is averaged."""
@@ -18,22 +20,21 @@ GROUPS = {
 }
 
 
-def judge(results: Results) -> Sequence[str]:
+def judge(results: NetResults) -> Sequence[str]:
     """Name the best rate of each method."""
     return best(results, GROUPS, LAST)
 
 
-EXPERIMENT = Experiment(
+STUDY = Study(
     name="rates",
     title="Rates of five optimizers for the paper's layer, on held-out training rows",
     claim="none; it chooses what optimizers compares",
-    arms=tuple(arm for arms in GROUPS.values() for arm in arms),
+    contestants=tuple(arm for arms in GROUPS.values() for arm in arms),
     profiles={
-        "smoke": Profile(("digits",), Size((0,), 2)),
-        "quick": Profile(("mnist",), Size((0,), 2)),
-        "full": Profile(("mnist",), Size((0,), 5)),
+        "smoke": Profile(("digits",), epochs((0,), 2)),
+        "quick": Profile(("mnist",), epochs((0,), 2)),
+        "full": Profile(("mnist",), epochs((0,), 5)),
     },
-    draw=partial(draw, last=LAST),
-    judge=judge,
+    report=report(partial(draw, last=LAST), judge),
     validate=True,
 )

@@ -15,28 +15,31 @@ from matplotlib.figure import Figure
 from gmlayers.experiments import plots
 from gmlayers.experiments.models import Shape
 from gmlayers.experiments.train import Changes
-from gmlayers_studies.nets import tables
-from gmlayers_studies.study import Arm, Experiment, Profile, Results, Size
+from gmlayers_studies.nets import drawing
+from gmlayers_studies.nets.judging import NetResults
+from gmlayers_studies.nets.net import Net
+from gmlayers_studies.nets.report import report
+from gmlayers_studies.study import Profile, Study, epochs
 
 EPOCHS = 30
 LAST = 5
 """Epochs over which the error is averaged for the choice: one epoch's is noisier."""
 
 
-def gm(activation: str, lr: float, input_dropout: float = 0.3, weight_decay: float = 0.0, width: int = 500) -> Arm:
+def gm(activation: str, lr: float, input_dropout: float = 0.3, weight_decay: float = 0.0, width: int = 500) -> Net:
     """Return the GM layer as large as a fully connected net of some width."""
     return _arm("GM", "shared_factor", Shape(width=width, activation=activation), lr, input_dropout, weight_decay)
 
 
-def fc(activation: str, lr: float, input_dropout: float = 0.3, weight_decay: float = 0.05, width: int = 1000) -> Arm:
+def fc(activation: str, lr: float, input_dropout: float = 0.3, weight_decay: float = 0.05, width: int = 1000) -> Net:
     """Return the fully connected net of some width."""
     return _arm("FC", "fc", Shape(width=width, activation=activation), lr, input_dropout, weight_decay)
 
 
-def _arm(method: str, model: str, shape: Shape, lr: float, input_dropout: float, weight_decay: float) -> Arm:
+def _arm(method: str, model: str, shape: Shape, lr: float, input_dropout: float, weight_decay: float) -> Net:
     changes = Changes(optimizer="adamw", lr=lr, std_lr=lr, input_dropout=input_dropout, weight_decay=weight_decay)
     label = f"{method} {shape.activation}, rate {lr:g}, dropout {input_dropout:g}, decay {weight_decay:g}"
-    return Arm(label, model, shape, changes)
+    return Net(label, model, shape, changes)
 
 
 GM_ARMS = (
@@ -85,13 +88,13 @@ OTHERS = (
 """What is tried at other sizes: activations, factors of the rate, and dropouts."""
 
 
-def resized(name: str, net: Callable[..., Arm], lr: float, width: int) -> tuple[Arm, ...]:
+def resized(name: str, net: Callable[..., Net], lr: float, width: int) -> tuple[Net, ...]:
     """Return the configurations of a net of another size, under its name."""
     arms = [net(activation, factor * lr, dropout, width=width) for activation, factor, dropout in OTHERS]
     return tuple(dataclasses.replace(arm, label=f"{name} {arm.label[3:]}") for arm in arms)
 
 
-GROUPS: dict[str, tuple[Arm, ...]] = {
+GROUPS: dict[str, tuple[Net, ...]] = {
     "GM (size of FC-500)": GM_ARMS,
     "FC-1000": FC_ARMS,
     # what is best at one size need not be at another: a small net wants less dropout and a greater rate
@@ -101,9 +104,9 @@ GROUPS: dict[str, tuple[Arm, ...]] = {
 }
 
 
-def scores(results: Results, last: int = LAST) -> pd.DataFrame:
+def scores(results: NetResults, last: int = LAST) -> pd.DataFrame:
     """Return the mean error of the last epochs in percent, configurations by data sets."""
-    end = {(part.dataset, part.arm.label): part.run.recipe.epochs for part in results.parts}
+    end = {(run.dataset, run.label): run.epochs for run in results.runs}
     table = results.table
     ends = pd.Series([end[d, label] for d, label in zip(table["dataset"], table["label"])], table.index)
     done = table.groupby(["dataset", "label"])["epoch"].transform("max") == ends
@@ -111,25 +114,25 @@ def scores(results: Results, last: int = LAST) -> pd.DataFrame:
     return 100 * end_rows.pivot_table(index="label", columns="dataset", values="error", sort=False)
 
 
-def draw(results: Results, last: int = LAST) -> Figure:
+def draw(results: NetResults, last: int = LAST) -> Figure:
     """Draw the errors of all configurations."""
 
     def panel(axes: Axes, rows: pd.DataFrame) -> None:
-        values = scores(Results(results.parts, rows), last).iloc[:, 0]
+        values = scores(NetResults(results.runs, rows), last).iloc[:, 0]
         colours = [plots.COLOURS[0] if str(label).startswith("GM") else plots.COLOURS[2] for label in values.index]
         axes.scatter(values, range(len(values)), color=colours)
-        first = str(rows["dataset"].iloc[0]) == results.parts[0].dataset
+        first = str(rows["dataset"].iloc[0]) == results.runs[0].dataset
         axes.set_yticks(range(len(values)), values.index if first else [""] * len(values))
         axes.tick_params(axis="y", labelsize="x-small")
         axes.invert_yaxis()
         axes.set_xlabel("validation error (%)")
 
-    figure = tables.panels(results, panel, "")
-    figure.set_figheight(0.6 + 0.17 * len({part.arm.label for part in results.parts}))  # a line for every label
+    figure = drawing.panels(results, panel, "")
+    figure.set_figheight(0.6 + 0.17 * len({run.label for run in results.runs}))  # a line for every label
     return figure
 
 
-def best(results: Results, groups: Mapping[str, Sequence[Arm]], last: int = LAST) -> Sequence[str]:
+def best(results: NetResults, groups: Mapping[str, Sequence[Net]], last: int = LAST) -> Sequence[str]:
     """Name the best configuration of each group on each data set."""
     found = scores(results, last)
     sentences = []
@@ -142,22 +145,21 @@ def best(results: Results, groups: Mapping[str, Sequence[Arm]], last: int = LAST
     return sentences
 
 
-def judge(results: Results) -> Sequence[str]:
+def judge(results: NetResults) -> Sequence[str]:
     """Name the best configuration of each net on each data set."""
     return best(results, GROUPS)
 
 
-EXPERIMENT = Experiment(
+STUDY = Study(
     name="tuning",
     title="Configurations of GM layers and fully connected nets, on held-out training rows",
     claim="none; it chooses what practical compares",
-    arms=tuple(arm for arms in GROUPS.values() for arm in arms),
+    contestants=tuple(arm for arms in GROUPS.values() for arm in arms),
     profiles={
-        "smoke": Profile(("digits",), Size((0,), 2)),
-        "quick": Profile(("mnist",), Size((0,), 3)),
-        "full": Profile(("mnist", "fashion-mnist"), Size((0,), EPOCHS)),
+        "smoke": Profile(("digits",), epochs((0,), 2)),
+        "quick": Profile(("mnist",), epochs((0,), 3)),
+        "full": Profile(("mnist", "fashion-mnist"), epochs((0,), EPOCHS)),
     },
-    draw=draw,
-    judge=judge,
+    report=report(draw, judge),
     validate=True,
 )

@@ -1,0 +1,61 @@
+"""Pages: studies that have a name together, and what the page of their findings begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gmlayers_studies.study import Finding
+
+
+@dataclass(frozen=True)
+class Page:
+    """Studies that have a name together."""
+
+    studies: tuple[str, ...]
+    heading: str
+    summary: Callable[[Sequence[Finding]], Sequence[str]] = lambda _: ()
+    """Makes the lines that sum the findings up."""
+
+
+def _claims(found: Sequence[Finding]) -> list[str]:
+    from gmlayers_studies.methods.claims import claims  # which is for studies of methods alone
+
+    return claims([finding.judged for finding in found])
+
+
+PAGES = {
+    "gm-paper": Page(
+        (
+            *("fig2", "fig3", "fig4", "fig5", "fig6", "fig7", "dynamics", "tuning", "practical", "cifar"),
+            *("ladder-rates", "ladder", "rates", "optimizers"),
+        ),
+        """# The experiments of the paper on Gaussian mixture layers
+
+Each figure of S. Chewi, P. Rigollet, Y. Yan, *Gaussian mixture layers for neural networks* (TMLR 2025), beside the
+claim it is shown for and what our records say of it; then what goes beyond the paper. The paper gives curves, no
+numbers. All of this page is made from the records in the folder of the figures by `gmlayers plot gm-paper`.
+""",
+    ),
+    "gmnm": Page(
+        ("fit2d", "feynman", "poisson"),
+        """# Gaussian mixture modules against other approximators
+
+The claims of W. Lu, G. Yuan, H.-K. Zhang, S. Li, *Rethinking Nonlinearity: Trainable Gaussian Mixture Modules for
+Modern Neural Architectures* (arXiv 2510.06660, 2025) on functions and Poisson's equation, beside what our records say
+of them. We know of no numbers of the paper. How the projections of a bump are put together can be read in two ways:
+`mahalanobis`, our default, and `ridge`; both stand here. All of this page is made from the records in the folder of the
+figures by `gmlayers plot gmnm`.
+
+- C1: on functions a lower error, and sooner, than KAN and MLP.
+- C2: on Poisson's equation a lower error, and sooner, than KAN, MLP and PINN.
+- C6: often fewer parameters, and no slower.
+
+A part of a claim is marked as confirmed where each of its comparisons is borne out, with the best peer that is allowed
+as many seconds and at most as many parameters, and what is claimed to be often so where more than half are; "in part"
+says in how many it is. "No slower" is judged by whether the module is sooner: what is refuted is slower.
+""",
+        _claims,
+    ),
+}
+"""The pages by their names."""

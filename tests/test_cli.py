@@ -324,9 +324,7 @@ def test_output_to_a_closed_pipe_is_no_error():
 
 
 def test_unknown_command(capsys):
-    refused(
-        call(capsys, "trian", "mnist"), "unknown command 'trian'; did you mean 'train'? known: archive, compare, demo"
-    )
+    refused(call(capsys, "trian", "mnist"), "unknown command 'trian'; did you mean 'train'? known: ", " compare, demo")
 
 
 def test_nothing_to_train_on(capsys):

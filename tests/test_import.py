@@ -67,6 +67,15 @@ def test_the_command_line_says_what_to_install():
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_help_and_bad_commands_need_no_library():
+    result = run("from gmlayers.cli import main; main(['--help'])")
+    assert result.returncode == 0, result.stderr
+    assert "commands:" in result.stdout
+    result = run("from gmlayers.cli import main; main(['trian'])")
+    assert result.returncode == 2
+    assert "unknown command 'trian'; did you mean 'train'?" in result.stderr
+
+
 def test_importing_has_no_side_effects():
     code = """
 import torch

@@ -81,6 +81,8 @@ def is_sentence(text: str) -> bool:
     words = re.findall(r"[^\W\d_]+", first)
     verbs = sum(word.lower() in VERBS for word in words)
     openers = sum(word.lower() in OPENERS for word in words)
+    if re.match(r"(Of|That|Which|Whose|\w+ which)\b", first):
+        return False
     return text.endswith(".") and len(words) >= 3 and plain[:1].isupper() and verbs > openers
 
 
@@ -122,6 +124,7 @@ def test_what_is_still_to_be_mended_needs_mending(folder):
         "At most.",
         "Rows that are compared with all centres at a time.",
         "Over which the local spacing is averaged.",
+        "Of a matrix of as many components as are treated at a time.",
         "The table, by name.",
         "The names of all parameters.",
         "Largest difference of two activations that are taken for one: they differ by 5e-4.",

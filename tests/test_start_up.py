@@ -152,7 +152,7 @@ def plugin(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("plugin")
 def test_another_distribution_brings_a_command(capsys):
     main(["--help"])
-    assert "greet      Greet somebody." in capsys.readouterr().out
+    assert "  greet      Greet somebody." in capsys.readouterr().out
     assert "plugged_greeting" not in sys.modules
     main(["greet", "--name", "Ada"])
     assert capsys.readouterr().out == "hello Ada\n"

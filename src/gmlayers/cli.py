@@ -79,13 +79,14 @@ def _run(arguments: list[str]) -> None:
 
 
 def _call(name: str, arguments: list[str]) -> None:
+    module, _, attribute = _place(name).partition(":")
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         warnings.simplefilter("always", UserWarning)
         try:
             import tyro
 
-            function = _function(name)
+            function: Callable[..., Any] = getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("gmlayers"):
                 raise
@@ -93,22 +94,19 @@ def _call(name: str, arguments: list[str]) -> None:
         tyro.cli(function, prog=f"gmlayers {name}", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
 
 
-def _function(name: str) -> Callable[..., Any]:
-    """Import the function of a command."""
-    if name in COMMANDS:
-        place, _ = COMMANDS[name]  # without a look at what else is installed, which takes its time
-    else:
-        table = commands()
-        if name in STUDIES and name not in table:
-            _fail(f"{name} belongs to the studies, which are not installed; in a clone: pip install -e studies", 2)
-        place, _ = look_up("command", name, table)
-    module, _, function = place.partition(":")
-    return getattr(import_module(module), function)
+def _place(name: str) -> str:
+    """Return where the function of a command is."""
+    if name in COMMANDS:  # without a look at what else is installed, which takes its time
+        return COMMANDS[name][0]
+    table = commands()
+    if name in STUDIES and name not in table:
+        _fail(f"{name} belongs to the studies, which are not installed; in a clone: pip install -e studies", 2)
+    return look_up("command", name, table)[0]
 
 
 def _help() -> str:
     table = commands()
-    width = max(map(len, table))
+    width = max(map(len, [*table, "--version"]))
     rows = [f"  {name:{width}}  {summary}" for name, (_, summary) in table.items()]
     options = [f"  {'--help':{width}}  Print this text.", f"  {'--version':{width}}  Print the version."]
     return "\n".join(["usage: gmlayers COMMAND ...", "", DESCRIPTION, "", "commands:", *rows, "", "options:", *options])

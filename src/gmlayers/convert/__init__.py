@@ -1,4 +1,4 @@
-"""From one form of a layer to another."""
+"""Functions that turn a layer into another form of it, or a network into layers and back."""
 
 from gmlayers.convert._blocks import PATTERNS as PATTERNS
 from gmlayers.convert._blocks import Block as Block

@@ -27,7 +27,7 @@ class Pattern:
     Args:
         first: an ``nn.Linear``, or a ``Conv1D`` as in GPT-2.
         activation: a module or a function.
-        second: as ``first``.
+        second: another one.
         between: what may stand after the activation: dropouts, as modules or as rates, and identities. They may be
             missing.
 
@@ -132,7 +132,7 @@ def block_inputs(blocks: Sequence[Block], run: Callable[[], object]) -> dict[str
     """Return what blocks read while a model runs: the inputs that :func:`mlp_to_gm` asks for.
 
     Args:
-        blocks: of :func:`find_blocks`.
+        blocks: what :func:`find_blocks` has found.
         run: calls the model on data, in evaluation mode if it has dropout.
 
     Returns:

@@ -46,12 +46,12 @@ def mixture(points: Tensor, weight: Tensor, label: Tensor, clusters: int, rank: 
     own, a cluster of ``rank + 1`` points would have an unbounded likelihood.
 
     Args:
-        points: (n, p), float64.
-        weight: of each point, (n,), not negative, not all 0.
+        points: the points, (n, p), float64.
+        weight: how much each point counts, (n,), not negative, not all 0.
         label: the start, (n,).
-        clusters: number of them.
-        rank: less than p.
-        rounds: at most so many; fewer if nothing moves.
+        clusters: number of clusters.
+        rank: number of columns of :math:`W_k`, less than p.
+        rounds: largest number of rounds; there are fewer if nothing moves.
     """
     share = torch.nn.functional.one_hot(label, clusters).to(points)
     floor = 1e-12 * principal(points, weight, 0).residual / points.shape[1] + TINY

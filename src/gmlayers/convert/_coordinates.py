@@ -1,4 +1,4 @@
-"""From one covariance family to another that holds the same function."""
+"""A layer can be written in another covariance family that holds the same function."""
 
 from __future__ import annotations
 

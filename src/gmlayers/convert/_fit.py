@@ -1,4 +1,4 @@
-"""From a finite network to a mixture of neurons."""
+"""Clustering turns a finite network into a mixture of neurons."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Fit(NamedTuple):
     """A mixture fitted to the neurons of a network."""
 
     module: nn.Module
-    """What takes the place of the network: the layer, with a :class:`Shift` after it if there is an output bias."""
+    """The module that replaces the network: the layer, with a :class:`Shift` after it if there is an output bias."""
     layer: GMLayer
     """The mixture."""
     component: Tensor
@@ -112,15 +112,15 @@ def mlp_to_gm(
     so components of one neuron stay single neurons if the result is trained.
 
     Args:
-        first: of the block ``second(f(first(x)))``, with or without bias.
-        second: likewise.
-        num_components: at most the number of neurons.
+        first: the first map of the block ``second(f(first(x)))``, with or without bias.
+        second: the second map, with or without bias.
+        num_components: number K of components, at most that of neurons.
         covariance: ``"low_rank"``, ``"shared_factor"``, ``"diagonal"``, ``"full"``, or a descriptor of these families.
-        activation: f, as for :class:`~gmlayers.GMLayer`.
+        activation: f, by name or as an :class:`~gmlayers.functional.Activation`.
         x: typical inputs of the block, (..., in_features), at least two; some thousands are enough, and make the fit
             very much better.
         refit: whether to take step 3.
-        ridge: of step 3, relative to features of unit size; positive.
+        ridge: strength of the ridge in step 3, relative to features of unit size; positive.
         generator: source of randomness, on the CPU; torch's global one by default.
 
     Returns:

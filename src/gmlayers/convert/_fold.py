@@ -1,4 +1,4 @@
-"""From training to inference."""
+"""Folding prepares a trained layer for inference: everything is multiplied out."""
 
 from __future__ import annotations
 

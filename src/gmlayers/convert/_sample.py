@@ -1,4 +1,4 @@
-"""From a mixture of neurons to a finite network."""
+"""Sampling turns a mixture of neurons into a finite network."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def sampling_variance(layer: GMLayer, x: Tensor, *, stratified: bool = True) -> 
     Args:
         layer: the layer.
         x: inputs, (..., in_features).
-        stratified: as for :func:`gm_to_mlp`; with ``antithetic`` no variance is predicted.
+        stratified: how :func:`gm_to_mlp` draws; no variance is predicted for ``antithetic``.
 
     Returns:
         (..., out_features), float64.
@@ -164,7 +164,7 @@ def width_for(layer: GMLayer, x: Tensor, error: float, *, stratified: bool = Tru
         layer: the layer.
         x: typical inputs, (..., in_features), at least one.
         error: the root mean square, over inputs, of the distance of the outputs; positive.
-        stratified: as for :func:`gm_to_mlp`.
+        stratified: how :func:`gm_to_mlp` draws.
 
     Raises:
         ValueError: for an error that is not positive, or no inputs.

@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class Swapped:
-    """What :func:`swap_layers` has done to a model."""
+    """The record of what :func:`swap_layers` has done to a model."""
 
     blocks: tuple[Block, ...]
     """The blocks that were taken out."""
     modules: tuple[nn.Module, ...]
-    """What stands in their places."""
+    """The modules that stand in their places."""
     _slots: list[Slot] = field(repr=False)
 
     __repr__ = brief
@@ -63,7 +63,7 @@ def swap_layers(
         model: any module that has the blocks inside.
         convert: makes the new module from ``block.first``, ``block.activation``, ``block.second``; for instance with
             :func:`mlp_to_gm` or :meth:`gmlayers.GMLayer.matching`.
-        blocks: of :func:`find_blocks`, perhaps with patterns of your own or not all of them; by default all it finds.
+        blocks: what :func:`find_blocks` has found, perhaps with patterns of your own, or some of it; by default all.
         remove_dropout: take out dropout between activation and second, too. There is no place for it in a GM layer.
 
     Returns:

@@ -1,4 +1,6 @@
-"""What training does to a layer: how far its mixture moved, how its components differ, whether training was lazy.
+"""Measures of what training does to a layer.
+
+They tell how far its mixture moved, how its components differ, and whether training was lazy.
 
 Quantities are computed in float64 and returned in the dtype of what was given. None of them is meant to be
 differentiated.

@@ -1,4 +1,4 @@
-"""How the components of a layer differ, and how many of them work."""
+"""Measures of how the components of a layer differ, and of how many of them work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gmlayers.nn._gm_layer import autocast_off, check_input, check_layer, upcast
 
 
 class Clustering(NamedTuple):
-    """How near the nearest direction is; both are scalars."""
+    """A measure of how near the nearest direction is, and its value at random; both are scalars."""
 
     nearest_cosine: Tensor
     """Mean over directions of the cosine to the nearest other one."""
@@ -41,7 +41,7 @@ def clustering(mixture: NeuronMixture) -> Clustering:
     Weights and covariances do not enter. Means that are exactly 0 have no direction and are left out.
 
     Args:
-        mixture: of :func:`marginal` or :func:`neurons`.
+        mixture: what :func:`marginal` or :func:`neurons` returns.
 
     Raises:
         ValueError: if fewer than two means differ from 0.

@@ -12,7 +12,7 @@ from gmlayers.diagnostics._mixture import NeuronMixture
 from gmlayers.flows.transport import Transport, optimal_plan
 
 _ENTRIES = 2**22
-"""Of a matrix of as many components as are treated at a time: 32 MB."""
+"""Components are treated in blocks whose matrices have at most this many entries, which take 32 MB."""
 
 
 def component_displacements(before: NeuronMixture, after: NeuronMixture) -> Tensor:

@@ -14,7 +14,7 @@ from gmlayers._shown import brief
 
 
 class KernelDrift(NamedTuple):
-    """How much a tangent kernel changed; both are scalars, and 0 in the lazy limit."""
+    """Two measures of how much a tangent kernel has changed; both are scalars, and 0 in the lazy limit."""
 
     change: Tensor
     """Distance of the kernels relative to the norm of the first."""
@@ -119,8 +119,8 @@ def kernel_drift(
         before: a model; a copy, ``copy.deepcopy(model)``, if it is the start of the other.
         after: a model with the same parameter names.
         x: inputs, (n, ...), on which the kernels are compared; some tens to hundreds.
-        parameters: as in :func:`tangent_kernel`; leave out those that were frozen in training.
-        chunk_size: as in :func:`tangent_kernel`.
+        parameters: what :func:`tangent_kernel` takes; leave out those that were frozen in training.
+        chunk_size: what :func:`tangent_kernel` takes.
 
     Returns:
         Two scalars. The misalignment is NaN if a kernel is constant, as it is for a single input; the change is not

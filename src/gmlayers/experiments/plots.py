@@ -18,7 +18,7 @@ from PIL import Image
 from gmlayers.experiments.records import write_whole
 
 COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#000000", "#999999", "#009E73", "#CC79A7", "#E69F00")
-"""Colour-blind readers can tell these colours apart, which are those of Okabe and Ito; they are used in this order."""
+"""Colour-blind readers can tell these colours of Okabe and Ito apart."""
 PALETTE = 128
 """A ``.png`` has at most this many colours, which the eye cannot tell from all and which make it a third as large."""
 STYLES = ("-", "--", "-", ":", "-.")

@@ -38,8 +38,8 @@ def hermite_nodes(dim: int, order: int, *, dtype: torch.dtype = torch.float64) -
 
     Args:
         dim: number of dimensions q, at least 1; the nodes are too many from 5 on.
-        order: nodes in each of them.
-        dtype: of the nodes.
+        order: number of nodes in each dimension.
+        dtype: floating dtype of the nodes.
 
     Example:
         >>> from gmlayers.flows import hermite_nodes
@@ -61,9 +61,9 @@ def random_nodes(
 
     Args:
         dim: number of dimensions q.
-        number: of draws, even.
+        number: number of draws, even.
         generator: source of randomness.
-        dtype: of the nodes.
+        dtype: floating dtype of the nodes.
 
     Example:
         >>> from gmlayers.flows import random_nodes
@@ -196,8 +196,8 @@ class Divergence:
     of its Hessian.
 
     Args:
-        potential: V, from points (..., d) to values (...); differentiable.
-        nodes: of :func:`hermite_nodes` or :func:`random_nodes`, of as many dimensions as the roots have columns.
+        potential: V, which takes points (..., d) to values (...); differentiable.
+        nodes: what :func:`hermite_nodes` or :func:`random_nodes` gives, in as many dimensions as roots have columns.
 
     Raises (when called):
         ValueError: for nodes of another dimension, a singular covariance (there is no density).
@@ -300,7 +300,7 @@ class Supervised:
     Args:
         x: inputs, (n, in).
         y: targets, whatever the loss takes.
-        loss: from outputs (n, out) and targets to a scalar.
+        loss: takes outputs (n, out) and targets to a scalar.
         activation: f.
 
     Example:

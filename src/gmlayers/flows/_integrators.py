@@ -38,7 +38,7 @@ class Moment(NamedTuple):
 
     time: float
     energy: float
-    """The functional."""
+    """The value of the functional."""
     mixture: Mixture
 
     __repr__ = brief
@@ -166,9 +166,9 @@ def flow(
 
     Args:
         functional: any function of a mixture, differentiable; see :mod:`gmlayers.flows`.
-        start: where it begins.
-        step: of time, positive.
-        steps: how many, at least 0.
+        start: where the flow begins.
+        step: length of a step in time, positive.
+        steps: number of steps, at least 0.
         method: :func:`euler`, :func:`rk4`, :func:`forward_backward`, or one of your own.
         reaction: rate at which mass moves between components, at least 0.
 

@@ -29,7 +29,7 @@ class Gradient(NamedTuple):
 
 
 class Velocity(NamedTuple):
-    """How a mixture moves."""
+    """The velocity of a mixture."""
 
     mean: Tensor
     """Velocity of the means, (K, d)."""
@@ -111,8 +111,8 @@ class Mixture(ABC):
         total, least = float(self.weight.detach().sum()), float(self.weight.detach().min())
         if not (abs(total - 1) <= 1e-4 and least > 0):
             raise ValueError(
-                f"{kind}: weights must be positive and sum to 1, got minimum {least:g} and sum {total:g}; a component "
-                f"whose weight is 0 is to be left out"
+                f"{kind}: weights must be positive and sum to 1, got minimum {least:g} and sum {total:g}; leave out "
+                f"a component whose weight is 0"
             )
 
 

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from gmlayers._names import renamed
-from gmlayers.nn import Full, GMLayer, Regression
+from gmlayers.nn import Full, GMLayer, ParameterGroup, Regression
 
-__all__ = ["LayerGroup", "PlainGroup", "WassersteinAdam", "WassersteinSGD", "component_groups", "layer_groups"]
+__all__ = ["LayerGroup", "WassersteinAdam", "WassersteinSGD", "component_groups", "layer_groups"]
 
 Named = dict[str, Tensor]
 
@@ -43,14 +43,7 @@ class LayerGroup(TypedDict):
     """The key of ``COORDINATES`` by which the layer moves."""
 
 
-class PlainGroup(TypedDict):
-    """One entry of what torch's own optimizers take."""
-
-    params: list[nn.Parameter]
-    lr: float
-
-
-def component_groups(model: nn.Module, lr: float) -> list[PlainGroup]:
+def component_groups(model: nn.Module, lr: float) -> list[ParameterGroup]:
     """Return a group for every GM layer of a model, its rate times its number of components, and one for the rest.
 
     With SGD, layers of different K then run at equal Wasserstein time if their ``scaling`` is ``"mean"``: as many steps
@@ -71,15 +64,15 @@ def component_groups(model: nn.Module, lr: float) -> list[PlainGroup]:
         >>> [group["lr"] for group in optimizer.param_groups]
         [0.1]
     """
-    groups = list[PlainGroup]()
+    groups: list[ParameterGroup] = []
     for group in layer_groups(model, lr):
         trained = [(n, p) for n, p in zip(group["names"], group["params"]) if p.requires_grad]
         own = [p for n, p in trained if n not in group["shared"]]
         rest = [p for n, p in trained if n in group["shared"]] if group["names"] else group["params"]
         if own:
-            groups.append(PlainGroup(params=own, lr=len(own[0]) * lr))
+            groups.append({"params": own, "lr": len(own[0]) * lr})
         if rest:
-            groups.append(PlainGroup(params=rest, lr=lr))
+            groups.append({"params": rest, "lr": lr})
     return groups
 
 
@@ -126,7 +119,7 @@ def layer_groups(model: nn.Module, lr: float = 0.1) -> list[LayerGroup]:
 
 
 class Coordinates(NamedTuple):
-    """How the law of the neurons moves, in terms of the parameters of a family."""
+    """Two functions that move the law of the neurons by moving the parameters of a family."""
 
     tangent: Callable[[Named, Named], Named]
     """Takes parameters and their gradients to the gradient in coordinates in which steps are straight."""
@@ -135,7 +128,7 @@ class Coordinates(NamedTuple):
 
 
 class _Wasserstein(torch.optim.Optimizer):
-    """What the two optimizers share: gradients by component, steps along geodesics."""
+    """The part that the two optimizers share: gradients by component, steps along geodesics."""
 
     def _direction(self, group: Mapping[str, Any], p: Tensor, tangent: Tensor, axes: tuple[int, ...]) -> Tensor:
         """Return the direction of a step; ``axes`` are those along which a part of the parameter moves as one."""
@@ -180,8 +173,8 @@ class WassersteinSGD(_Wasserstein):
     r"""Gradient descent in the law of the neurons, with momentum if wanted.
 
     Args:
-        groups: of :func:`layer_groups`.
-        momentum: from 0 to below 1.
+        groups: what :func:`layer_groups` returns.
+        momentum: share of the last step that is taken again, from 0 to below 1.
 
     Raises:
         ValueError: for options out of range, groups of another kind.
@@ -217,8 +210,8 @@ class WassersteinAdam(_Wasserstein):
     of the inputs rotates the path. Parameters outside of GM layers are moved as by Adam, entry by entry.
 
     Args:
-        groups: of :func:`layer_groups`.
-        betas: of the two running means, from 0 to below 1.
+        groups: what :func:`layer_groups` returns.
+        betas: how much of each of the two running means is kept at a step, from 0 to below 1.
         eps: ε, positive.
 
     Raises:
@@ -378,12 +371,16 @@ def _checked(name: str, groups: Sequence[LayerGroup]) -> list[dict[str, Any]]:
     return [dict(group) for group in groups]
 
 
-def _parameter_groups(model: nn.Module, lr: float = 0.1) -> list[PlainGroup]:
+def _parameter_groups(model: nn.Module, lr: float = 0.1) -> list[ParameterGroup]:
     return component_groups(model, lr)
 
 
 if not TYPE_CHECKING:
     __getattr__ = renamed(
         __name__,
-        {"Group": ("LayerGroup", LayerGroup), "parameter_groups": ("component_groups", _parameter_groups)},
+        {
+            "Group": ("LayerGroup", LayerGroup),
+            "PlainGroup": ("gmlayers.nn.ParameterGroup", ParameterGroup),
+            "parameter_groups": ("component_groups", _parameter_groups),
+        },
     )

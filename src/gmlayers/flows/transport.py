@@ -16,7 +16,7 @@ __all__ = ["Transport", "mixture_distance", "optimal_plan"]
 
 
 class Transport(NamedTuple):
-    """How one mixture is carried to another."""
+    """An optimal way to carry one mixture to another."""
 
     distance: Tensor
     """MW₂, a scalar."""

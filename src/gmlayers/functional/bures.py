@@ -238,9 +238,9 @@ def barycentre(
         means: (..., n, d).
         covs: (..., n, d, d).
         weights: (..., n), not negative and of sum 1 up to 1e-4; by default 1/n each.
-        tolerance: of the last step, relative to the size of the iterate, :math:`(\mathrm{tr}\, S)^{1/2}`; by default
-            eps^(2/3): 4e-11 in float64 and 2e-5 in float32.
-        max_iterations: at least 1.
+        tolerance: how small the last step must be, relative to the size of the iterate,
+            :math:`(\mathrm{tr}\, S)^{1/2}`; by default eps^(2/3): 4e-11 in float64 and 2e-5 in float32.
+        max_iterations: number of steps that may be taken, at least 1.
 
     Returns:
         Means, (..., d), and covariances, (..., d, d). The covariances can be differentiated in nothing: to stop an

@@ -41,7 +41,7 @@ class Root(NamedTuple):
 
 
 class Covariance(ABC):
-    """What a family offers; all of it in terms of the layer's parameters by name."""
+    """A covariance family; every method takes the layer's parameters by name."""
 
     @abstractmethod
     def shapes(self, in_features: int, out_features: int, num_components: int) -> dict[str, tuple[int, ...]]:
@@ -62,7 +62,7 @@ class Covariance(ABC):
 
     @property
     def gates_reading(self) -> bool:
-        """Whether the gate only ever meets the reading, so that the readout is given their product."""
+        """Return whether the gate only ever meets the reading, so that the readout is given their product."""
         return False
 
     @abstractmethod

@@ -22,7 +22,7 @@ OVERLAP = 4.0
 
 
 class Form(ABC):
-    """What a form offers; all of it in terms of the module's parameters by name."""
+    """A form of the exponent; every method takes the module's parameters by name."""
 
     @abstractmethod
     def shapes(self, in_features: int, num_components: int) -> dict[str, tuple[int, ...]]:

@@ -60,7 +60,7 @@ class GMNM(nn.Module):
     Under autocast and for half-precision parameters the bumps are computed in float32, and so are the derivatives.
 
     **Range of the inputs.** Far from its bumps G is its bias: there is no extrapolation, and between the domain and
-    that far there may be anything. Inputs are to be in the domain; without one, features should have mean 0 and
+    that far there may be anything. Inputs should be in the domain; without one, features should have mean 0 and
     variance 1 (a norm before the module sees to that), and are out of range where their root mean square is over 5.
     So is what is not finite. :meth:`outside` tells. On a CPU a call with an input out of range warns (which Python
     shows once), except in ``torch.compile``, ``torch.func`` and tracing; on other devices, where it would have to wait

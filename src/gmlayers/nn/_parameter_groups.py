@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from gmlayers.nn._gm_layer import GMLayer
 
-if TYPE_CHECKING:
-    from typing_extensions import NotRequired
-
 _STDS = ("std", "factor_std", "scale_tril")
 
 
-class ParameterGroup(TypedDict):
-    """One entry of what torch's optimizers take."""
-
-    params: list[nn.Parameter]
-    lr: NotRequired[float]
-    weight_decay: float
+ParameterGroup = dict[str, Any]
+"""One entry of what torch's optimizers take: parameters by the key ``"params"``, and options by their names."""
 
 
 class Rates(NamedTuple):
@@ -92,5 +85,5 @@ def parameter_groups(
 
 
 def _group(params: list[nn.Parameter], lr: float | None, weight_decay: float) -> ParameterGroup:
-    group = ParameterGroup(params=params, weight_decay=weight_decay)
-    return group if lr is None else {**group, "lr": lr}
+    group: ParameterGroup = {"params": params, "weight_decay": weight_decay}
+    return group if lr is None else group | {"lr": lr}

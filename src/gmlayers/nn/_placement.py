@@ -1,4 +1,4 @@
-"""Where the bumps of a Gaussian mixture module start, given data: local spacing, residuals."""
+"""Data decide where the bumps of a Gaussian mixture module start: by their local spacing, and by residuals."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Implementation(Generic[A]):
     """One way to compute an operation.
 
     Args:
-        name: by which it is forced.
+        name: the name by which it is forced.
         why_not: the reason why it cannot take such arguments, or None if it can.
         cost: counted cost of forward and backward together; see :func:`cost`.
     """
@@ -145,9 +145,9 @@ def use(
 
     Args:
         gate: implementation of :func:`gmlayers.ops.gate`; None leaves the choice as it is.
-        mix: of :func:`gmlayers.ops.mix`.
-        bumps: of :func:`gmlayers.ops.bumps`.
-        bumps_laplacian: of :func:`gmlayers.ops.bumps_laplacian`.
+        mix: implementation of :func:`gmlayers.ops.mix`.
+        bumps: implementation of :func:`gmlayers.ops.bumps`.
+        bumps_laplacian: implementation of :func:`gmlayers.ops.bumps_laplacian`.
 
     An operation whose forced implementation cannot take its arguments raises ``ValueError`` with the reason, and so
     does an unknown name. Inside ``torch.compile`` nothing is forced.

@@ -45,7 +45,7 @@ def explain(operation: str, *arguments: Tensor | str | Activation | None) -> str
 
     Args:
         operation: ``"gate"``, ``"mix"``, ``"bumps"`` or ``"bumps_laplacian"``.
-        arguments: as the operation takes them, in order: m, var, activation, reading; gate, weight, x, scale; or x,
+        arguments: what the operation takes, in its order: m, var, activation, reading; gate, weight, x, scale; or x,
             mean, projection.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What the Triton kernels have in common: tuning, one dot, sums that several programs share.
+"""The Triton kernels share this: tuning, one dot, sums to which several programs add.
 
 Under ``TRITON_INTERPRET=1``, set before triton is imported, the kernels run on the CPU in NumPy, for tests.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 from triton import knobs
 
 Precision = Literal["ieee", "tf32", "tf32x3"]
-"""How a product of float32 matrices is computed; lower precisions are exact in any case."""
+"""This says how a product of float32 matrices is computed; lower precisions are exact in any case."""
 
 INTERPRETED = tl.constexpr(bool(knobs.runtime.interpret))
 """The kernels are run by Triton's interpreter if this is true."""

@@ -31,7 +31,7 @@ def forward(x: Tensor, projection: Tensor, offset: Tensor, *, input_precision: P
         x: (N, d), contiguous.
         projection: A, (m, p, d), contiguous.
         offset: c, float32 (m, p), contiguous.
-        input_precision: of the products of float32 matrices.
+        input_precision: how products of float32 matrices are computed.
     """
     (N, d), (m, p, _) = x.shape, projection.shape
     f = torch.empty((N, m), dtype=torch.float32, device=x.device)
@@ -56,13 +56,13 @@ def backward(
     """Return the gradients of x, projection and offset, each None if it is not needed and like its tensor otherwise.
 
     Args:
-        x: as in :func:`forward`, and so are projection and offset.
-        projection: see there.
-        offset: see there.
+        x: what :func:`forward` was given, like projection and offset.
+        projection: A.
+        offset: c.
         f: the forward's result, float32 (N, m), contiguous.
         grad_f: its gradient, likewise.
         needs: which gradients to compute.
-        input_precision: of the products of float32 matrices.
+        input_precision: how products of float32 matrices are computed.
     """
     need_x, need_projection, need_offset = needs
     grad_x = grad_projection = grad_offset = None

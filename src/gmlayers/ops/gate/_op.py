@@ -17,7 +17,7 @@ from gmlayers.ops.gate.closed import Closed, Gelu, Relu
 
 @dataclass(frozen=True)
 class Arguments:
-    """What the choice of an implementation depends on."""
+    """The choice of an implementation depends on these properties of the arguments."""
 
     activation: Activation
     elements: int

@@ -65,10 +65,10 @@ def backward(
     """Return the gradients of m, var and the reading.
 
     Args:
-        m: as in :func:`forward`, and so are var, reading and activation.
-        var: see there.
-        reading: see there.
-        activation: see there.
+        m: what :func:`forward` was given, like var, reading and activation.
+        var: variances.
+        reading: what is gated.
+        activation: its name.
         grad_level: gradient of level, float32 (N, K), contiguous.
         grad_gated: gradient of gated, of its shape, contiguous.
 

@@ -15,7 +15,7 @@ from gmlayers.ops.mix.products import ByInputs, ByOutputs, ByRows, scaled
 
 @dataclass(frozen=True)
 class Arguments:
-    """What the choice of an implementation depends on."""
+    """The choice of an implementation depends on these properties of the arguments."""
 
     rows: int
     components: int

@@ -36,7 +36,7 @@ def forward(gate: Tensor, weight: Tensor, x: Tensor, *, input_precision: Precisi
         gate: g, float32 (N, K), contiguous.
         weight: W, (K, out, in), contiguous.
         x: (N, in), contiguous.
-        input_precision: of the products of float32 matrices.
+        input_precision: how products of float32 matrices are computed.
 
     Returns:
         (N, out), in the dtype of x, in which the products are computed; they are summed in float32.
@@ -58,12 +58,12 @@ def backward(
     """Return the gradients of gate, weight and x, each None if it is not needed.
 
     Args:
-        gate: as in :func:`forward`, and so are weight and x.
-        weight: see there.
-        x: see there.
+        gate: what :func:`forward` was given, like weight and x.
+        weight: W.
+        x: the inputs.
         grad: gradient of y, (N, out), contiguous, in the dtype of x.
         needs: which gradients to compute.
-        input_precision: of the products of float32 matrices.
+        input_precision: how products of float32 matrices are computed.
 
     Returns:
         float32 (N, K); (K, out, in), in the dtype of the weight; (N, in), in the dtype of x.
@@ -90,7 +90,7 @@ def _products(
         x: (N, in).
         partner: (N, out).
         summed: whether the sum is wanted.
-        precision: of the products.
+        precision: how the products are computed.
     """
     (N, K), out, features = gate.shape, weight.shape[1], x.shape[1]
     # The width of a tile is not tuned, because the products with the partner come as one part for each tile. A wider

@@ -175,7 +175,7 @@ def test_a_command_of_studies_that_are_not_installed_says_how_to_get_them(capsys
     assert stop.value.code == 2
     err = capsys.readouterr().err
     assert err == (
-        "gmlayers: reproduce belongs to the studies, which are not installed; in a clone: pip install -e studies\n"
+        "gmlayers: reproduce belongs to the studies, which are not installed; in a clone: pip install ./studies\n"
     )
 
 

@@ -42,9 +42,9 @@ def positive(name: str, value: object) -> int:
     return size
 
 
-def in_a_clone(extra: str) -> str:
-    """Return how to install an extra; the package is on no index, so that it is installed from its repository."""
-    return f"from a clone of gmlayers: pip install '.[{extra}]'"
+def in_a_clone(extra: str, project: str = ".") -> str:
+    """Return how to install an extra; the packages are on no index, so that they are installed from their repository."""
+    return f"from a clone of gmlayers: pip install '{project}[{extra}]'"
 
 
 def renamed(module: str, names: Mapping[str, tuple[str, object]]) -> Callable[[str], object]:

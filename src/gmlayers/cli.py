@@ -100,7 +100,7 @@ def _place(name: str) -> str:
         return COMMANDS[name][0]
     table = commands()
     if name in STUDIES and name not in table:
-        _fail(f"{name} belongs to the studies, which are not installed; in a clone: pip install -e studies", 2)
+        _fail(f"{name} belongs to the studies, which are not installed; in a clone: pip install ./studies", 2)
     return look_up("command", name, table)[0]
 
 

@@ -25,7 +25,7 @@ def run_all(jobs: Sequence[Job], at_once: int) -> list[Failed]:
         import ray
         from ray.exceptions import RayError
     except ModuleNotFoundError:
-        raise ValueError(f"--executor ray needs Ray; install it {in_a_clone('cluster')}") from None
+        raise ValueError(f"--executor ray needs Ray; install it {in_a_clone('cluster', './studies')}") from None
     address = os.environ.get("RAY_ADDRESS")
     own = not ray.is_initialized()
     if own:

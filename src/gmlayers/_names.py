@@ -43,7 +43,7 @@ def positive(name: str, value: object) -> int:
 
 
 def in_a_clone(extra: str, project: str = ".") -> str:
-    """Return how to install an extra; the packages are on no index, so that they are installed from their repository."""
+    """Return how to install an extra; the packages are on no index, and so come from a clone of their repository."""
     return f"from a clone of gmlayers: pip install '{project}[{extra}]'"
 
 

@@ -1,4 +1,4 @@
-r"""Problems to compare methods by: what a method is given of them, and how what it comes to is judged.
+r"""Challenges to compare methods by: what a method is given of them, and how what it comes to is judged.
 
 An error is a root mean square over test points, and so is that of the gradient: together they are the H¹ norm,
 
@@ -19,17 +19,18 @@ import torch
 from torch import Tensor
 
 from gmlayers_studies.approximators.losses import loss
+from gmlayers_studies.approximators.nets import product
 from gmlayers_studies.approximators.targets import FEYNMAN, FIT2D, POISSON, Target
-from gmlayers_studies.approximators.tasks import Collocation, Regression, State
+from gmlayers_studies.approximators.tasks import EquationTask, State, Task
 
 POINTS = 1000
-"""To train with, and as many to test."""
+"""A function is given at this many points to train, and tested at as many others."""
 
 SHARE = 0.1
-"""Of the training points that are held out, to choose by."""
+"""This share of the training points is held out, to choose by."""
 
 SIDE = 101
-"""Points on a side of the grid that solutions of equations are tested on."""
+"""Solutions of equations are tested on a grid that has this many points on a side."""
 
 Box = tuple[tuple[float, ...], tuple[float, ...]]
 Judge = Callable[[State], Mapping[str, float]]
@@ -38,24 +39,24 @@ Judge = Callable[[State], Mapping[str, float]]
 class Question(NamedTuple):
     """What a method is given, and what judges what it comes to."""
 
-    task: Regression | Collocation
+    task: Task
     held_out: Callable[[State], float]
-    """Error on training points that the method is not given: what is chosen, is chosen by it."""
+    """This takes a state to its error on training points that the method is not given; all choices go by it."""
     judge: Judge
-    """``error`` on test points and, if the gradient is square integrable, ``gradient_error``."""
+    """This takes a state to ``error`` on test points and, if the gradient is square integrable, ``gradient_error``."""
 
 
-class Problem(Protocol):
-    """Something to approximate."""
+class Challenge(Protocol):
+    """Something to approximate, which is posed anew with every seed."""
 
     @property
     def formula(self) -> str:
-        """What stands over its figure."""
+        """The formula that stands over its figure."""
         ...
 
     @property
     def box(self) -> Box:
-        """Lowest and highest coordinates."""
+        """The lowest and the highest coordinates."""
         ...
 
     def exact(self, x: Tensor) -> Tensor:
@@ -68,12 +69,13 @@ class Problem(Protocol):
 
 
 @dataclass(frozen=True)
-class Fit:
+class FunctionChallenge:
     """A function, given at random points."""
 
     target: Target
+    """The function and its box."""
     gradient: bool = True
-    """Whether the gradient is square integrable."""
+    """If false, the gradient is not square integrable, and its error is not found."""
 
     @property
     def formula(self) -> str:
@@ -82,7 +84,7 @@ class Fit:
 
     @property
     def box(self) -> Box:
-        """Lowest and highest coordinates."""
+        """The lowest and the highest coordinates."""
         return self.target.low, self.target.high
 
     def exact(self, x: Tensor) -> Tensor:
@@ -102,13 +104,15 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Equation:
+class EquationChallenge:
     """A differential equation on a square with a known solution."""
 
     formula: str
-    task: Callable[[int], Collocation]
-    """Of a seed."""
+    """The equation and its solution."""
+    task: Callable[[int], EquationTask]
+    """This takes a seed to the points for the equation and its condition."""
     box: Box = ((-1.0, -1.0), (1.0, 1.0))
+    """The lowest and the highest coordinates."""
 
     def exact(self, x: Tensor) -> Tensor:
         """Return the solution, (n, 1), at points (n, 2)."""
@@ -127,22 +131,30 @@ class Equation:
         )
 
 
-FIT2D_PROBLEMS: Mapping[str, Problem] = {name: Fit(target, gradient=name != "root") for name, target in FIT2D.items()}
-FEYNMAN_PROBLEMS: Mapping[str, Problem] = {name: Fit(target) for name, target in FEYNMAN.items()}
-POISSON_PROBLEMS: Mapping[str, Problem] = {
-    "poisson-a": Equation("Δu = f, u = sin πx · sin πy", POISSON["poisson-a"]),
-    "poisson-b": Equation("Δu = f, u = sin πx · sin πy²", POISSON["poisson-b"]),
+FIT2D_PROBLEMS: Mapping[str, Challenge] = {
+    name: FunctionChallenge(target, gradient=name != "root") for name, target in FIT2D.items()
 }
+"""The table has the functions of two variables."""
+
+FEYNMAN_PROBLEMS: Mapping[str, Challenge] = {name: FunctionChallenge(target) for name, target in FEYNMAN.items()}
+"""The table has the formulas of the Feynman lectures."""
+
+POISSON_PROBLEMS: Mapping[str, Challenge] = {
+    "poisson-a": EquationChallenge("Δu = f, u = sin πx · sin πy", POISSON["poisson-a"]),
+    "poisson-b": EquationChallenge("Δu = f, u = sin πx · sin πy²", POISSON["poisson-b"]),
+}
+"""The table has the two Poisson equations."""
+
+Problem = Challenge  # the name that gmlayers_studies.methods imports
 
 
 def grid(box: Box, side: int) -> Tensor:
     """Return points of a grid over a box, (side^d, d), its corners too; the last coordinate runs fastest."""
-    lines = [torch.linspace(low, high, side, dtype=torch.float64) for low, high in zip(*box)]
-    return torch.cartesian_prod(*lines).view(-1, len(lines))
+    return product([torch.linspace(low, high, side, dtype=torch.float64) for low, high in zip(*box)])
 
 
 def _against(function: Callable[[Tensor], Tensor], points: Tensor, *, gradient: bool) -> Judge:
-    """Return what compares values with those of a function at points, and gradients."""
+    """Return what compares the values of a state, and its gradients, with those of a function at points."""
     x = points.clone().requires_grad_()
     y = function(x)
     (slope,) = torch.autograd.grad(y.sum(), x)

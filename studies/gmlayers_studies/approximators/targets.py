@@ -1,7 +1,7 @@
 r"""What is to be approximated: functions of two variables, formulas from physics, and two Poisson equations.
 
 The formulas and their boxes are facts of the AI Feynman set (Udrescu and Tegmark, *AI Feynman: a physics-inspired
-method for symbolic regression*, 2020). Taken are the first two of its list for each number of variables from 2 to 6.
+method for symbolic regression*, 2020). The first two of its list are taken for each number of variables from 2 to 6.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from gmlayers.solve.problems import poisson_a, poisson_b
-from gmlayers_studies.approximators.tasks import Collocation, Regression
+from gmlayers_studies.approximators.tasks import EquationTask, FunctionTask
 
 PI = math.pi
 
 WEIGHT = 0.01
-"""Of an equation, beside 1 for its condition; for both problems."""
+"""Both equations have this weight in the loss, and their conditions have 1."""
 
 
 @dataclass(frozen=True)
@@ -32,22 +32,26 @@ class Target:
     """
 
     name: str
+    """The name by which its table has it."""
     formula: str
+    """The formula as it is read."""
     low: tuple[float, ...]
+    """The lowest coordinates of the box."""
     high: tuple[float, ...]
+    """The highest coordinates of the box."""
     function: Callable[..., Tensor]
-    """Of as many tensors as there are variables, all of one shape."""
+    """This takes as many tensors of one shape as there are variables to the values, of that shape."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the values (n, 1) at points (n, d)."""
         return self.function(*x.unbind(1)).unsqueeze(1)
 
-    def data(self, seed: int, n: int, *, held_out: bool = False) -> Regression:
-        """Return n points, uniform in the box; those held out are from a stream of their own."""
+    def data(self, seed: int, n: int, *, held_out: bool = False) -> FunctionTask:
+        """Return n points, uniform in the box, and the values there; those held out have a stream of their own."""
         generator = torch.Generator().manual_seed(2 * seed + held_out)
         low, high = (torch.tensor(bound, dtype=torch.float64) for bound in (self.low, self.high))
         x = low + (high - low) * torch.rand(n, len(low), dtype=torch.float64, generator=generator)
-        return Regression(x, self(x), self.low, self.high)
+        return FunctionTask(x, self(x), self.low, self.high)
 
 
 def _square(name: str, formula: str, function: Callable[..., Tensor]) -> Target:
@@ -70,8 +74,8 @@ FIT2D: Mapping[str, Target] = _by_name(
         lambda x, y: torch.sin(3 * PI * x.sqrt()) * torch.cos(3 * PI * y),
     ),
 )
-"""Functions of two variables: two of the KAN paper (arXiv 2404.19756), the solution of its Poisson equation, and one
-with an infinite derivative at the edge."""
+"""The table has four functions of two variables: two of the KAN paper (arXiv 2404.19756), the solution of its Poisson
+equation, and one with an infinite derivative at the edge."""
 
 FEYNMAN: Mapping[str, Target] = _by_name(
     Target(
@@ -133,22 +137,22 @@ FEYNMAN: Mapping[str, Target] = _by_name(
         lambda ε, c, E, r, ω, ω0: (ε * c * E**2 / 2) * (8 * PI * r**2 / 3) * ω**4 / (ω**2 - ω0**2) ** 2,
     ),
 )
-"""Formulas by their numbers in the Feynman lectures."""
+"""The table has ten formulas by their numbers in the Feynman lectures."""
 
 
-def poisson_a_task(seed: int = 0) -> Collocation:  # noqa: ARG001
-    """Return the equation of pykan's example: a grid of 51 × 51 points, 51 on each side; no seed changes it."""
+def poisson_a_task(seed: int = 0) -> EquationTask:  # noqa: ARG001
+    """Return the equation of pykan's example at a grid of 51 × 51 points, and 51 on each side, whatever the seed."""
     line = torch.linspace(-1, 1, 51, dtype=torch.float64)
-    return Collocation(poisson_a(), torch.cartesian_prod(line, line), _sides(line.repeat(4, 1)), WEIGHT)
+    return EquationTask(poisson_a(), torch.cartesian_prod(line, line), _sides(line.repeat(4, 1)), WEIGHT)
 
 
-def poisson_b_task(seed: int = 0) -> Collocation:
-    """Return that of section 3.4 of the KAN paper: 10 000 random points and 200 on each side."""
+def poisson_b_task(seed: int = 0) -> EquationTask:
+    """Return the equation of section 3.4 of the KAN paper at 10 000 random points, and 200 on each side."""
     generator = torch.Generator().manual_seed(seed)
     interior, sides = (
         2 * torch.rand(*n, dtype=torch.float64, generator=generator) - 1 for n in ((10_000, 2), (4, 200))
     )
-    return Collocation(poisson_b(), interior, _sides(sides), WEIGHT)
+    return EquationTask(poisson_b(), interior, _sides(sides), WEIGHT)
 
 
 def _sides(along: Tensor) -> Tensor:
@@ -159,5 +163,5 @@ def _sides(along: Tensor) -> Tensor:
     return torch.cat([torch.stack(pair, 1) for pair in pairs])
 
 
-POISSON: Mapping[str, Callable[[int], Collocation]] = {"poisson-a": poisson_a_task, "poisson-b": poisson_b_task}
-"""The equations, given a seed for their points."""
+POISSON: Mapping[str, Callable[[int], EquationTask]] = {"poisson-a": poisson_a_task, "poisson-b": poisson_b_task}
+"""The table has two equations; each takes a seed for its points."""

@@ -18,11 +18,11 @@ class Clock:
     """Count the seconds of a method's own work, from when it is made.
 
     Args:
-        seconds: how many a method has.
-        now: what tells the time, in seconds.
+        seconds: the time that a method has.
+        now: a function that tells the time, in seconds.
 
     Raises:
-        ValueError: seconds that are not positive.
+        ValueError: if the seconds are not positive.
 
     Example:
         >>> clock = Clock(10.0)
@@ -34,7 +34,7 @@ class Clock:
 
     def __init__(self, seconds: float, now: Callable[[], float] = time.perf_counter) -> None:
         if not seconds > 0:
-            raise ValueError(f"Clock: seconds must be positive, got {seconds}")
+            raise ValueError(f"Clock: seconds must be positive, got {seconds}; give a method some time")
         self.seconds = seconds
         self._now = now
         self._start = now()
@@ -62,7 +62,7 @@ class State(NamedTuple):
     """What a method has come to. Going on with the method may change it."""
 
     predict: Callable[[Tensor], Tensor]
-    """From points (n, d) in float64 to values (n, 1), differentiable in the points."""
+    """This takes points (n, d) in float64 to values (n, 1), and is differentiable in the points."""
     parameters: int
     """Every number that has to be stored to evaluate it: centres, widths, knots and scales of the data, too."""
 
@@ -72,47 +72,63 @@ class Budget:
     """What a method may use."""
 
     parameters: int | None
-    """Numbers it may store; None for as many as it likes."""
+    """It may store this many numbers; None for as many as it likes."""
     clock: Clock
+    """Its time, and what counts it."""
     seed: int
+    """The seed of all that is drawn."""
 
 
 @dataclass(frozen=True, eq=False)
-class Regression:
+class FunctionTask:
     """Values of a function at points of a box."""
 
     x: Tensor
-    """(n, d), float64."""
+    """The points, (n, d), in float64."""
     y: Tensor
-    """(n, 1), float64."""
+    """The values there, (n, 1), in float64."""
     low: tuple[float, ...]
+    """The lowest coordinates of the box."""
     high: tuple[float, ...]
+    """The highest coordinates of the box."""
+
+    @property
+    def points(self) -> Tensor:
+        """All points, (n, d)."""
+        return self.x
 
 
 @dataclass(frozen=True, eq=False)
-class Collocation:
+class EquationTask:
     r"""A differential equation and points at which it is asked for.
 
     .. math:: L = w\,\frac1n \sum_i \bigl(\mathcal D u(x_i) - f(x_i)\bigr)^2
         + \frac1b \sum_j \bigl(\mathcal B u(z_j) - g(z_j)\bigr)^2
 
     Raises:
-        ValueError: a problem whose conditions are not one, on all of the boundary.
+        ValueError: if the problem has another condition than one on all of the boundary.
     """
 
     known: Known
+    """The problem, and its solution, at which no method looks."""
     interior: Tensor
-    """(n, d), float64."""
+    """The points x at which the equation is asked for, (n, d), in float64."""
     boundary: Tensor
-    """(b, d), float64."""
+    """The points z at which the condition is asked for, (b, d), in float64."""
     weight: float
-    """Of the equation, w; that of the condition is 1."""
+    """The weight w of the equation; that of the condition is 1."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.known.problem.conditions.get("boundary"), Equation) or len(self.conditions) > 1:
             raise ValueError(
-                f"Collocation: expected a problem with one condition, for 'boundary', got {list(self.conditions)}"
+                "EquationTask: expected a problem with one condition, for 'boundary', got conditions for "
+                f"{self.conditions}; pose it with one on all of the boundary"
             )
+
+    @property
+    def points(self) -> Tensor:
+        """The points in the interior, (n, d)."""
+        return self.interior
 
     @property
     def conditions(self) -> list[str]:
@@ -126,9 +142,12 @@ class Collocation:
         return equation
 
 
+Task = FunctionTask | EquationTask
+
+
 class Method(Protocol):
     """A way to approximate: a frozen dataclass whose fields are its settings."""
 
-    def fit(self, task: Regression | Collocation, budget: Budget) -> Iterator[State]:
+    def fit(self, task: Task, budget: Budget) -> Iterator[State]:
         """Yield states to judge, some dozens of them, until the time is used up or nothing is left to gain."""
         ...

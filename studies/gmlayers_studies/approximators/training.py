@@ -16,25 +16,28 @@ from gmlayers_studies.approximators.tasks import Clock
 T = TypeVar("T")
 
 JUDGED = 40
-"""States of a method that are judged, about, in all of its time, when it has been going for a while."""
+"""About this many states of a method are judged in its time, after a denser beginning."""
 
 DENSER = 0.1
-"""Share of the time so far after which the next one may be judged where that is less, as at the beginning."""
+"""At the beginning states are judged more densely: the next one comes after this share of the time so far."""
 
 SHORTEST = 1e-3
-"""Share of all time, at least."""
+"""No state is judged sooner after the last than after this share of all time."""
 
 ITERATIONS = 5
-"""Of L-BFGS, in a step."""
+"""A step of L-BFGS has this many iterations."""
 
 DAMPING = 1e-2
-"""Of Levenberg–Marquardt at the start, relative to the columns of the derivative."""
+"""Levenberg–Marquardt begins with this damping, relative to the squared norms of the columns of the derivative."""
+
+HOPELESS = 1e20
+"""Levenberg–Marquardt stops at this damping: it has grown so far because no step gains anything."""
 
 
 def paced(steps: Iterable[T], clock: Clock) -> Iterator[T]:
     """Yield the first step, some that are spread in time, and the last; no step is begun after the end.
 
-    They are spread evenly in the logarithm of time at first, then in time.
+    They are spread evenly in the logarithm of time at first, and then evenly in time.
 
     Example:
         >>> list(paced(range(3), Clock(60.0)))  # they take no time
@@ -67,12 +70,12 @@ def descend(
     """Train a net and yield after every step: first by Adam, then by L-BFGS until it is at its limit.
 
     Args:
-        net: whose parameters are trained.
-        loss: of the net as it is.
-        clock: by which the rate is scheduled.
-        rate: of Adam at the start; it falls to 0 by a cosine over the time that Adam has.
-        adam: share of the time that Adam has, from 0 to 1.
-        sampled: the loss at some points, other ones at every call, for Adam; the whole loss if not given.
+        net: the net whose parameters are trained.
+        loss: a function that returns the loss of the net as it is.
+        clock: the clock by which the rate falls and the training ends.
+        rate: the rate of Adam at the start; it falls to 0 by a cosine over the time that Adam has.
+        adam: the share of the time that Adam has, from 0 to 1.
+        sampled: a function that returns the loss at some points, others at every call, for Adam; ``loss`` if not given.
     """
     parameters = [p for p in net.parameters() if p.requires_grad]
     yield from _adam(parameters, sampled or loss, clock, rate, adam * clock.seconds)
@@ -106,7 +109,7 @@ def _lbfgs(parameters: list[nn.Parameter], loss: Callable[[], Tensor], clock: Cl
 
 
 class _Late(Exception):
-    """There is no time for the rest of a step."""
+    """No time is left for the rest of a step."""
 
 
 def quasi_newton(
@@ -118,11 +121,12 @@ def quasi_newton(
     """Take steps, and yield after each, until none moves anything, not even one along the gradient.
 
     Args:
-        fresh: makes the optimizer; it is called again where its memory of the curvature leads nowhere.
-        parameters: what it moves. A step to numbers that are not finite, of a line search that ran away, is undone.
-        loss: of the parameters as they are.
-        late: whether time is up; it is asked after every loss, for a step may be a hundred of them. One that is broken
-            off ends at the lowest loss it met, and is the last.
+        fresh: a function that makes the optimizer. It is called again where the memory of the curvature leads nowhere.
+        parameters: what the optimizer moves. A step to numbers that are not finite, as a line search takes that runs
+            away, is undone.
+        loss: a function that returns the loss of the parameters as they are.
+        late: a function that says whether time is up. It is asked after every loss, for a step may be a hundred of
+            them. A step that is broken off ends at the lowest loss it met, and is the last.
     """
     optimizer, new = fresh(), True
     least, best = math.inf, _copies(parameters)
@@ -174,8 +178,8 @@ class _Evaluated(nn.Module):
 def levenberg_marquardt(net: nn.Module, terms: Sequence[Misfit]) -> Iterator[None]:
     r"""Train a net on what is asked of it and yield after every step that is tried, until none gains anything.
 
-    With residuals r, whose squares sum up to the loss, and their derivative J by all parameters, the step to try is the
-    δ of
+    The squares of the residuals r sum up to the loss, and J is their derivative by all parameters. The step to try is
+    the δ of
 
     .. math:: (J^\top J + \mu D^2)\,\delta = -J^\top r,
 
@@ -184,8 +188,8 @@ def levenberg_marquardt(net: nn.Module, terms: Sequence[Misfit]) -> Iterator[Non
     Cholesky factors: more steps in the same time are worth more than the digits that a QR factorisation of J saves.
 
     Args:
-        net: of parameters that are all trained; it takes a single point, too.
-        terms: values, or Laplacians of nets that have a way of their own to them.
+        net: a net whose parameters are all trained, and which takes a single point, too.
+        terms: misfits of values, or of Laplacians that the net has a way of its own to.
     """
     evaluated = [_Evaluated(net, term.found) for term in terms]
     names, parameters = zip(*evaluated[0].named_parameters())
@@ -220,7 +224,7 @@ def levenberg_marquardt(net: nn.Module, terms: Sequence[Misfit]) -> Iterator[Non
     left = residuals(point)
     size, normal, force = around(point, left, torch.zeros_like(point))
     identity, damping, growth = torch.eye(len(point), dtype=point.dtype), DAMPING, 2.0
-    while damping < 1e20:
+    while damping < HOPELESS:
         factor, failed = torch.linalg.cholesky_ex(normal + damping * identity)
         step = torch.cholesky_solve(force, factor)
         promised = -1.0 if failed else float((step * (force + damping * step)).sum())
@@ -238,7 +242,7 @@ def levenberg_marquardt(net: nn.Module, terms: Sequence[Misfit]) -> Iterator[Non
 
 
 def _scale(term: Misfit) -> float:
-    """Return by what residuals are multiplied for their squares to sum up to their part of the loss."""
+    """Return the factor by which the squares of the residuals sum up to their part of the loss."""
     return math.sqrt(term.weight / len(term.x))
 
 

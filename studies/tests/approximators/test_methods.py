@@ -1,33 +1,20 @@
 import importlib.util
 import json
-from dataclasses import asdict, replace
-from types import SimpleNamespace
+from dataclasses import asdict
 
 import pytest
 import torch
 
-from gmlayers.nn import GMNM
 from gmlayers.solve import Box, Problem, laplacian, unknown
 from gmlayers.solve.problems import Known
-from gmlayers_studies.approximators import methods
-from gmlayers_studies.approximators.losses import loss
-from gmlayers_studies.approximators.methods import (
-    POISSON,
-    REGRESSION,
-    Batched,
-    FullyConnected,
-    GMNMByGradient,
-    LevenbergMarquardt,
-    Polynomials,
-    RadialBasis,
-    Solve,
-    Thinned,
-    VariableProjection,
-    gmnm_count,
-)
+from gmlayers_studies.approximators.chebyshev import Polynomials
+from gmlayers_studies.approximators.gmnm import GMNMByGradient, Solve, VariableProjection
+from gmlayers_studies.approximators.methods import POISSON, REGRESSION
+from gmlayers_studies.approximators.mlp import FullyConnected, Thinned
 from gmlayers_studies.approximators.nets import Scaled
-from gmlayers_studies.approximators.targets import FEYNMAN, FIT2D, poisson_a_task
-from gmlayers_studies.approximators.tasks import Budget, Clock, Collocation
+from gmlayers_studies.approximators.rbf import RadialBasis
+from gmlayers_studies.approximators.targets import FEYNMAN, FIT2D
+from gmlayers_studies.approximators.tasks import Budget, EquationTask
 
 F64 = torch.float64
 WITHOUT_KAN = importlib.util.find_spec("kan") is None
@@ -49,10 +36,10 @@ def tick(label):
 
 
 @pytest.mark.parametrize("label", named(REGRESSION))
-def test_methods_for_functions_fit_better_than_a_constant_within_their_budget(label, regression, ticking):
+def test_methods_for_functions_fit_better_than_a_constant_within_their_budget(label, function_task, ticking):
     test = FIT2D["exponential"].data(0, 300, held_out=True)
     errors = []
-    for state in REGRESSION[label][0].fit(regression, Budget(150, ticking(tick(label)), 0)):
+    for state in REGRESSION[label][0].fit(function_task, Budget(150, ticking(tick(label)), 0)):
         assert 0 < state.parameters <= 150
         found = state.predict(test.x)
         assert found.shape == (300, 1)
@@ -64,11 +51,11 @@ def test_methods_for_functions_fit_better_than_a_constant_within_their_budget(la
 
 
 @pytest.mark.parametrize("label", named(SIZED))
-def test_methods_for_equations_solve_better_than_a_constant_within_their_budget(label, collocation, ticking):
+def test_methods_for_equations_solve_better_than_a_constant_within_their_budget(label, equation_task, ticking):
     x = torch.rand(300, 2, dtype=F64) * 2 - 1
-    y = collocation.known.exact(x).unsqueeze(1)
+    y = equation_task.known.exact(x).unsqueeze(1)
     errors = []
-    for state in POISSON[label][0].fit(collocation, Budget(150, ticking(tick(label)), 0)):
+    for state in POISSON[label][0].fit(equation_task, Budget(150, ticking(tick(label)), 0)):
         assert 0 < state.parameters <= 150
         found = state.predict(x)
         assert found.shape == (300, 1)
@@ -78,8 +65,8 @@ def test_methods_for_equations_solve_better_than_a_constant_within_their_budget(
 
 
 @pytest.mark.parametrize("label", named(["KAN [2,10,1]", "PINN 4 x 100"]))
-def test_methods_of_a_given_size_have_it_whatever_the_budget(label, collocation, ticking):
-    states = POISSON[label][0].fit(collocation, Budget(10, ticking(0.3), 0))
+def test_methods_of_a_given_size_have_it_whatever_the_budget(label, equation_task, ticking):
+    states = POISSON[label][0].fit(equation_task, Budget(10, ticking(0.3), 0))
     sizes = [state.parameters for state in states]
     if label == "PINN 4 x 100":
         assert set(sizes) == {3 * 100 + 3 * 101 * 100 + 101}
@@ -87,31 +74,14 @@ def test_methods_of_a_given_size_have_it_whatever_the_budget(label, collocation,
         assert sizes[0] == 30 * (3 + 5) + 12 * 2
 
 
-def test_batches_are_other_points_every_time_with_the_loss_of_all_on_average(collocation):
-    method, generator = Batched(batch=20), torch.Generator().manual_seed(0)
-    net = method.net(collocation, 100, generator)
-    sampled = method.sampled(collocation, net, generator)
-    with torch.no_grad():
-        found = torch.stack([sampled() for _ in range(400)])
-        assert len(found.unique()) == 400
-        assert abs(found.mean() - loss(collocation)(net)) < 4 * found.std() / 20
-
-
-def test_a_net_is_trained_by_batches(collocation, ticking):
-    *_, state = Batched(batch=50, adam=1.0).fit(collocation, Budget(200, ticking(0.001), 0))
-    x = torch.rand(300, 2, dtype=F64) * 2 - 1
-    y = collocation.known.exact(x).unsqueeze(1)
-    assert rms(state.predict(x) - y) < rms(y)
-
-
 @pytest.mark.parametrize("label", named(REGRESSION))
-def test_settings_are_written_as_they_are_and_each_is_a_method(label, regression, ticking):
+def test_settings_are_written_as_they_are_and_each_is_a_method(label, function_task, ticking):
     settings = REGRESSION[label]
     assert 3 <= len(settings) <= 5
     assert len({json.dumps(asdict(method)) for method in settings}) == len(settings)
     for method in settings:
-        state = next(iter(method.fit(regression, Budget(150, ticking(0.1), 0))))
-        assert state.predict(regression.x).isfinite().all()
+        state = next(iter(method.fit(function_task, Budget(150, ticking(0.1), 0))))
+        assert state.predict(function_task.x).isfinite().all()
 
 
 @pytest.mark.parametrize("label", named(POISSON))
@@ -138,39 +108,11 @@ def shapes(settings, task, budget):
 
 @pytest.mark.skipif(WITHOUT_KAN, reason="pykan is not installed")
 @pytest.mark.parametrize("parameters", [350, 1000])
-def test_settings_of_kans_are_nets_of_their_own(parameters, collocation, ticking):
+def test_settings_of_kans_are_nets_of_their_own(parameters, equation_task, ticking):
     tasks = [target.data(0, 100) for target in (*FIT2D.values(), *FEYNMAN.values())]
-    for table, task in [*((REGRESSION, task) for task in tasks), (POISSON, collocation)]:
+    for table, task in [*((REGRESSION, task) for task in tasks), (POISSON, equation_task)]:
         found = shapes(table["KAN"], task, Budget(parameters, ticking(), 0))
         assert len(set(found)) == len(found)
-
-
-def test_levenberg_and_marquardt_fit_a_tanh_net_to_what_one_is(ticking):
-    torch.manual_seed(0)
-    teacher = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)).double()
-    task = replace(FIT2D["product"], function=lambda x, y: teacher(torch.stack([x, y], 1))[:, 0].detach()).data(0, 200)
-    *_, state = LevenbergMarquardt(depth=1).fit(task, Budget(60, ticking(1e-3), 0))
-    assert rms(state.predict(task.x) - task.y) < 1e-6
-
-
-@pytest.mark.parametrize("depth", [1, 2])
-def test_an_equation_is_solved_by_levenberg_and_marquardt_at_all_points_or_some(depth, collocation, ticking):
-    x = torch.rand(300, 2, dtype=F64) * 2 - 1
-    y = collocation.known.exact(x).unsqueeze(1)
-    for method in (LevenbergMarquardt(depth), Thinned(depth, points=1.0)):
-        *_, state = method.fit(collocation, Budget(100, ticking(0.002), 0))
-        assert rms(state.predict(x) - y) < 0.02 * rms(y)
-
-
-def test_points_are_thinned_to_so_many_for_each_parameter_and_the_condition_keeps_its_own(collocation):
-    net = torch.nn.Linear(2, 1, dtype=F64)
-    seen = Thinned(points=7.0).seen(collocation, net, torch.Generator().manual_seed(0))
-    assert len(seen.interior) == 21
-    assert len(seen.interior.unique(dim=0)) == 21
-    assert (torch.cdist(seen.interior, collocation.interior).min(1).values == 0).all()
-    assert torch.equal(seen.boundary, collocation.boundary)
-    everything = Thinned(points=1e3).seen(collocation, net, torch.Generator().manual_seed(0))
-    assert torch.equal(everything.interior.unique(dim=0), collocation.interior.unique(dim=0))
 
 
 @pytest.mark.parametrize("label", [label for label in REGRESSION if label != "KAN"])
@@ -182,17 +124,11 @@ def test_all_that_is_stored_is_counted(label, target, ticking):
     assert state.parameters == counted(state.predict) <= 350
 
 
-@pytest.mark.parametrize("form", ["mahalanobis", "diagonal", "ridge"])
-@pytest.mark.parametrize("d", [1, 2, 9])
-def test_the_count_of_a_gmnm_is_that_of_the_module(form, d):
-    assert gmnm_count(d, 5, form) == counted(GMNM(d, 1, 5, form=form))
-
-
 @pytest.mark.parametrize("label", named(REGRESSION))
-def test_the_seed_decides_on_everything(label, regression, ticking):
+def test_the_seed_decides_on_everything(label, function_task, ticking):
     def final(seed):
-        *_, state = REGRESSION[label][0].fit(regression, Budget(120, ticking(0.05), seed))
-        return state.predict(regression.x)
+        *_, state = REGRESSION[label][0].fit(function_task, Budget(120, ticking(0.05), seed))
+        return state.predict(function_task.x)
 
     torch.manual_seed(1)
     first = final(0)
@@ -203,76 +139,30 @@ def test_the_seed_decides_on_everything(label, regression, ticking):
 
 
 @pytest.mark.parametrize("label", named(REGRESSION))
-def test_the_streams_of_random_numbers_are_left_alone(label, regression, ticking):
+def test_the_streams_of_random_numbers_are_left_alone(label, function_task, ticking):
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    list(REGRESSION[label][0].fit(regression, Budget(100, ticking(0.1), 0)))
+    list(REGRESSION[label][0].fit(function_task, Budget(100, ticking(0.1), 0)))
     assert torch.equal(torch.rand(1), expected)
 
 
 @pytest.mark.parametrize("label", named(["tanh MLP", "KAN", "splats", "RBF network", "Chebyshev"]))
-def test_predictions_have_gradients_in_the_points(label, regression, ticking):
-    *_, state = REGRESSION[label][0].fit(regression, Budget(150, ticking(0.1), 0))
-    x = regression.x[:5].clone().requires_grad_()
+def test_predictions_have_gradients_in_the_points(label, function_task, ticking):
+    *_, state = REGRESSION[label][0].fit(function_task, Budget(150, ticking(0.1), 0))
+    x = function_task.x[:5].clone().requires_grad_()
     (slope,) = torch.autograd.grad(state.predict(x).sum(), x)
     h = 1e-6
     for axis in range(2):
         shift = torch.zeros(2, dtype=F64).index_fill(0, torch.tensor(axis), h)
-        difference = (state.predict(regression.x[:5] + shift) - state.predict(regression.x[:5] - shift)) / (2 * h)
+        difference = (state.predict(function_task.x[:5] + shift) - state.predict(function_task.x[:5] - shift)) / (2 * h)
         torch.testing.assert_close(slope[:, axis], difference[:, 0].detach(), rtol=1e-5, atol=1e-6)
 
 
-def test_chebyshev_polynomials_solve_the_equation_to_rounding(ticking):
-    task = poisson_a_task()
-    *_, state = Polynomials().fit(task, Budget(400, ticking(1e-3), 0))
-    x = torch.rand(1000, 2, dtype=F64) * 2 - 1
-    assert (state.predict(x)[:, 0] - task.known.exact(x)).abs().max() < 1e-10
-
-
-@pytest.mark.parametrize("total", [True, False])
-def test_polynomials_find_a_polynomial_in_six_variables(total, ticking):
-    target = replace(FEYNMAN["I.11.19"], function=lambda a, b, c, d, e, f: a * b + c - 2 * d * e * 0 + f)
-    *_, state = Polynomials(total=total).fit(target.data(0, 1000), Budget(120, ticking(1e-3), 0))
-    test = target.data(0, 100, held_out=True)
-    torch.testing.assert_close(state.predict(test.x), test.y, rtol=1e-10, atol=1e-10)
-
-
-def test_solve_goes_on_with_more_bumps_up_to_its_budget(ticking):
-    task = poisson_a_task()
-    x = torch.rand(1000, 2, dtype=F64) * 2 - 1
-    states = list(Solve().fit(task, Budget(3000, ticking(1e-3), 0)))
-    assert (states[-1].predict(x)[:, 0] - task.known.exact(x)).abs().max() < 1e-10
-    assert states[0].parameters < states[-1].parameters <= 3000
-
-
-def test_solve_is_given_its_time_in_seconds_of_the_wall(monkeypatch):
-    own, wall, given = [0.0], [0.0], []
-
-    def a_second_long(*_, max_seconds, **__):
-        given.append(max_seconds)
-        own[0] += 1
-        wall[0] += 3  # something else is running
-        return SimpleNamespace(u=torch.nn.Identity(), reason="bumps")
-
-    monkeypatch.setattr(methods.solve, "solve", a_second_long)
-    monkeypatch.setattr(methods, "time", SimpleNamespace(perf_counter=lambda: wall[0]))
-    list(Solve().fit(poisson_a_task(), Budget(None, Clock(4.0, lambda: own[0]), 0)))
-    assert given == [4, 9, 6, 3]
-
-
-def test_variable_projection_ends_when_it_has_converged(ticking):
-    task = replace(FIT2D["product"], function=lambda x, y: torch.exp(-(x**2) - 3 * y**2)).data(0, 100)
-    clock = ticking(1e-6)
-    *_, state = VariableProjection().fit(task, Budget(14, clock, 0))
-    assert clock.passed() < 1
-    assert rms(state.predict(task.x) - task.y) < 1e-10  # it is one bump
-
-
 @pytest.mark.parametrize("method", [VariableProjection(), Thinned(), Solve()])
-def test_what_a_method_cannot_do_it_refuses(method, regression, collocation, ticking):
-    task = collocation if isinstance(method, VariableProjection) else regression
-    with pytest.raises(TypeError, match=f"{type(method).__name__}: it .*, got a {type(task).__name__}"):
+def test_what_a_method_cannot_do_it_refuses(method, function_task, equation_task, ticking):
+    task = equation_task if isinstance(method, VariableProjection) else function_task
+    with pytest.raises(TypeError, match=f"{type(method).__name__}: it .*, got an? {type(task).__name__}"):
         next(iter(method.fit(task, Budget(100, ticking(), 0))))
 
 
@@ -280,12 +170,13 @@ def test_what_a_method_cannot_do_it_refuses(method, regression, collocation, tic
 def test_other_boxes_are_refused(method, ticking):
     u = unknown(1)
     known = Known(Problem(Box((0,), (1,)), laplacian(u) == 1, {"boundary": u == 0}), lambda x: x[:, 0])
-    task = Collocation(known, torch.rand(5, 1, dtype=F64), torch.tensor([[0.0], [1.0]], dtype=F64), 1.0)
-    with pytest.raises(ValueError, match=r"expected an equation on the box \[-1, 1\]\^d, got one on Box"):
+    task = EquationTask(known, torch.rand(5, 1, dtype=F64), torch.tensor([[0.0], [1.0]], dtype=F64), 1.0)
+    where = r"expected an equation on the box \[-1, 1\]\^d, got one on a Box from \[0.0\] to \[1.0\]; use Collocated"
+    with pytest.raises(ValueError, match=where):
         next(iter(method.fit(task, Budget(100, ticking(), 0))))
 
 
 @pytest.mark.parametrize("method", [FullyConnected(), GMNMByGradient(), RadialBasis()])
-def test_budgets_without_room_are_refused(method, regression, ticking):
+def test_budgets_without_room_are_refused(method, function_task, ticking):
     with pytest.raises(ValueError, match="parameters are too few"):
-        next(iter(method.fit(regression, Budget(8, ticking(), 0))))
+        next(iter(method.fit(function_task, Budget(8, ticking(), 0))))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gmlayers_studies.approximators.targets import FEYNMAN, FIT2D, POISSON
-from gmlayers_studies.approximators.tasks import Collocation
+from gmlayers_studies.approximators.tasks import EquationTask
 
 VALUES = {  # at (2, 1.5, 3, 2.5, 1.2, 3.5), as far as there are variables, by hand
     "I.6.2": math.exp(-((1.5 / 2) ** 2) / 2) / math.sqrt(2 * math.pi * 4),
@@ -52,7 +52,7 @@ def test_data_are_in_the_box_finite_and_their_own_for_every_seed(target):
 @pytest.mark.parametrize(("name", "inside", "edge"), [("poisson-a", 51 * 51, 4 * 51), ("poisson-b", 10_000, 800)])
 def test_points_of_the_equations(name, inside, edge):
     task = POISSON[name](1)
-    assert isinstance(task, Collocation)
+    assert isinstance(task, EquationTask)
     assert task.weight == 0.01
     assert task.interior.shape == (inside, 2)
     assert task.boundary.shape == (edge, 2)

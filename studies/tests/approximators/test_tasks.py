@@ -3,7 +3,7 @@ import torch
 
 from gmlayers import solve
 from gmlayers.solve.problems import Known, heat, poisson_b
-from gmlayers_studies.approximators.tasks import Clock, Collocation
+from gmlayers_studies.approximators.tasks import Clock, EquationTask
 
 
 class Now:
@@ -51,7 +51,7 @@ def test_a_clock_without_time_is_refused(seconds):
 def test_a_collocation_knows_its_condition():
     known = poisson_b()
     points = torch.zeros(1, 2, dtype=torch.float64)
-    assert Collocation(known, points, points, 1.0).condition is known.problem.conditions["boundary"]
+    assert EquationTask(known, points, points, 1.0).condition is known.problem.conditions["boundary"]
 
 
 def two_conditions():
@@ -63,4 +63,4 @@ def two_conditions():
 @pytest.mark.parametrize("known", [heat, two_conditions])
 def test_a_collocation_of_several_conditions_is_refused(known):
     with pytest.raises(ValueError, match="one condition, for 'boundary'"):
-        Collocation(known(), torch.zeros(1, 2), torch.zeros(1, 2), 1.0)
+        EquationTask(known(), torch.zeros(1, 2), torch.zeros(1, 2), 1.0)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gmlayers_studies.approximators.losses import Misfit, misfits
-from gmlayers_studies.approximators.nets import MLP
+from gmlayers_studies.approximators.mlp import MLP
 from gmlayers_studies.approximators.tasks import Clock
 from gmlayers_studies.approximators.training import (
     DAMPING,
@@ -165,15 +165,15 @@ def test_a_step_of_levenberg_and_marquardt_is_that_of_damped_least_squares():
     np.testing.assert_allclose(after, before + step, rtol=0, atol=1e-10 * np.abs(step).max())
 
 
-def test_a_step_towards_an_equation_is_that_of_its_rows_by_hand(collocation):
+def test_a_step_towards_an_equation_is_that_of_its_rows_by_hand(equation_task):
     net = MLP(2, 3, 2, "tanh")
     terms = [  # of a solution near by, so that the first step is one that gains
         term._replace(y=term.found(net, term.x).detach() + 1e-4 * torch.randn_like(term.y))
-        for term in misfits(collocation)
+        for term in misfits(equation_task)
     ]
     by_hand = (lambda p: torch.func.hessian(lambda q: net(q)[0])(p).trace(), lambda p: net(p)[0])
     rows, left = [], []
-    for term, found, weight in zip(terms, by_hand, (collocation.weight, 1.0)):
+    for term, found, weight in zip(terms, by_hand, (equation_task.weight, 1.0)):
         size = math.sqrt(weight / len(term.x))
         for row, y in zip(term.x, term.y[:, 0]):
             value = found(row)

@@ -148,7 +148,7 @@ def derivative(x: Tensor, mean: Tensor, projection: Tensor, axes: Sequence[int])
     v = _projected(x, mean, projection)
     slope = torch.einsum("...kp,kpd->...kd", v, projection)
     gram = projection.mT @ projection
-    known = {(): _bumps(v)}  # P f by its axes, so that none is computed twice
+    known: dict[tuple[int, ...], Tensor] = {(): _bumps(v)}  # P f by its axes, so that none is computed twice
 
     def hermite(axes: tuple[int, ...]) -> Tensor:
         if axes not in known:

@@ -10,9 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gmlayers.solve._domain import Box, SpaceTime, l_shape
-from gmlayers.solve._equation import dot, dt, grad, laplacian, unknown
-from gmlayers.solve._solve import Problem
+from gmlayers.solve.domains import Box, SpaceTime, l_shape
+from gmlayers.solve.equations import Problem, dot, dt, grad, laplacian, unknown
 
 PI = math.pi
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gmlayers.experiments.approximation.tasks import Collocation, Regression
 from gmlayers.solve import Equation, Expression, Points
-from gmlayers.solve._equation import apply, values
+from gmlayers.solve.equations import apply, values
 
 Loss = Callable[[nn.Module], Tensor]
 

@@ -37,7 +37,8 @@ from gmlayers.experiments.approximation.tasks import Budget, Clock, Collocation,
 from gmlayers.experiments.approximation.training import descend, levenberg_marquardt, paced
 from gmlayers.nn._gmnm import FormName
 from gmlayers.solve import Expression, Points
-from gmlayers.solve._equation import apply, rows, values
+from gmlayers.solve.engine import rows
+from gmlayers.solve.equations import apply, values
 
 CONDITION = 10.0
 """How much residuals of the condition count, against those of the equation, in terms of the size of their rows, where
@@ -313,7 +314,7 @@ class Collocated(Projected):
         """Train it on the equation."""
         task = _equation("Collocated", task)
         weight = {"equation": self.share * task.weight, "boundary": 1.0}
-        return solve.collocate(module, task.known.problem, weight=weight, iterations=iterations)
+        return solve.collocate(module, task.known.problem, importance=weight, iterations=iterations)
 
 
 @dataclass(frozen=True)

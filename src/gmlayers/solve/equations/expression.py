@@ -4,24 +4,18 @@ An expression is a sum of derivatives of the unknown, up to the second, times co
 
 .. math:: Lu(x) = \sum_\alpha c_\alpha(x)\, \partial^\alpha u(x), \qquad |\alpha| \le 2,
 
-and for :math:`u = \sum_k w_k f_k` its value at a point is a row, :math:`(Lf_1, \dots, Lf_m)`, times the weights. The
-rows are closed forms. For :math:`f_k = \exp(-\tfrac12 \|v_k\|^2)` with :math:`v_{ki} = s_{ki}(x_i - \mu_{ki})`,
-
-.. math:: \partial_i f = -s_i v_i f, \qquad \partial_i\partial_j f = s_i s_j (v_i v_j - \delta_{ij}) f.
+and for :math:`u = \sum_k w_k f_k` its value at a point is a row, :math:`(Lf_1, \dots, Lf_m)`, times the weights.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
-import torch
 from torch import Tensor
 
 from gmlayers._names import positive
-from gmlayers.solve._domain import Points
 from gmlayers.solve._limits import as_number
 
 Function = Callable[[Tensor], Tensor]
@@ -31,7 +25,7 @@ Coefficient = float | Function
 
 
 @dataclass(frozen=True)
-class _Normal:
+class Normal:
     """An entry of the outward normal, as a coefficient."""
 
     axis: int
@@ -43,7 +37,7 @@ class Term:
 
     axes: tuple[int, ...]
     number: float
-    functions: tuple[Function | _Normal, ...] = ()
+    functions: tuple[Function | Normal, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +219,7 @@ def normal_derivative(u: Expression) -> Expression:
     _check_expression("normal_derivative", u)
     parts = []
     for i, part in enumerate(grad(u)):
-        parts.extend(Term(t.axes, t.number, (_Normal(i),)) for t in part.terms)
+        parts.extend(Term(t.axes, t.number, (Normal(i),)) for t in part.terms)
     return Expression(u.space, u.time, tuple(parts))
 
 
@@ -272,76 +266,3 @@ def _number(name: str, given: object) -> float:
     if number is None:
         raise TypeError(f"Expression: {name} must be a number or a function of points (n, d), got {given!r}")
     return number
-
-
-def rows(expression: Expression, points: Points, mean: Tensor, scale: Tensor, name: str) -> Tensor:
-    """Return what the expression makes of every bump at every point, (n, m); mean and scale are (m, d)."""
-    v = [(points.x[:, i : i + 1] - mean[:, i]).mul_(scale[:, i]) for i in range(expression.dim)]
-    total = torch.zeros_like(v[0])
-    for axes, coefficient in coefficients(expression, points, name):
-        if len(axes) == 0:
-            total += coefficient
-        elif len(axes) == 1:
-            (i,) = axes
-            total.addcmul_(coefficient * scale[:, i], v[i], value=-1)
-        else:
-            i, j = axes
-            outer = coefficient * (scale[:, i] * scale[:, j])
-            total.add_(torch.mul(v[i], v[j]).sub_(float(i == j)).mul_(outer))
-    square = torch.zeros_like(total)
-    for w in v:
-        square.addcmul_(w, w)
-    return total.mul_(square.mul_(-0.5).exp_())
-
-
-def apply(expression: Expression, points: Points, derivative: Callable[[tuple[int, ...]], Tensor], name: str) -> Tensor:
-    r"""Return :math:`\sum_\alpha c_\alpha\, \partial^\alpha u` at the points, for anything that has derivatives.
-
-    Args:
-        expression: the sum.
-        points: where.
-        derivative: gives that by the axes, (n, columns), for no axes the values.
-        name: says in errors whose coefficients are wrong.
-    """
-    first, *others = (c * derivative(axes) for axes, c in coefficients(expression, points, name))
-    return sum(others, first)
-
-
-def coefficients(expression: Expression, points: Points, name: str) -> Iterator[tuple[tuple[int, ...], Tensor]]:
-    """Yield every derivative of the expression once, with its coefficient (n, 1) or (1, 1)."""
-    ordered = sorted(expression.terms, key=lambda t: t.axes)
-    for axes, terms in groupby(ordered, key=lambda t: t.axes):
-        first, *others = (_coefficient(t, points, name) for t in terms)
-        yield axes, sum(others, first)
-
-
-def values(given: Coefficient, points: Points, name: str) -> Tensor:
-    """Return a number or a function at points, (n, 1); name says in errors whose it is."""
-    n = len(points.x)
-    if not callable(given):
-        found = points.x.new_full((n, 1), given)
-    else:
-        found = given(points.x.clone())  # whatever it does with them
-        if not isinstance(found, Tensor) or found.shape not in ((n,), (n, 1)):
-            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise ValueError(f"solve: {name} must have values ({n},) or ({n}, 1) at {n} points, got {shape}")
-        if found.is_complex():
-            raise TypeError(f"solve: {name} must have real values, got {found.dtype}")
-        found = found.detach().to(points.x).reshape(n, 1)
-    wrong = ~found.isfinite().flatten()
-    if bool(wrong.any()):
-        raise ValueError(f"solve: {name} is not finite, first at x = {points.x[wrong][0].tolist()}")
-    return found
-
-
-def _coefficient(term: Term, points: Points, name: str) -> Tensor:
-    """Return the coefficient at the points, (n, 1), or (1, 1) of a number."""
-    found = points.x.new_full((1, 1), term.number)
-    for function in term.functions:
-        if isinstance(function, _Normal):
-            if points.normal is None:
-                raise ValueError(f"solve: {name} needs normals, and its points have none")
-            found = found * points.normal[:, function.axis : function.axis + 1]
-        else:
-            found = found * values(function, points, f"a coefficient of {name}")
-    return found

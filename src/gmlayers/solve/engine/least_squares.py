@@ -26,12 +26,20 @@ from gmlayers.solve._limits import (
     floating,
     warn_of_weights,
 )
+from gmlayers.solve._shown import shown
+from gmlayers.solve.engine.results import LeastSquares
+
+BLOCK = 2**21
+"""Rows are computed in blocks of about this many numbers, which bounds the memory that they take."""
 
 RANK_TOLERANCE = 1e-14
-"""Of singular values, relative to the largest; 45 rounding units."""
+"""Singular values below this share of the largest one are taken for 0 by default; it is 45 units of rounding."""
 
 STEPS_PER_DECADE = 64
-"""Of the regularisations among which cross-validation chooses."""
+"""Cross-validation chooses among this many regularisations for each power of ten."""
+
+FREEDOM = 1e-9
+"""Cross-validation does not consider a regularisation that leaves less than this share of the rows as freedom."""
 
 
 class Rows(NamedTuple):
@@ -42,33 +50,11 @@ class Rows(NamedTuple):
     target: Tensor
     """(rows, out)."""
     weight: Tensor | None = None
-    """How much the square of each residual counts, (rows,), not negative; None for 1."""
+    """The row weights: how much the square of each residual counts, (rows,), not negative; None for 1."""
 
-
-class LeastSquares(NamedTuple):
-    """A solution of linear equations in the sense of least squares, and how good it is. All numbers are float64."""
-
-    weight: Tensor
-    """The solution, (columns, out)."""
-    residual: Tensor
-    """Weighted root mean square of what is left, (out,), of the weights as they are, with their rounding."""
-    relative: Tensor
-    """Norm of what is left over the norm of the target, (out,); 0 where both are 0."""
-    rows: int
-    """Number of equations that count: those of weight 0 do not."""
-    rank: int
-    """Number of singular values that were used, of the matrix with columns of norm 1."""
-    condition: float
-    """Largest over smallest singular value of that matrix, used or not; infinite if one is 0."""
-    max_weight: float
-    """Largest absolute weight."""
-    regularisation: float
-    """λ as given, or as chosen."""
-    float32_error: Tensor
-    r"""Root mean square of the change of matrix · weight when all is rounded to float32, (out,).
-
-    Estimated as :math:`2^{-24} (\sum_j \|a_j\|^2 w_j^2 / n)^{1/2}`: entries, weights and products are off by
-    independent relative errors of 2⁻²⁴/√3 each."""
+    def __repr__(self) -> str:
+        """Return the sizes, not the numbers."""
+        return shown("Rows", self._asdict())
 
 
 @torch.no_grad()
@@ -224,7 +210,7 @@ def _cross_validated(sigma: Tensor, beta: Tensor, rest: Tensor, rows: int) -> fl
     kept = sigma.square() / (sigma.square() + lam.square().unsqueeze(1))  # the eigenvalues of the hat matrix
     left = (1 - kept).square() @ beta.square().sum(1) + rest
     freedom = rows - kept.sum(1)
-    score = torch.where(freedom > 1e-9 * rows, rows * left / freedom.square(), math.inf)
+    score = torch.where(freedom > FREEDOM * rows, rows * left / freedom.square(), math.inf)
     return float(lam[score.argmin()])
 
 

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from gmlayers import solve
 from gmlayers.functional import gmnm
 from gmlayers.solve.domains import Points
-from gmlayers.solve.engine.bump_sets import Bumps
+from gmlayers.solve.engine.bump_sets import Bumps, Ring
 from gmlayers.solve.engine.collocation import CONDITION, SAMPLED, Block, Collocation
 from gmlayers.solve.engine.derivatives import along_axes, differentiable
 from gmlayers.solve.engine.least_squares import BLOCK
+from gmlayers.solve.engine.placement import Assembly
 from gmlayers.solve.engine.row_groups import RowGroup
 
 F64 = torch.float64
@@ -124,6 +125,32 @@ def test_the_functions_of_a_problem_are_called_when_it_is_assembled_and_never_ag
         block.answers(set_of_bumps(), torch.ones(6, 1, dtype=F64))
         block.row_size(set_of_bumps())
     assert calls == [30, 30, 30]
+
+
+def test_a_problem_is_assembled_anew_only_for_other_points():
+    calls = []
+
+    def right(x):
+        calls.append(len(x))
+        return x[:, 0]
+
+    u = solve.unknown(2)
+    assembly = Assembly(solve.Problem(solve.l_shape(), solve.laplacian(u) == right, {"boundary": u == 0}))
+    plain = set_of_bumps()
+    first = assembly.at(20, plain, held_out=False)
+    assert assembly.at(20, set_of_bumps(), held_out=False) is first
+    assert len(calls) == 1
+    held_out = assembly.at(20, plain, held_out=True)
+    assert not torch.equal(held_out.blocks[0].points.x, first.blocks[0].points.x)
+    assert assembly.at(20, plain, held_out=True) is held_out
+    assert assembly.at(20, plain, held_out=False) is first
+    assert len(calls) == 2
+    assert assembly.at(30, plain, held_out=False) is not first
+    (corner,) = assembly.domain.corners
+    ringed = plain._replace(rings=(Ring(corner, 0.3, 2),))
+    parts = assembly.at(30, ringed, held_out=False).by_name()["equation"]
+    assert [part.volume for part in parts] == [1.0, 1 / 4, 1 / 16, 1 / 64]
+    assert len(assembly.at(30, plain, held_out=False).by_name()["equation"]) == 1
 
 
 def test_the_system_has_every_row_in_terms_of_the_size_of_its_block():

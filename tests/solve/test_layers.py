@@ -9,7 +9,7 @@ from gmlayers import solve
 
 ROOT = Path(solve.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-BELOW = ["_limits", "_renamed", "_shown"]
+BELOW = ["_checks", "_renamed", "_shown"]
 """What every file of `solve` may import."""
 MAY_IMPORT = {
     "domains": {"domains"},
@@ -51,7 +51,7 @@ def test_no_file_imports_what_is_above_it(path):
 
 
 def test_the_check_sees_imports():
-    assert set(imported(ROOT / "_solve.py")) == {"_limits", "_renamed", "domains", "engine", "equations"}
+    assert set(imported(ROOT / "_solve.py")) == {"_checks", "_renamed", "engine", "equations"}
     assert set(imported(ROOT / "domains" / "base.py")) == {"domains", "_shown"}  # also those inside of functions
     assert {layer(path) for path in FILES} > set(MAY_IMPORT) | set(BELOW)
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gmlayers.solve._fitted_sets import TRAINED, Clock, FittedSet, growing_sets, rms, stale
-from gmlayers.solve._limits import check_limits, floating, warn_of_float32
+from gmlayers.solve._checks import check_limits, floating, warn_of_float32
+from gmlayers.solve._fitted_sets import TRAINED, Clock, FittedSet, fitted_sets, helps_no_more, rms
 from gmlayers.solve._renamed import solver
 from gmlayers.solve.engine.held_out import FIRST, Data, check_number
 from gmlayers.solve.engine.history import History
@@ -85,7 +85,7 @@ def approximate(
         clock, data = Clock(max_seconds), Data.of(x, y)
         trials: list[FittedSet] = []
         history: list[Refinement] = []
-        for trial in growing_sets(data, tolerance, min(max_components, data.most), clock):
+        for trial in fitted_sets(data, tolerance, min(max_components, data.most), clock):
             trials.append(trial)
             history.append(trial.step(clock.seconds))
             if callback is not None:
@@ -135,6 +135,6 @@ def _end(trials: list[FittedSet], data: Data, max_components: int, clock: Clock)
     if clock.refused:
         return "time"
     room = trials[-1].size < min(max_components, data.most)
-    if room or stale([t.error for t in trials], TRAINED.patience):
+    if room or helps_no_more([t.error for t in trials], TRAINED.patience):
         return "limit"
     return "bumps" if max_components <= data.most else "rows"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
 from gmlayers._names import positive
 from gmlayers.nn import GMNM
-from gmlayers.solve._limits import check_not_negative, check_positive, warn_of_float32
+from gmlayers.solve._checks import check_not_negative, check_positive, warn_of_float32
 from gmlayers.solve._renamed import solver
 from gmlayers.solve.domains import Domain, Points
 from gmlayers.solve.engine.collocation import Collocation
@@ -112,9 +112,9 @@ def collocate(
     limits = Limits.of(
         "collocate", iterations, least_reduction, rank_tolerance, max_seconds, float32_tolerance, callback
     )
-    _check_importance(problem, importance)
     with torch.device("cpu"):  # whatever the default is
         collocation = Collocation.of(problem, lambda part: [(_placed(problem.domain, points, part), 1.0)])
+        _check_importance(list(collocation.by_name()), importance)
         groups = weighted(collocation, module, importance)
         x, middle = torch.cat([group.x for group in groups]), (problem.domain.low + problem.domain.high) / 2
         warn_of_range("collocate", module, x.lerp(middle, SLACK))
@@ -133,8 +133,7 @@ def _placed(domain: Domain, points: int, part: str | None) -> Points:
     return domain.boundary(math.ceil(EDGE * points ** ((domain.dim - 1) / domain.dim)), part)
 
 
-def _check_importance(problem: Problem, importance: Mapping[str, float] | None) -> None:
-    names = [name for name, _, _ in problem.asked()]
+def _check_importance(names: Sequence[str], importance: Mapping[str, float] | None) -> None:
     if importance is None:
         return
     if not isinstance(importance, Mapping) or set(importance) != set(names):

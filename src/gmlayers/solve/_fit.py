@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gmlayers import ops
 from gmlayers.nn import GMNM
-from gmlayers.solve._limits import check_float32, warn_of_weights
+from gmlayers.solve._checks import check_float32, warn_of_weights
 from gmlayers.solve._renamed import solver
 from gmlayers.solve.engine.least_squares import BLOCK, RANK_TOLERANCE, Rows, least_squares
 from gmlayers.solve.engine.modules import assign, check_data, float32_allowed, warn_of_range

@@ -144,7 +144,7 @@ class FittedSet:
         return Refinement(self.size, self.trained, self.error, self.residual, seconds)
 
 
-def growing_sets(data: Data, tolerance: float, most: int, clock: Clock) -> Iterator[FittedSet]:
+def fitted_sets(data: Data, tolerance: float, most: int, clock: Clock) -> Iterator[FittedSet]:
     """Yield growing sets: bumps that are trained, then others beside the best of those."""
     generator = torch.Generator().manual_seed(SEED)
     best: FittedSet | None = None
@@ -166,7 +166,7 @@ def _trained(data: Data, tolerance: float, most: int, clock: Clock, generator: t
     most = min(most, TRAINED.size // (y.numel() * each), different * outputs // (2 * each), different // 2)
     count, took = FIRST, 0.0
     errors: list[float] = []
-    while count <= most and not stale(errors, TRAINED.patience):
+    while count <= most and not helps_no_more(errors, TRAINED.patience):
         if errors and not clock.allows(TRAINED.time, SLOWER * took):
             return
         began = clock.seconds
@@ -195,7 +195,7 @@ def _wide(
     count, factor = max(WIDE.first, 2 * trained), WIDE.factor
     errors = [] if best is None else [best.error]
     each = 0.0 if best is None else best.seconds / best.size  # seconds for a bump; SLOWER leaves room for more
-    while (count := min(count, most - trained)) > 0 and not stale(errors, WIDE.patience):
+    while (count := min(count, most - trained)) > 0 and not helps_no_more(errors, WIDE.patience):
         if errors and not clock.allows(1.0, SLOWER * each * (trained + count)):
             return
         began = clock.seconds
@@ -234,7 +234,7 @@ def _searched(trial: FittedSet, beside: Callable[[float], FittedSet], clock: Clo
     return trial
 
 
-def stale(errors: list[float], patience: int) -> bool:
+def helps_no_more(errors: list[float], patience: int) -> bool:
     """Return whether the last sets did not help."""
     return len(errors) > patience and min(errors[-patience:]) > BETTER * min(errors[:-patience])
 

@@ -19,12 +19,12 @@ from itertools import pairwise
 
 import torch
 
-from gmlayers.solve._limits import check_limits, warn_of_float32
+from gmlayers.solve._checks import check_limits, warn_of_float32
 from gmlayers.solve._renamed import solver
-from gmlayers.solve.domains.wrapped import Remembered
-from gmlayers.solve.engine.growth import GROWTH, SolvedSet, growing_sets, stale
+from gmlayers.solve.engine.growth import GROWTH, SolvedSet, at_its_limit, solved_sets
 from gmlayers.solve.engine.history import History
 from gmlayers.solve.engine.modules import float32_loss
+from gmlayers.solve.engine.placement import Assembly
 from gmlayers.solve.engine.results import GrowthReason, Solution, Step
 from gmlayers.solve.equations import Problem
 
@@ -87,15 +87,15 @@ def solve(
         "solve", tolerance, max_seconds, max_components, GROWTH.least, float32_tolerance, callback
     )
     with torch.device("cpu"):  # whatever the default is
-        problem = replace(problem, domain=Remembered(problem.domain))  # for all sets the points are the same
+        assembly = Assembly(problem)
         history: list[Step] = []
         trials: list[SolvedSet] = []
         reason: GrowthReason = "bumps"
         start = before = time.perf_counter()
-        for trial in growing_sets(problem, tolerance, max_components):
+        for trial in solved_sets(assembly, tolerance, max_components):
             now = time.perf_counter()
             if trials and trial.close and not trials[-1].close:  # something was hidden from those before, too
-                trials = [t.looked_at_closely(problem) for t in trials]
+                trials = [t.looked_at_closely(assembly) for t in trials]
             trials.append(trial)
             history.append(trial.step(now - start))
             if callback is not None:
@@ -103,7 +103,7 @@ def solve(
             if trial.error <= tolerance:
                 reason = "tolerance"
                 break
-            if stale([t.error for t in trials]):
+            if at_its_limit([t.error for t in trials]):
                 reason = "limit"
                 break
             if trial.count < max_components and now - start + (now - before) * GROWTH.factor**3 > max_seconds:
@@ -111,8 +111,8 @@ def solve(
                 break
             before = now
         best = min(_with_hindsight(trials), key=lambda t: (t.error, t.misfit))
-        u = best.module(problem.domain)
-        lost = float(float32_loss(u, problem.domain.interior(FLOAT32_POINTS))) / best.size_of_u
+        u = best.module(assembly.domain)
+        lost = float(float32_loss(u, assembly.domain.interior(FLOAT32_POINTS))) / best.size_of_u
     warn_of_float32("solve", "u", best.found.max_weight, lost, float32_tolerance)
     return Solution(
         u,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from gmlayers.nn import GMNM
-from gmlayers.solve._limits import check_not_negative, warn_of_float32
+from gmlayers.solve._checks import check_not_negative, warn_of_float32
 from gmlayers.solve._renamed import solver
 from gmlayers.solve.engine.history import Iteration
 from gmlayers.solve.engine.least_squares import RANK_TOLERANCE

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gmlayers.nn import GMNM
-from gmlayers.solve._limits import check_positive
+from gmlayers.solve._checks import check_positive
 from gmlayers.solve._renamed import solver
 from gmlayers.solve.engine.modules import assign, check_data, warn_of_range
 from gmlayers.solve.engine.results import Widened

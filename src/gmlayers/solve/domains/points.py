@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from gmlayers.solve._limits import floating
+from gmlayers.solve._checks import floating
 from gmlayers.solve.domains.base import BOUNDARY, Domain, Points, bounds
 from gmlayers.solve.domains.sampling import held_out_quarter
 from gmlayers.solve.domains.wrapped import Wrapped

@@ -14,10 +14,9 @@ from gmlayers.solve.domains.base import ON_EDGE
 from gmlayers.solve.engine.boxes import Boxes
 from gmlayers.solve.engine.bump_sets import GRIDS, SETTLED, Bumps, Shape, coarse, grid
 from gmlayers.solve.engine.least_squares import least_squares
-from gmlayers.solve.engine.placement import DENSITY, collocation
+from gmlayers.solve.engine.placement import DENSITY, Assembly
 from gmlayers.solve.engine.quality import Answer, Quality, size_and_difference
 from gmlayers.solve.engine.results import LeastSquares, Step
-from gmlayers.solve.equations import Problem
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,13 @@ class SolvedSet:
 
     @classmethod
     def of(
-        cls, problem: Problem, count: int, shape: Shape, boxes: Boxes | None, previous: SolvedSet | None, close: bool
+        cls, assembly: Assembly, count: int, shape: Shape, boxes: Boxes | None, previous: SolvedSet | None, close: bool
     ) -> SolvedSet:
         """Solve for a set of bumps, and see how good it is on points held out."""
-        bumps = Bumps.over(problem.domain, count, shape, boxes)
-        fitted = collocation(problem, coarse(problem.domain, count), bumps, held_out=False)
+        bumps = Bumps.over(assembly.domain, count, shape, boxes)
+        fitted = assembly.at(coarse(assembly.domain, count), bumps, held_out=False)
         found = least_squares(fitted.system(bumps))
-        held_out = collocation(problem, DENSITY.close if close else DENSITY.held_out, bumps, held_out=True)
+        held_out = assembly.at(DENSITY.close if close else DENSITY.held_out, bumps, held_out=True)
         answer = Answer(bumps, found.weight)
         size, change = size_and_difference(held_out, answer, None if previous is None else previous.answer)
         return cls(count, shape, bumps, found, size, change / size, Quality.of(held_out, answer, size), close)
@@ -99,9 +98,9 @@ class SolvedSet:
         """What is compared with the tolerance."""
         return max(self.change, self.misfit)
 
-    def looked_at_closely(self, problem: Problem) -> SolvedSet:
+    def looked_at_closely(self, assembly: Assembly) -> SolvedSet:
         """Return the same set, judged on more points."""
-        many = collocation(problem, DENSITY.close, self.bumps, held_out=True)
+        many = assembly.at(DENSITY.close, self.bumps, held_out=True)
         return replace(self, quality=Quality.of(many, self.answer, self.size_of_u), close=True)
 
     def step(self, seconds: float) -> Step:
@@ -120,7 +119,7 @@ class SolvedSet:
         return module.requires_grad_(False)
 
 
-def growing_sets(problem: Problem, tolerance: float, max_components: int) -> Iterator[SolvedSet]:
+def solved_sets(assembly: Assembly, tolerance: float, max_components: int) -> Iterator[SolvedSet]:
     """Yield solutions by growing sets of bumps: larger grids, or narrower bumps where the residual is.
 
     One that seems to have reached the tolerance is looked at more closely; if it has not, so are all that follow.
@@ -130,15 +129,15 @@ def growing_sets(problem: Problem, tolerance: float, max_components: int) -> Ite
     by_splitting = 0.0  # the last change
     previous = None
     while True:
-        trial = SolvedSet.of(problem, count, shape, boxes, previous, close)
+        trial = SolvedSet.of(assembly, count, shape, boxes, previous, close)
         if boxes is None and count <= GROWTH.searched:
-            trial = _searched(problem, trial, previous, rounds)
+            trial = _searched(assembly, trial, previous, rounds)
         elif boxes is None and not settled:  # what is best for few bumps need not be so for many
             settled = True
-            rivals = (SolvedSet.of(problem, count, s, None, previous, close) for s in SETTLED if s != shape)
+            rivals = (SolvedSet.of(assembly, count, s, None, previous, close) for s in SETTLED if s != shape)
             trial = min(trial, *rivals, key=lambda t: t.misfit)
         if trial.error <= tolerance:
-            trial = trial.looked_at_closely(problem)
+            trial = trial.looked_at_closely(assembly)
         close = trial.close
         if previous is not None and boxes is not previous.bumps.boxes:
             by_splitting = trial.change
@@ -151,7 +150,7 @@ def growing_sets(problem: Problem, tolerance: float, max_components: int) -> Ite
             local = True
         elif previous is not None and trial.misfit > previous.misfit / 2:
             local = not local  # what did not help is not tried again
-        finer = _finer(problem.domain, trial, max_components) if local else None
+        finer = _finer(assembly.domain, trial, max_components) if local else None
         local = finer is not None
         if finer is not None:
             shape = Shape(margin=GROWTH.local_margin) if boxes is None else trial.shape
@@ -166,11 +165,12 @@ def growing_sets(problem: Problem, tolerance: float, max_components: int) -> Ite
         previous = trial
 
 
-def _searched(problem: Problem, trial: SolvedSet, previous: SolvedSet | None, rounds: int) -> SolvedSet:
+def _searched(assembly: Assembly, trial: SolvedSet, previous: SolvedSet | None, rounds: int) -> SolvedSet:
     """Return the best solution by sets of that many bumps, among shapes near by."""
     for _ in range(rounds):
         near = (
-            SolvedSet.of(problem, trial.count, shape, None, previous, trial.close) for shape in trial.shape.neighbours()
+            SolvedSet.of(assembly, trial.count, shape, None, previous, trial.close)
+            for shape in trial.shape.neighbours()
         )
         better = min(near, key=lambda t: t.misfit)
         if better.misfit >= trial.misfit:
@@ -204,7 +204,7 @@ def _finer(domain: Domain, trial: SolvedSet, max_components: int) -> Boxes | Non
     return boxes.refined(x[away], square[away], most)
 
 
-def stale(errors: list[float]) -> bool:
+def at_its_limit(errors: list[float]) -> bool:
     """Return whether the last sets are no better than those before, and do not become better one after the other."""
     before, last = errors[: -GROWTH.patience], errors[-GROWTH.patience :]
     return bool(before) and min(last) > min(before) / 2 and last[-1] > last[0] / 2

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from gmlayers.solve._limits import (
+from gmlayers.solve._checks import (
     check_float32,
     check_not_negative,
     check_rank_tolerance,

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from gmlayers._names import positive
-from gmlayers.solve._limits import (
+from gmlayers.solve._checks import (
     check_callback,
     check_float32,
     check_not_negative,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gmlayers.solve.domains import Domain, Points
+from gmlayers.solve.domains.wrapped import Remembered
 from gmlayers.solve.engine.bump_sets import Bumps, Ring
 from gmlayers.solve.engine.collocation import Collocation, take
 from gmlayers.solve.equations import Problem
@@ -31,19 +32,34 @@ class Density:
 DENSITY = Density()
 
 
-def collocation(problem: Problem, n: int, bumps: Bumps, *, held_out: bool) -> Collocation:
-    """Assemble a problem at the points for n bumps, denser where the bumps are."""
-    domain = problem.domain
+class Assembly:
+    """A problem that is assembled for one set of bumps after another, only as often as the points change."""
 
-    def place(part: str | None) -> Sequence[tuple[Points, float]]:
-        def draw(n: int) -> Points:
-            return _draw(domain, part, held_out, n)
+    def __init__(self, problem: Problem) -> None:
+        self.problem = replace(problem, domain=Remembered(problem.domain))  # for all sets the points are the same
+        self.domain = self.problem.domain
+        self._latest: dict[bool, tuple[int, Collocation]] = {}
 
-        if part in domain.fixed:  # those points are not to be moved, nor to be had more densely
-            return [(draw(n), 1.0)]
-        return _graded(draw, n, bumps, held_out, domain.dim if part is None else domain.dim - 1)
+    def at(self, n: int, bumps: Bumps, *, held_out: bool) -> Collocation:
+        """Return the problem at the points for n bumps, denser where the bumps are."""
+        if bumps.rings or bumps.boxes is not None:
+            return self._assembled(n, bumps, held_out)
+        if held_out not in self._latest or self._latest[held_out][0] != n:
+            self._latest[held_out] = n, self._assembled(n, bumps, held_out)
+        return self._latest[held_out][1]
 
-    return Collocation.of(problem, place)
+    def _assembled(self, n: int, bumps: Bumps, held_out: bool) -> Collocation:
+        domain = self.domain
+
+        def place(part: str | None) -> Sequence[tuple[Points, float]]:
+            def draw(n: int) -> Points:
+                return _draw(domain, part, held_out, n)
+
+            if part in domain.fixed:  # those points are not to be moved, nor to be had more densely
+                return [(draw(n), 1.0)]
+            return _graded(draw, n, bumps, held_out, domain.dim if part is None else domain.dim - 1)
+
+        return Collocation.of(self.problem, place)
 
 
 def _draw(domain: Domain, part: str | None, held_out: bool, n: int) -> Points:

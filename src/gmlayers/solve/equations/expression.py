@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from gmlayers._names import positive
-from gmlayers.solve._limits import as_number
+from gmlayers.solve._checks import as_number
 
 Function = Callable[[Tensor], Tensor]
 """Of points (n, d), with values (n,) or (n, 1)."""

@@ -65,9 +65,8 @@ def approximate(
         sparse at edges, the true one may be several times larger, and nothing is known between tracks of rows.
 
     Raises:
-        ValueError: inputs or targets of a wrong shape, with numbers that are not finite, or too few; options out of
-            range.
-        TypeError: inputs or targets that are not of floating-point numbers.
+        ValueError: if inputs or targets are of a wrong shape, not finite, or too few, or options are out of range.
+        TypeError: if inputs or targets are not of floating-point numbers.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""What the solvers may use, checked, and what they warn of."""
+"""Checks of the options that all solvers have, and the warnings that they share."""
 
 from __future__ import annotations
 

@@ -77,10 +77,10 @@ def collocate(
         points; whether they are enough, other ones tell.
 
     Raises:
-        ValueError: a module of other sizes or not on the CPU, an importance or other options out of range, an equation
-            whose functions have values that are not finite.
+        ValueError: if the module is of other sizes or not on the CPU, an importance or another option is out of range,
+            or a function of the problem has values that are not finite.
         RuntimeError: if a parameter is parametrized.
-        TypeError: what is no problem, a module of another kind, options that are no numbers.
+        TypeError: if the problem is none, the module of another kind, or options are no numbers.
 
     Warns:
         UserWarning: if the problem is out of the range of the module, and if float32 loses more than it may.

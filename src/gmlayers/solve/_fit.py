@@ -53,9 +53,9 @@ def fit(
         ``relative`` is in terms of the targets less their mean.
 
     Raises:
-        ValueError: as for :func:`least_squares`, for shapes or a device that are not those of the module, and for
-            weights that its dtype cannot hold.
-        TypeError: a module of another kind, data that are no tensors or complex, options that are no numbers.
+        ValueError: as for :func:`least_squares`, and if shapes or a device are not those of the module, or its dtype
+            cannot hold the weights.
+        TypeError: if the module is of another kind, data are no tensors or complex, or options are no numbers.
         RuntimeError: if the module is parametrized; what is written here would be computed away.
 
     Warns:

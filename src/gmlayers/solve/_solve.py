@@ -63,9 +63,9 @@ def solve(
         The best solution with what is known about it. Contradicting conditions are no error: the residuals tell.
 
     Raises:
-        ValueError: options out of range; coefficients or right-hand sides that are of a wrong shape, or not finite, or
-            too large to be squared, by name.
-        TypeError: what is no problem, or no number.
+        ValueError: if options are out of range, or coefficients or right-hand sides are of a wrong shape, not finite,
+            or too large to be squared; the error names them.
+        TypeError: if the problem is none, or options are no numbers.
 
     Example:
         >>> import torch

@@ -83,8 +83,8 @@ def variable_projection(
         ones under λ; :func:`~gmlayers.solve.fit` would put others in their place, without it.)
 
     Raises:
-        ValueError: shapes that are not those of the module, numbers that are not finite, options out of range.
-        TypeError: a module of another kind, data that are no tensors or complex, options that are no numbers.
+        ValueError: if shapes are not those of the module, numbers are not finite, or options are out of range.
+        TypeError: if the module is of another kind, data are no tensors or complex, or options are no numbers.
         RuntimeError: if a parameter is parametrized; what is written here would be computed away.
 
     Warns:

@@ -57,9 +57,9 @@ def widen(
         The factor, and the errors of all.
 
     Raises:
-        ValueError: shapes that are not those of the module, numbers that are not finite, options out of range, and if
-            no factor has a finite error, as with more bumps than rows can decide.
-        TypeError: a module of another kind, data that are no tensors or complex, options that are no numbers.
+        ValueError: if shapes are not those of the module, numbers are not finite, options are out of range, or no
+            factor has a finite error, as with more bumps than rows can decide.
+        TypeError: if the module is of another kind, data are no tensors or complex, or options are no numbers.
         RuntimeError: if the module is parametrized; what is written here would be computed away.
 
     Warns:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gmlayers.solve.domains.points import Marked
 
 BOUNDARY = "boundary"
-"""This name stands for all of a boundary on which nothing else is prescribed."""
+"""This name stands for all of a boundary."""
 
 ON_EDGE = 1e-12
 """A point that is outside by no more than this, relative to the size of the domain, still counts as inside."""
@@ -33,9 +33,9 @@ class Points(NamedTuple):
     """Points, and the outward normals there."""
 
     x: Tensor
-    """(n, d)."""
+    """The points, (n, d)."""
     normal: Tensor | None = None
-    """(n, d), of length 1; None inside a domain."""
+    """The normals, (n, d), of length 1; None inside a domain."""
 
     def __repr__(self) -> str:
         """Return the sizes, not the numbers."""
@@ -46,21 +46,21 @@ class Corner(NamedTuple):
     """A re-entrant corner, at which solutions have singular derivatives."""
 
     point: Tensor
-    """(d,)."""
+    """The place of the corner, (d,)."""
     radius: float
-    """Within which the domain is a cone: whatever is in it stays in it when it is shrunk towards the corner."""
+    """Within this radius the domain is a cone: whatever is in it stays in it when it is shrunk towards the corner."""
 
 
 class Domain(ABC):
     """A bounded domain.
 
     Attributes:
-        low: lower corner of the bounding box, (d,).
-        high: upper corner of the bounding box, (d,).
-        parts: names of the parts of the boundary to which conditions may refer.
-        corners: where bumps are to be graded.
-        dense: whether there are as many points as are asked for.
-        fixed: names of the parts that are the points that were given.
+        low: the lower corner of the bounding box, (d,).
+        high: the upper corner of the bounding box, (d,).
+        parts: the names of the parts of the boundary to which conditions may refer.
+        corners: the corners at which bumps are to be graded.
+        dense: whether the domain has as many points as are asked for.
+        fixed: the names of the parts that consist of points that were given.
     """
 
     low: Tensor
@@ -74,10 +74,10 @@ class Domain(ABC):
     def distance(self, x: Tensor) -> Tensor:
         """Return the signed distance to the boundary, (n,), negative inside.
 
-        It is exact for :class:`Box`, :class:`Ball`, :class:`Polygon` and :class:`SpaceTime` of them. So it is outside
-        of a :class:`Union` and inside a :class:`Difference`; on the other side of these the boundary may be further
-        away, never nearer. For :class:`Implicit` it holds to first order near the boundary, for :class:`PointCloud`
-        roughly.
+        The distance is exact for :class:`Box`, :class:`Ball`, :class:`Polygon` and :class:`SpaceTime` of them. It is
+        exact outside of a :class:`Union` and inside a :class:`Difference`, too; on the other side of these the boundary
+        may be further away, but never nearer. For :class:`Implicit` the distance holds to first order near the
+        boundary, and for :class:`PointCloud` it is a rough one.
         """
 
     @abstractmethod
@@ -85,14 +85,14 @@ class Domain(ABC):
         """Return about n points of a part of the boundary, with normals.
 
         Raises:
-            ValueError: a part that the domain does not have, or of which nothing is left or found.
+            ValueError: if the domain does not have that part, or nothing of it is left or found.
         """
 
     def interior(self, n: int, *, held_out: bool = False) -> Tensor:
         """Return n points inside, (n, d), evenly spread.
 
         Raises:
-            ValueError: a domain that is next to nothing of its bounding box.
+            ValueError: if the domain is next to nothing of its bounding box.
         """
         found = torch.empty(0, self.dim, dtype=torch.float64)
         sequence = LowDiscrepancy(self.dim, held_out)
@@ -124,24 +124,25 @@ class Domain(ABC):
 
     @property
     def dim(self) -> int:
-        """Number of coordinates."""
+        """The number of coordinates."""
         return len(self.low)
 
     @property
     def units(self) -> Tensor:
-        """Lengths of the axes that count as equal, (d,)."""
+        """The lengths of the axes that count as equal, (d,)."""
         return torch.ones_like(self.low)
 
     def marked(self, points: Mapping[str, Tensor]) -> Marked:
         """Return the same domain with points by name, to which conditions may refer like to parts of the boundary.
 
         Args:
-            points: (n, d) by name, in the domain or on its boundary: where something was measured, or one of them to
-                say which of the solutions that differ by a constant is meant. Of eight and more a quarter is held out.
+            points: the points by name, (n, d) each, in the domain or on its boundary. They are places where something
+                was measured, or a single one says which of the solutions that differ by a constant is meant. Of eight
+                points and more a quarter is held out.
 
         Raises:
-            ValueError: a name that a part has already; points of a wrong shape, not finite, or outside.
-            TypeError: what is no tensor of floating-point numbers.
+            ValueError: if a part has that name already, or points are of a wrong shape, not finite, or outside.
+            TypeError: if points are no tensor of floating-point numbers.
 
         Example:
             >>> import torch

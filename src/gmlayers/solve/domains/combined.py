@@ -20,7 +20,7 @@ class _Pair(Domain):
     """
 
     sign: float
-    """Of the normals of the second domain."""
+    """The normals of the second domain are multiplied by this."""
 
     def __init__(self, a: Domain, b: Domain) -> None:
         for domain in (a, b):
@@ -74,14 +74,14 @@ class _Pair(Domain):
 
 
 class Union(_Pair):
-    """What is in one of two domains or in both; also written ``a | b``.
+    """What is in one of two domains or in both; it is also written ``a | b``.
 
-    Its parts are ``"boundary"``, if both have it, ``"first"`` and ``"second"``, what is left of the boundary of each,
-    and the parts of those, as in ``"first low 0"``.
+    Its parts are ``"boundary"``, if both have it, ``"first"`` and ``"second"``, which are what is left of the boundary
+    of each, and the parts of those, as in ``"first low 0"``.
 
     Raises:
-        ValueError: different numbers of coordinates; points that are marked already.
-        TypeError: what is no domain.
+        ValueError: if the domains have different numbers of coordinates, or marked points.
+        TypeError: if one of the two is no domain.
 
     Example:
         >>> from gmlayers import solve
@@ -105,9 +105,9 @@ class Union(_Pair):
 
 
 class Difference(_Pair):
-    """What is in the first domain and not in the second; also written ``a - b``.
+    """What is in the first domain and not in the second; it is also written ``a - b``.
 
-    Its parts, and what it raises, are as for :class:`Union`.
+    Its parts and its errors are those of :class:`Union`.
 
     Example:
         >>> from gmlayers import solve

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,18 +15,40 @@ from gmlayers.solve.domains.shapes import Box
 BEYOND = 1e-6
 """A domain may go beyond its box by this, relative to its size: that much is rounding."""
 
+TINY = 1e-300
+"""A gradient is taken to be no shorter than this, so that nothing is divided by 0."""
+
+
+@dataclass(frozen=True)
+class Tracing:
+    """How points of the boundary are found."""
+
+    drawn: int = 16
+    """For every point that is asked for this many are drawn."""
+    nearest: int = 4
+    """For every point that is asked for this many, the nearest to the boundary, are moved to it."""
+    margin: float = 0.05
+    """Points are drawn from the box and this share of it beyond, on each side."""
+    steps: int = 20
+    """They are moved by this many of Newton's steps along the gradient."""
+    edge: float = 1e-9
+    """A point that is within this of the boundary, relative to the size of the box, is on it."""
+
+
+TRACING = Tracing()
+
 
 class Implicit(Domain):
-    """Where a function is negative.
+    """The domain in which a function is negative.
 
     Args:
-        function: of points (n, d), with values (n,): the signed distance, or anything with its sign whose gradient at
-            the boundary is not 0; then also differentiable by autograd.
+        function: this takes points (n, d) and returns values (n,), by operations of torch that autograd can
+            differentiate: the signed distance, or anything with its sign whose gradient at the boundary is not 0.
         low: the lower corner of a box that contains the domain, and little else.
-        high: its upper corner.
+        high: the upper corner of that box.
 
     Raises:
-        ValueError: values of a wrong shape, or without derivatives; a domain that goes beyond the box.
+        ValueError: if values are of a wrong shape or have no derivatives, or the domain goes beyond the box.
 
     Example:
         >>> from gmlayers import solve
@@ -46,19 +69,20 @@ class Implicit(Domain):
     def distance(self, x: Tensor) -> Tensor:
         """Return the value over the length of the gradient: the distance to first order."""
         value, gradient = self._with_gradient(x)
-        return value / torch.linalg.vector_norm(gradient, dim=1).clamp(min=1e-300)
+        return value / torch.linalg.vector_norm(gradient, dim=1).clamp(min=TINY)
 
     def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
         self._check_part(part)
         size = self.high - self.low
-        x = self.low - 0.05 * size + 1.1 * size * spread(16 * n, self.dim, held_out)
-        x = x[self.distance(x).abs().argsort()[: 4 * n]]
-        for _ in range(20):  # Newton's steps along the gradient
+        wider = 1 + 2 * TRACING.margin
+        x = self.low - TRACING.margin * size + wider * size * spread(TRACING.drawn * n, self.dim, held_out)
+        x = x[self.distance(x).abs().argsort()[: TRACING.nearest * n]]
+        for _ in range(TRACING.steps):
             value, gradient = self._with_gradient(x)
-            x = x - (value / gradient.square().sum(1).clamp(min=1e-300)).unsqueeze(1) * gradient
+            x = x - (value / gradient.square().sum(1).clamp(min=TINY)).unsqueeze(1) * gradient
         value, gradient = self._with_gradient(x)
-        normal = gradient / torch.linalg.vector_norm(gradient, dim=1, keepdim=True).clamp(min=1e-300)
-        edge = 1e-9 * float(size.max())
+        normal = gradient / torch.linalg.vector_norm(gradient, dim=1, keepdim=True).clamp(min=TINY)
+        edge = TRACING.edge * float(size.max())
         there = (self.distance(x).abs() < edge) & x.isfinite().all(1)
         there &= ((self.low - edge <= x) & (x <= self.high + edge)).all(1)  # it may be 0 elsewhere, too
         kept = there.nonzero().flatten()

@@ -17,16 +17,16 @@ FEW = 8
 
 
 class PointCloud(Domain):
-    """Points from somewhere else: from a mesh, or measured. A quarter is held out.
+    """A domain of points that come from a mesh or were measured; a quarter of them is held out.
 
     Args:
-        interior: points inside, (n, d), of any floating dtype.
-        boundary: points of the boundary, or of its parts by name, (n, d) or :class:`Points` with normals.
+        interior: the points inside, (n, d), of any floating dtype.
+        boundary: the points of the parts of the boundary by name, (n, d) or :class:`Points` with normals.
 
     Raises:
-        ValueError: points of different sizes, or not finite; fewer than four of a kind; a coordinate that is the same
-            for all; normals that are not as many, or of length 0.
-        TypeError: what is no tensor of floating-point numbers.
+        ValueError: if points are of different sizes or not finite, if there are fewer than four of a kind, if a
+            coordinate is the same for all, or if normals are not as many as points, or of length 0.
+        TypeError: if something is no tensor of floating-point numbers.
 
     Example:
         >>> import torch

@@ -16,15 +16,15 @@ from gmlayers.solve.domains.sampling import LowDiscrepancy, spread
 class Box(Domain):
     """An interval, a rectangle, a box.
 
-    Its parts are ``"boundary"``, all of it, and its faces ``"low 0"``, ``"high 0"``, ``"low 1"``, …: where that
-    coordinate is least and greatest.
+    Its parts are ``"boundary"``, which is all of it, and its faces ``"low 0"``, ``"high 0"``, ``"low 1"``, …, where
+    that coordinate is least and greatest.
 
     Args:
-        low: the lower bounds, one per coordinate.
+        low: the lower bounds, one for each coordinate.
         high: the upper bounds.
 
     Raises:
-        ValueError: bounds that are not finite, or not in order.
+        ValueError: if bounds are not finite, or not in order.
 
     Example:
         >>> from gmlayers import solve
@@ -74,11 +74,11 @@ class Ball(Domain):
     """A disc, a ball.
 
     Args:
-        centre: its coordinates.
-        radius: greater than 0.
+        centre: the coordinates of the centre.
+        radius: the radius, greater than 0.
 
     Raises:
-        ValueError: a radius that is not positive; what is not finite.
+        ValueError: if the radius is not positive, or something is not finite.
 
     Example:
         >>> import torch
@@ -113,15 +113,17 @@ class Ball(Domain):
 
 
 class Polygon(Domain):
-    """A polygon in the plane, any simple one; it knows its re-entrant corners.
+    """A simple polygon in the plane, which knows its re-entrant corners.
 
-    Its parts are ``"boundary"``, all of it, and ``"edge 0"``, from the first vertex to the second, ``"edge 1"``, …
+    Its parts are ``"boundary"``, which is all of it, and its edges: ``"edge 0"`` from the first vertex to the second,
+    ``"edge 1"``, …
 
     Args:
-        vertices: in order, (n, 2), either way round; one that is given twice in a row counts once.
+        vertices: the vertices in order, (n, 2), either way round; one that is given twice in a row counts once.
 
     Raises:
-        ValueError: fewer than three vertices, or not finite; no area, or edges that cross.
+        ValueError: if there are fewer than three vertices or they are not finite, if there is no area, or edges
+            cross.
 
     Example:
         >>> from gmlayers import solve

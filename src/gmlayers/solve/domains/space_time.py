@@ -20,11 +20,11 @@ class SpaceTime(Domain):
     Args:
         space: the domain of space.
         end: the last time.
-        start: the first.
+        start: the first time.
 
     Raises:
-        ValueError: an interval that is empty or not finite; a domain of space with a part "initial" or "final".
-        TypeError: what is no domain.
+        ValueError: if the interval is empty or not finite, or the domain of space has a part "initial" or "final".
+        TypeError: if the space is no domain.
 
     Example:
         >>> from gmlayers import solve
@@ -55,7 +55,7 @@ class SpaceTime(Domain):
 
     @property
     def units(self) -> Tensor:
-        """Lengths that count as equal: the interval of time as the mean extent of space."""
+        """The lengths that count as equal: the interval of time is as long as the mean extent of space."""
         extent = (self.space.high - self.space.low).log().mean().exp()
         return torch.cat([self.space.units, ((self.end - self.start) / extent).reshape(1)])
 

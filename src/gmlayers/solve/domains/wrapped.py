@@ -13,7 +13,7 @@ REMEMBERED = 2**23
 
 
 class Wrapped(Domain):
-    """A domain that is another one, but for what is written anew."""
+    """A domain that behaves like another one, except in what its subclasses write anew."""
 
     def __init__(self, domain: Domain) -> None:
         self.domain, self.low, self.high = domain, domain.low, domain.high

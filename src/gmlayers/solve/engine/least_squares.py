@@ -46,9 +46,9 @@ class Rows(NamedTuple):
     """A block of equations, matrix · weight = target; any floating dtype, computed in float64."""
 
     matrix: Tensor
-    """(rows, columns)."""
+    """The matrix, (rows, columns)."""
     target: Tensor
-    """(rows, out)."""
+    """The right-hand side, (rows, out)."""
     weight: Tensor | None = None
     """The row weights: how much the square of each residual counts, (rows,), not negative; None for 1."""
 
@@ -69,7 +69,7 @@ def least_squares(
 
     .. math:: \min_w\; \sum_i \omega_i \|a_i^\top w - y_i\|^2 + \lambda^2 \sum_j \|a_j\|^2\, w_j^2
 
-    where the columns :math:`a_j` are those of the weighted rows, and :math:`\omega` are the weights of the rows. All is
+    where the columns :math:`a_j` are those of the weighted rows, and :math:`\omega` are the row weights. All is
     measured in columns scaled to norm 1, so that in other units of a column, or of the target, the solution is the same
     in those units, also where rank or λ decide. Where several weights are best, those of the smallest norm in the
     scaled columns are taken.
@@ -77,13 +77,14 @@ def least_squares(
     The memory needed is a block and about twenty times columns² numbers, however many rows there are.
 
     Args:
-        blocks: any iterable of :class:`Rows` or of tuples like it, read once: of one matrix ``[(A, y)]``, of a
-            generator of collocation rows of a PDE with those of its boundary. The blocks may be of any sizes.
+        blocks: any iterable of :class:`Rows` or of tuples like it, which is read once: ``[(A, y)]`` for one matrix, or
+            a generator of the rows of an equation and of its conditions. The blocks may be of any sizes.
         rank_tolerance: singular values below this times the largest one are taken for 0. The default is somewhat above
             the rounding of the factorisations: below it weights grow and the fit gains nothing.
-        regularisation: λ, in terms of columns of norm 1, or ``"gcv"``: that of the least generalised cross-validation
-            (Golub, Heath and Wahba, 1979), :math:`n\,\mathrm{RSS}(\lambda) / (n - \mathrm{tr} H(\lambda))^2`, among 0
-            and 64 per decade; one λ for all outputs.
+        regularisation: λ, in terms of columns of norm 1. It is 0 by default, because singular values that are left out
+            already keep the weights finite. ``"gcv"`` takes the λ of the least generalised cross-validation (Golub,
+            Heath and Wahba, 1979), :math:`n\,\mathrm{RSS}(\lambda) / (n - \mathrm{tr} H(\lambda))^2`, among 0 and 64
+            for each decade; there is one λ for all outputs.
         float32_tolerance: warn if max \|w\| · 1.2e-7 is larger: what a sum of bumps, which are at most 1, may lose in
             float32. None or infinity for no warning.
 
@@ -91,9 +92,9 @@ def least_squares(
         The weights, on the device of the rows, with what is to be known about them.
 
     Raises:
-        ValueError: no rows; blocks whose shapes do not fit; numbers that are not finite or too large to be squared;
-            weights or options that are negative; a rank tolerance of 1 or more; an unknown regularisation.
-        TypeError: blocks that are not tuples, or not of floating-point numbers.
+        ValueError: if there are no rows, if the shapes of blocks do not fit, if numbers are not finite or too large to
+            be squared, if row weights or options are negative or out of range, or the regularisation is unknown.
+        TypeError: if blocks are not tuples, or not of floating-point numbers.
 
     Example:
         >>> import torch

@@ -20,12 +20,12 @@ def assign(module: GMNM, weight: Tensor) -> None:
     """Write output weights into a module.
 
     Args:
-        module: whose ``weight`` and ``bias`` are written, in its dtype.
-        weight: (m, out), or with a bias (m + 1, out) and the bias last, as solutions have it.
+        module: its ``weight`` and its ``bias`` are written, in its dtype.
+        weight: the weights, (m, out), or with a bias (m + 1, out) and the bias last, as solutions have it.
 
     Raises:
-        ValueError: for another shape, and weights that are too large for the dtype of the module.
-        TypeError: for what is no module of this kind, and a weight that is no tensor.
+        ValueError: if the weight is of another shape, or too large for the dtype of the module.
+        TypeError: if the module is of another kind, or the weight no tensor.
         RuntimeError: if the module is parametrized.
 
     Example:

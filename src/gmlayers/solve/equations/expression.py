@@ -19,9 +19,10 @@ from gmlayers._names import positive
 from gmlayers.solve._checks import as_number
 
 Function = Callable[[Tensor], Tensor]
-"""Of points (n, d), with values (n,) or (n, 1)."""
+"""A function takes points (n, d) and returns values (n,) or (n, 1)."""
 
 Coefficient = float | Function
+"""A coefficient, or a right-hand side, is a number or a function of the point."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Normal:
 
 @dataclass(frozen=True)
 class Term:
-    """A derivative of the unknown by the axes, sorted and none to two of them, times number and functions."""
+    """A derivative of the unknown times a number and functions; it has up to two axes, which are sorted."""
 
     axes: tuple[int, ...]
     number: float
@@ -42,14 +43,14 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class Expression:
-    """A linear differential expression in the unknown: what :func:`unknown` starts and arithmetic makes.
+    """A linear differential expression in the unknown: :func:`unknown` starts it, and arithmetic makes others of it.
 
-    Sums, multiples by numbers and by functions of the point, and ``==`` with a right-hand side, which makes an
-    :class:`Equation`.
+    Expressions can be added, multiplied by numbers and by functions of the point, and set equal to a right-hand side by
+    ``==``, which makes an :class:`Equation`.
     """
 
     space: int
-    """Number of coordinates of space; they come first."""
+    """The number of coordinates of space; they come first."""
     time: bool
     """Whether time is the last coordinate."""
     terms: tuple[Term, ...]
@@ -110,14 +111,14 @@ class Expression:
 
     @property
     def dim(self) -> int:
-        """Number of coordinates, time included."""
+        """The number of coordinates, time included."""
         return self.space + self.time
 
     def derivative(self, axis: int) -> Expression:
         """Return the derivative by one coordinate.
 
         Raises:
-            ValueError: terms with functions as coefficients; a third derivative.
+            ValueError: if a term has a function as its coefficient, or the derivative would be the third.
         """
         if any(t.functions for t in self.terms):
             raise ValueError(
@@ -145,8 +146,8 @@ def unknown(space: int, *, time: bool = False) -> Expression:
     """Return the unknown function of so many coordinates of space, and of time, which is then the last coordinate.
 
     Raises:
-        ValueError: no coordinates.
-        TypeError: a number that is not whole.
+        ValueError: if there are no coordinates.
+        TypeError: if the number is not whole.
 
     Example:
         >>> from gmlayers import solve
@@ -160,8 +161,8 @@ def grad(u: Expression) -> tuple[Expression, ...]:
     """Return the first derivatives by the coordinates of space.
 
     Raises:
-        ValueError: terms with functions as coefficients; a third derivative.
-        TypeError: what is no expression.
+        ValueError: if a term has a function as its coefficient, or a derivative would be the third.
+        TypeError: if u is no expression.
 
     Example:
         >>> from gmlayers import solve
@@ -175,8 +176,8 @@ def laplacian(u: Expression) -> Expression:
     r"""Return :math:`\Delta u`, the sum of the second derivatives by the coordinates of space.
 
     Raises:
-        ValueError: terms with functions as coefficients; a third derivative.
-        TypeError: what is no expression.
+        ValueError: if a term has a function as its coefficient, or a derivative would be the third.
+        TypeError: if u is no expression.
 
     Example:
         >>> from gmlayers import solve
@@ -191,8 +192,9 @@ def dt(u: Expression) -> Expression:
     """Return the derivative by time.
 
     Raises:
-        ValueError: an unknown without time; terms with functions as coefficients; a third derivative.
-        TypeError: what is no expression.
+        ValueError: if the unknown does not depend on time, a term has a function as its coefficient, or the derivative
+            would be the third.
+        TypeError: if u is no expression.
 
     Example:
         >>> from gmlayers import solve
@@ -209,8 +211,8 @@ def normal_derivative(u: Expression) -> Expression:
     r"""Return :math:`\partial_n u`, the derivative along the outward normal in space; for conditions on a boundary.
 
     Raises:
-        ValueError: terms with functions as coefficients; a third derivative.
-        TypeError: what is no expression.
+        ValueError: if a term has a function as its coefficient, or a derivative would be the third.
+        TypeError: if u is no expression.
 
     Example:
         >>> from gmlayers import solve
@@ -228,11 +230,11 @@ def dot(factors: Sequence[Coefficient], terms: Sequence[Expression]) -> Expressi
 
     Args:
         factors: numbers, or functions of points (n, d) with values (n,) or (n, 1).
-        terms: expressions in the unknown, as many.
+        terms: as many expressions in the unknown.
 
     Raises:
-        ValueError: different numbers of factors and terms; a factor that is not finite.
-        TypeError: terms that are no expressions, factors that are no coefficients.
+        ValueError: if there are not as many factors as terms, or a factor is not finite.
+        TypeError: if a term is no expression, or a factor no coefficient.
 
     Example:
         >>> from gmlayers import solve

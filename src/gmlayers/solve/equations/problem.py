@@ -17,14 +17,14 @@ class Problem:
     """A linear differential equation with its conditions.
 
     Args:
-        domain: where it holds.
-        equation: between an expression in the unknown and a right-hand side.
-        conditions: by the part of the boundary, one or several.
+        domain: the domain in which the equation holds.
+        equation: an equation between an expression in the unknown and a right-hand side.
+        conditions: the conditions by the part of the boundary on which they hold, one or several for each.
 
     Raises:
-        ValueError: an equation or condition without the unknown; another number of coordinates than the domain has; a
-            part that the domain does not have.
-        TypeError: what is no equation.
+        ValueError: if the equation or a condition does not have the unknown in it, if the unknown does not have as many
+            coordinates as the domain, or if the domain does not have a part.
+        TypeError: if something is no equation, or no domain.
 
     Example:
         >>> from gmlayers import solve

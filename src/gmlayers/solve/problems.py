@@ -35,7 +35,7 @@ def poisson_a() -> Known:
 
 
 def poisson_b() -> Known:
-    r"""Return a problem on [-1, 1]² with :math:`u = \sin \pi x \sin \pi y^2`: section 3.4 of arXiv 2404.19756 (KAN)."""
+    r"""Return a problem on [-1, 1]² with :math:`u = \sin \pi x \sin \pi y^2`: section 3.4 of arXiv 2404.19756."""
 
     def exact(x: Tensor) -> Tensor:
         return torch.sin(PI * x[:, 0]) * torch.sin(PI * x[:, 1] ** 2)
@@ -50,7 +50,7 @@ def poisson_b() -> Known:
 
 
 def poisson_l() -> Known:
-    r"""Return :math:`\Delta u = 0` on the L-shape, with :math:`u = r^{2/3} \sin \tfrac23\theta` of infinite gradient."""
+    r"""Return :math:`\Delta u = 0` on the L-shape, :math:`u = r^{2/3} \sin \tfrac23\theta`, which is singular."""
 
     def exact(x: Tensor) -> Tensor:
         angle = torch.atan2(x[:, 1], x[:, 0])
@@ -152,7 +152,7 @@ def poisson_3d() -> Known:
 
 
 def poisson_10d() -> Known:
-    r"""Return :math:`\Delta u = 0` on [0, 1]^10 with :math:`u = \sum_{k=1}^5 x_{2k-1} x_{2k}`, as in Deep Ritz (2018)."""
+    r"""Return :math:`\Delta u = 0` on [0, 1]^10 with :math:`u = \sum_{k=1}^5 x_{2k-1} x_{2k}`, from Deep Ritz."""
 
     def exact(x: Tensor) -> Tensor:
         return (x[:, ::2] * x[:, 1::2]).sum(1)

@@ -35,7 +35,7 @@ def _short(value: object) -> str:
         first = [f"{key!r}: {_short(entry)}" for key, entry in list(value.items())[:FEW]]
         return "{" + ", ".join(first + (["…"] if len(value) > FEW else [])) + "}"
     if isinstance(value, tuple) and value and isinstance(value[-1], tuple):
-        return f"({len(value)} steps, the last {_cut(' '.join(repr(value[-1]).split()))})"
+        return f"{len(value)} steps" if len(value) > 1 else "1 step"
     return _cut(repr(value))
 
 

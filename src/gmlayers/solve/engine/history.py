@@ -72,5 +72,5 @@ class History(tuple[S, ...], Generic[S]):
         return getattr(self.column("residual"), name)
 
     def __repr__(self) -> str:
-        """Return the last step and the number of all."""
-        return f"History of {len(self)} steps, the last {self[-1]!r}" if self else "History of no steps"
+        """Return the number of all steps, and the last one."""
+        return f"History of {len(self)} steps, of which the last is\n{self[-1]!r}" if self else "History of no steps"

@@ -118,7 +118,7 @@ class VariableProjection(NamedTuple):
         return self.history[-1].residual
 
     def __repr__(self) -> str:
-        """Return the numbers in a few lines, and of the history the last iteration."""
+        """Return the numbers in a few lines, and of the history the number of iterations."""
         return shown("VariableProjection", self._asdict())
 
 
@@ -192,7 +192,7 @@ class Solution:
         return self.reason == "tolerance"
 
     def __repr__(self) -> str:
-        """Return the numbers in a few lines, and of the history the last set."""
+        """Return the numbers in a few lines, and of the history the number of sets."""
         return shown("Solution", {field.name: getattr(self, field.name) for field in fields(self)})
 
 
@@ -257,5 +257,5 @@ class Approximation:
         return self.reason == "tolerance"
 
     def __repr__(self) -> str:
-        """Return the numbers in a few lines, and of the history the last set."""
+        """Return the numbers in a few lines, and of the history the number of sets."""
         return shown("Approximation", {field.name: getattr(self, field.name) for field in fields(self)})

@@ -175,4 +175,4 @@ KNOWN: Mapping[str, Callable[[], Known]] = {
     "heat": heat,
     "wave": wave,
 }
-"""The functions that make the problems, by name."""
+"""Every problem is made by a function, which stands here by its name."""

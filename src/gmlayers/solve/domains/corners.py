@@ -10,7 +10,7 @@ from torch import Tensor
 from gmlayers.solve.domains.base import BESIDE, Corner, Domain
 
 CIRCLE = 720
-"""How wide a corner is is seen from this many points of a circle around it."""
+"""The width of a corner is seen from this many points of a circle around it."""
 
 SHARPEST = 1 / 180
 """A corner counts as re-entrant if it is more than straight by this share of a circle."""

@@ -33,9 +33,9 @@ class Splitting:
     bulk: float = 0.5
     """θ: boxes are split that have this share of all indicators."""
     reach: int = 2
-    """With a box this many on each side of it are split."""
+    """With a box, this many on each side of it are split."""
     sampled: int = 2
-    """In this many boxes on each side of one that is split points are as dense as in it. Narrow bumps reach as far;
+    """In this many boxes on each side of one that is split, points are as dense as in it. Narrow bumps reach as far;
     where they are sampled like the wide ones, they oscillate between the points."""
     concentrated: float = 1 / 4
     """If the boxes that would be split take more than this share of the volume, the residual is nowhere in particular,

@@ -38,7 +38,7 @@ class Block:
 
     name: str
     coefficients: Mapping[Axes, Tensor]
-    """Those of the derivatives by their axes, (n, 1), or (1, 1) of a number."""
+    """The coefficients of the derivatives by their axes, (n, 1), or (1, 1) if one is a number."""
     points: Points
     target: Tensor
     """The right-hand side, (n, 1)."""

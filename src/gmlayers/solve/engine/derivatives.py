@@ -23,7 +23,7 @@ from gmlayers.solve.domains import Points
 from gmlayers.solve.equations import Expression, coefficients
 
 Axes = tuple[int, ...]
-"""The axes of a derivative, in order; none of them for the value."""
+"""A derivative is named by its axes in order; the value has none."""
 
 
 def rows(expression: Expression, points: Points, mean: Tensor, scale: Tensor, name: str) -> Tensor:

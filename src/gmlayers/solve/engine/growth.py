@@ -48,12 +48,12 @@ class SolvedSet:
     """A set of bumps with the best weights, and how good it is."""
 
     count: int
-    """About the number of bumps of the grid, with those around corners."""
+    """The number of bumps of the grid and around corners that was aimed at."""
     shape: Shape
     bumps: Bumps
     found: LeastSquares
     size_of_u: float
-    """Root mean square."""
+    """The root mean square of u inside."""
     change: float
     """The difference to the set before, relative to u."""
     quality: Quality

@@ -15,7 +15,7 @@ from gmlayers.nn._placement import domain_of
 from gmlayers.solve.engine.modules import assign
 
 Shapes = Mapping[str, Tensor]
-"""The parameters of bumps by name, (m, ...)."""
+"""The shapes of bumps are their parameters by name, (m, ...)."""
 
 SEED = 0
 """The rows that are held out are drawn from this seed, and so are places to start from."""

@@ -42,7 +42,7 @@ class Stepping:
     """The gradient counts as 0 if the cosine of the angle between the residual and every column of its derivative is
     at most this."""
     damping: float = 1e-2
-    """The damping of the first step, relative to the squared norms of the columns of the derivative."""
+    """The first step is damped by this, relative to the squared norms of the columns of the derivative."""
     hopeless: float = 1e20
     """Where a damping of this does not let a step gain anything, no step does."""
     seen: float = 1e-8
@@ -116,7 +116,7 @@ class Limits(NamedTuple):
     max_seconds: float
     callback: Callable[[Iteration], object] | None
     start: float
-    """When it began."""
+    """The time at which the descent began."""
 
     @classmethod
     def of(
@@ -220,9 +220,9 @@ class Descent(Generic[R, P]):
     scale: Tensor
     damping: float = STEPPING.damping
     reduction: float = math.inf
-    """Share of the cost that the latest iteration gained."""
+    """The share of the cost that the latest iteration gained."""
     latest: float = 0.0
-    """Seconds that it took."""
+    """The seconds that it took."""
 
     @classmethod
     def run(cls, residual: R, point: P, limits: Limits) -> tuple[DescentReason, Descent[R, P]]:

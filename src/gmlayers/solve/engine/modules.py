@@ -105,13 +105,13 @@ class Sum(NamedTuple):
     """The numbers of a sum of bumps, of any dtype."""
 
     mean: Tensor
-    """(m, d)."""
+    """The centres, (m, d)."""
     projection: Tensor
-    """(m, p, d)."""
+    """The projections A, (m, p, d)."""
     weight: Tensor
-    """(m, out)."""
+    """The weights, (m, out)."""
     bias: Tensor
-    """(out,)."""
+    """The bias, (out,)."""
 
     @classmethod
     def of(cls, module: GMNM) -> Sum:

@@ -26,7 +26,8 @@ class Density:
     held_out: int = 300
     """The error is estimated on as many points as are fitted for this many bumps."""
     close: int = 3200
-    """The same, where the tolerance seems to be reached: nothing is to hide between the points."""
+    """Where the tolerance seems to be reached, the error is estimated on as many points as are fitted for this many
+    bumps: nothing is to hide between the points."""
 
 
 DENSITY = Density()

@@ -35,7 +35,7 @@ class Answer(NamedTuple):
 
     bumps: Bumps
     weight: Tensor
-    """(m, 1)."""
+    """The weights of the bumps, (m, 1)."""
 
 
 class Quality(NamedTuple):

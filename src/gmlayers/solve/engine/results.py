@@ -29,10 +29,10 @@ from gmlayers.solve._shown import shown
 from gmlayers.solve.engine.history import History, Iteration
 
 GrowthReason = Literal["tolerance", "limit", "bumps", "rows", "time"]
-"""Why a set of bumps does not grow any more."""
+"""A set of bumps does not grow any more for one of these reasons."""
 
 DescentReason = Literal["exact", "gradient", "reduction", "step", "iterations", "time"]
-"""Why a descent takes no more steps."""
+"""A descent takes no more steps for one of these reasons."""
 
 
 class LeastSquares(NamedTuple):

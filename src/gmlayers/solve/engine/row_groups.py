@@ -19,15 +19,16 @@ class RowGroup(NamedTuple):
     """Rows that are made of bumps in the same way."""
 
     feature: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-    """From x (..., d), coefficients (..., c), mean (m, d) and projection (m, p, d) to (..., m)."""
+    """What the rows make of bumps, (..., m): a function of x (..., d), coefficients (..., c), mean (m, d) and
+    projection (m, p, d)."""
     x: Tensor
-    """(n, d)."""
+    """The points, (n, d)."""
     coefficients: Tensor
-    """(n, c)."""
+    """The coefficients of the derivatives, (n, c)."""
     constant: Tensor
     """What the bias adds, (n, 1)."""
     target: Tensor
-    """(n, out)."""
+    """The targets, (n, out)."""
     root: Tensor
     """The roots of the row weights, (n, 1)."""
 

@@ -52,7 +52,7 @@ class Projected(NamedTuple):
     """Shapes, the factors of their columns Φ = U diag(σ) Vᵀ, the best weights, and what they leave."""
 
     parameters: Tensor
-    """Those of every bump, (m, parameters of one)."""
+    """The parameters of every bump, (m, parameters of one)."""
     U: Tensor
     sigma: Tensor
     Vh: Tensor

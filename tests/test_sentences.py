@@ -17,9 +17,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = [ROOT / folder for folder in ("src", "studies") if (ROOT / folder).is_dir()]
 
-NOT_YET = ("src/gmlayers/solve", "studies/gmlayers_studies/approximators")
-"""These folders are still to be mended, and this list is to become empty."""
-
 VERBS = set(
     """
     is are was were be has have had does do did can could may might must will would shall
@@ -91,30 +88,19 @@ def is_phrase(text: str) -> bool:
     return text.endswith(".") and (text[0].isupper() or not text[0].isalpha()) and not DANGLING.match(text)
 
 
-def mended(found: Documented) -> bool:
-    return not found.place.startswith(NOT_YET)
-
-
 def test_constants_are_documented_in_whole_sentences():
-    fragments = [d for d in documented() if d.is_constant and mended(d) and not is_sentence(d.text)]
+    fragments = [d for d in documented() if d.is_constant and not is_sentence(d.text)]
     assert not fragments, "\n".join(f"{d.place}: {d.name}: {d.text}" for d in fragments)
 
 
 def test_fields_are_documented_in_phrases_of_their_own():
-    fragments = [d for d in documented() if not d.is_constant and mended(d) and not is_phrase(d.text)]
+    fragments = [d for d in documented() if not d.is_constant and not is_phrase(d.text)]
     assert not fragments, "\n".join(f"{d.place}: {d.name}: {d.text}" for d in fragments)
 
 
 def test_the_check_finds_the_constants():
     """All of them were 183 when the check was written."""
     assert sum(d.is_constant for d in documented()) > 100
-
-
-@pytest.mark.parametrize("folder", NOT_YET)
-def test_what_is_still_to_be_mended_needs_mending(folder):
-    there = [d for d in documented() if d.place.startswith(folder)]
-    if there:
-        assert any(not (is_sentence(d.text) if d.is_constant else is_phrase(d.text)) for d in there)
 
 
 @pytest.mark.parametrize(

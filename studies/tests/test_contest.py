@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from gmlayers_studies.methods.plan import ContestPlan, attempt, choice
 from scipy import stats
 
 from gmlayers import GMNM
@@ -35,7 +36,6 @@ from gmlayers_studies.methods.contest import (
     entries,
     read_entry,
 )
-from gmlayers_studies.methods.plan import ContestPlan, attempt, choice
 from gmlayers_studies.records import Kept, Records
 
 

@@ -349,7 +349,7 @@ def test_a_domain_far_from_0_is_as_good_as_one_at_0(form, dtype, offset):
     near, far = (GMNM(2, 1, 30, **form, domain=(at, at + 1), dtype=dtype) for at in (0.0, offset))
     with torch.no_grad():
         near.mean.copy_((near.mean * 1024).round() / 1024)  # exact at both places
-        far.load_state_dict({**near.state_dict(), "mean": near.mean + offset})
+        far.load_state_dict({**dict(near.named_parameters()), "mean": near.mean + offset})
     x = torch.randint(0, 1025, (50, 2)).to(dtype) / 1024
     tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype is torch.float32 else {"rtol": 1e-10, "atol": 1e-10}
     for name in ("forward", "gradient", "laplacian", "hessian"):
@@ -538,11 +538,95 @@ def test_deepcopy_state_dict_and_dtype(form, tmp_path):
     torch.testing.assert_close(wide(x.double()).float(), module(x), rtol=1e-5, atol=1e-5)
 
 
+@forms
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_state_dict_carries_the_domain(form, nested, tmp_path):
+    """Far from 0 the parameters alone are no function in float32: what is computed depends on the domain."""
+    exact = GMNM(2, 1, 30, **form, domain=(1e4, 1e4 + 1))
+    x = 1e4 + torch.randint(0, 1025, (50, 2)) / 1024
+    other = GMNM(2, 1, 30, **form)
+    source, target = (nn.Sequential(nn.Identity(), m) if nested else m for m in (exact, other))
+    torch.save(source.state_dict(), tmp_path / "weights.pt")
+    given = torch.load(tmp_path / "weights.pt", weights_only=True)
+    names = list(given)
+    assert target.load_state_dict(given).missing_keys == []
+    assert list(given) == names
+    assert other.domain == exact.domain
+    assert torch.equal(other(x), exact(x))
+    want = copy.deepcopy(exact).double()(x.double())
+    assert (other(x) - want).abs().max() / want.abs().max() < 1e-6
+    called = torch.func.functional_call(target, source.state_dict(), (x,))
+    assert torch.equal(called, exact(x))
+    assert set(other.state_dict()) == set(exact.state_dict())
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_state_dict_without_a_domain_leaves_that_of_the_module(strict):
+    """As those of older versions are, and those of modules for standardised features."""
+    module = GMNM(2, 1, 3, domain=(0, 5))
+    old = dict(GMNM(2, 1, 3, domain=(0, 1)).named_parameters())
+    found = module.load_state_dict(old, strict=strict)
+    assert (found.missing_keys, found.unexpected_keys) == ([], [])
+    assert module.domain == ((0.0, 0.0), (5.0, 5.0))
+    assert "domain_box" not in GMNM(2, 1, 3).state_dict()
+    module.load_state_dict(GMNM(2, 1, 3).state_dict(), strict=strict)
+    assert module.domain == ((0.0, 0.0), (5.0, 5.0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_the_domain_in_a_state_dict_is_exact_whatever_the_dtype(dtype):
+    domain = ((1e5 + 1e-7, -1 / 3), (1e5 + 1, 1 / 3))
+    module = GMNM(2, 1, 3, domain=domain, dtype=torch.float64).to(dtype)
+    assert module.state_dict()["domain_box"].dtype == torch.float64
+    other = copy.deepcopy(GMNM(2, 1, 3, dtype=dtype))
+    other.load_state_dict(copy.deepcopy(module.state_dict()))
+    assert other.domain == domain
+    assert copy.deepcopy(other).to(torch.float32).domain == domain
+
+
+def test_a_domain_is_loaded_into_modules_on_the_meta_device_and_compiled_ones():
+    module = GMNM(2, 1, 3, domain=(0, 1))
+    empty = GMNM(2, 1, 3, device="meta")
+    empty.load_state_dict(module.state_dict(), assign=True)
+    x = torch.rand(5, 2)
+    assert empty.domain == module.domain
+    assert torch.equal(empty(x), module(x))
+    assert GMNM(2, 1, 3, domain=(0, 1), device="meta").state_dict()["domain_box"].tolist() == [[0, 0], [1, 1]]
+    nothing = {name: value.to("meta") for name, value in module.state_dict().items()}
+    kept = GMNM(2, 1, 3, domain=(0, 2))
+    kept.load_state_dict(nothing, assign=True)
+    assert kept.domain == ((0.0, 0.0), (2.0, 2.0))
+    compiled = torch.compile(GMNM(2, 1, 3), backend="eager")
+    compiled.load_state_dict({f"_orig_mod.{name}": value for name, value in module.state_dict().items()})
+    assert torch.equal(compiled(x), module(x))
+    assert list(compiled.state_dict()) == [f"_orig_mod.{name}" for name in module.state_dict()]
+    assert compiled.domain == module.domain
+
+
+@pytest.mark.parametrize(
+    ("domain", "message"),
+    [
+        (torch.zeros(2, 3), r"domain_box: expected \(2, 2\), got \(2, 3\)"),
+        (
+            torch.tensor([[0.0, 0.0], [1.0, torch.inf]]),
+            r"domain_box: GMNM: domain must be \(low, high\) with low < high",
+        ),
+    ],
+)
+def test_a_state_dict_with_a_domain_that_is_no_box_is_refused(domain, message):
+    module = GMNM(2, 1, 3, domain=(0, 5))
+    with pytest.raises(RuntimeError, match=message):
+        module.load_state_dict({**dict(module.named_parameters()), "domain_box": domain})
+    assert module.domain == ((0.0, 0.0), (5.0, 5.0))
+
+
 def test_names_in_the_state_dict_are_stable():
     sizes = {name: tuple(p.shape) for name, p in GMNM(6, 3, 4, rank=2).state_dict().items()}
     assert sizes == {"mean": (4, 6), "projection": (4, 2, 6), "weight": (4, 3), "bias": (3,)}
     sizes = {name: tuple(p.shape) for name, p in GMNM(6, 3, 4, form="diagonal", bias=False).state_dict().items()}
     assert sizes == {"mean": (4, 6), "scale": (4, 6), "weight": (4, 3)}
+    sizes = {name: tuple(p.shape) for name, p in GMNM(6, 3, 4, form="ridge", domain=(0, 1)).state_dict().items()}
+    assert sizes == {"mean": (4, 6), "projection": (4, 1, 6), "weight": (4, 3), "bias": (3,), "domain_box": (2, 6)}
     assert GMNM(20, 1, 4).projection.shape == (4, 8, 20)
     assert GMNM(3, 1, 4).projection.shape == (4, 3, 3)
     assert GMNM(3, 1, 4, form="ridge").projection.shape == (4, 1, 3)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gmlayers import GMNM, solve
-from gmlayers.solve._approximate import needed
+from gmlayers.solve.engine.pruning import needed
 
 F64 = torch.float64
 
@@ -34,7 +34,7 @@ def error(f, exact, n=2000):
 
 def test_a_smooth_function_to_the_tolerance():
     x = rows(1000)
-    found = solve.approximate(x, smooth(x), tol=1e-4)
+    found = solve.approximate(x, smooth(x), tolerance=1e-4)
     assert found.converged
     assert found.error <= 1e-4
     assert error(found.f, smooth) < 1e-4
@@ -42,7 +42,7 @@ def test_a_smooth_function_to_the_tolerance():
 
 def test_many_rows_give_many_digits():
     x = rows(1500)
-    found = solve.approximate(x, smooth(x), tol=1e-6)
+    found = solve.approximate(x, smooth(x), tolerance=1e-6)
     assert found.converged
     assert error(found.f, smooth) < 1e-6
 
@@ -50,7 +50,7 @@ def test_many_rows_give_many_digits():
 def test_a_narrow_peak_is_found():
     """Against as many bumps that are placed by the inputs alone."""
     x = rows(2500)
-    found = solve.approximate(x, peak(x), tol=1e-3)
+    found = solve.approximate(x, peak(x), tolerance=1e-3)
     assert found.converged
     assert found.f.num_components < 40
     uniform = GMNM.from_data(x, 1, found.f.num_components, generator=torch.Generator().manual_seed(0))
@@ -84,7 +84,7 @@ def test_other_dimensions(d):
     def exact(x):
         return torch.exp(-x.square().sum(1, keepdim=True)) + 0.5 * x[:, :1]
 
-    found = solve.approximate(x, exact(x), tol=1e-2)
+    found = solve.approximate(x, exact(x), tolerance=1e-2)
     assert found.converged
     assert error(found.f, exact) < 3e-2
 
@@ -95,7 +95,7 @@ def test_other_dimensions(d):
 def test_the_numbers_are_those_of_the_module():
     x = 5 + 3 * rows(600)
     y = torch.cat([1e3 * smooth(rows(600)), 7 - 1e-2 * peak(rows(600))], 1)
-    found = solve.approximate(x, y, tol=1e-3, max_components=40)
+    found = solve.approximate(x, y, tolerance=1e-3, max_components=40)
     left = (found.f(x) - y) / y.std(0, correction=0)
     assert found.error == pytest.approx(left[found.held_out].square().mean().sqrt().item(), rel=1e-6)
     assert found.residual == pytest.approx(left[~found.held_out].square().mean().sqrt().item(), rel=1e-6)
@@ -107,11 +107,11 @@ def test_the_numbers_are_those_of_the_module():
 
 def test_what_float32_loses():
     x = rows(1000)
-    found = solve.approximate(x, smooth(x), tol=1e-5)
+    found = solve.approximate(x, smooth(x), tolerance=1e-5)
     lost = (found.f.float()(x.float()).double() - smooth(x)).square().mean().sqrt().item() / smooth(x).std().item()
     assert found.float32_error / 5 < lost < found.float32_error * 5
     with pytest.warns(UserWarning, match="approximate: f in float32 is off by .* stay in float64"):
-        solve.approximate(x, smooth(x), tol=1e-2, float32_tolerance=1e-12)
+        solve.approximate(x, smooth(x), tolerance=1e-2, float32_tolerance=1e-12)
 
 
 @pytest.mark.parametrize(("of_x", "of_y"), [(0, 1e6), (1e5, 0)])
@@ -120,7 +120,7 @@ def test_what_float32_loses_far_from_0(of_x, of_y):
     x = of_x + torch.linspace(-1, 1, 400, dtype=F64).unsqueeze(1)
     y = torch.sin(3 * (x - of_x)) + of_y
     with pytest.warns(UserWarning, match="approximate: f in float32 is off by"):
-        found = solve.approximate(x, y, tol=1e-4, float32_tolerance=1e-3)
+        found = solve.approximate(x, y, tolerance=1e-4, float32_tolerance=1e-3)
     x = x.float()
     lost = copy.deepcopy(found.f).float()(x).double() - found.f(x.double())
     assert found.float32_error == pytest.approx(lost.square().mean().sqrt().item() / y.std().item(), rel=0.3)
@@ -133,7 +133,7 @@ def test_what_float32_cannot_hold_is_lost():
 
 def test_every_set_is_reported_and_the_best_is_returned():
     x, seen = rows(400), []
-    found = solve.approximate(x, smooth(x), tol=1e-12, callback=seen.append)
+    found = solve.approximate(x, smooth(x), tolerance=1e-12, callback=seen.append)
     assert tuple(seen) == found.history
     assert not found.converged
     least = min(step.error for step in seen)
@@ -148,7 +148,7 @@ def test_every_set_is_reported_and_the_best_is_returned():
 def test_it_can_be_repeated_to_the_bit_and_takes_nothing_from_the_global_generator():
     x = rows(400)
     state = torch.get_rng_state()
-    first, second = (solve.approximate(x, smooth(x), tol=1e-3) for _ in range(2))
+    first, second = (solve.approximate(x, smooth(x), tolerance=1e-3) for _ in range(2))
     assert torch.equal(state, torch.get_rng_state())
     for a, b in zip(first.f.parameters(), second.f.parameters()):
         assert torch.equal(a, b)
@@ -159,7 +159,7 @@ def test_it_can_be_repeated_to_the_bit_and_takes_nothing_from_the_global_generat
 )
 def test_a_budget_that_is_too_small_gives_the_best_so_far(options, reason):
     x = rows(100)
-    found = solve.approximate(x, smooth(x), tol=1e-12, **options)
+    found = solve.approximate(x, smooth(x), tolerance=1e-12, **options)
     assert found.reason == reason
     assert found.f.num_components <= options.get("max_components", 42)
     assert found.error < 1
@@ -167,7 +167,7 @@ def test_a_budget_that_is_too_small_gives_the_best_so_far(options, reason):
 
 def test_copies_of_a_row_are_on_the_same_side():
     x = rows(50).repeat(4, 1)
-    found = solve.approximate(x, smooth(x), tol=1e-2)
+    found = solve.approximate(x, smooth(x), tolerance=1e-2)
     sides = found.held_out.view(4, 50)
     assert (sides == sides[0]).all()
     assert sides[0].sum() == 8
@@ -177,7 +177,7 @@ def test_copies_of_a_row_are_on_the_same_side():
 def test_copies_of_rows_are_no_more_data(copies):
     """There are no more bumps than for one of each, and it is said that rows are missing."""
     x = rows(40).repeat(copies, 1)
-    found = solve.approximate(x, smooth(x), tol=1e-6)
+    found = solve.approximate(x, smooth(x), tolerance=1e-6)
     assert found.reason == "rows"
     assert max(step.num_components for step in found.history) == 17
 
@@ -191,10 +191,10 @@ def test_no_set_and_no_search_goes_on_after_the_time(monkeypatch, seconds):
         now[0] += 1
         return solve.fit(*arguments, **options)
 
-    monkeypatch.setattr("gmlayers.solve._approximate.fit", slow)
-    monkeypatch.setattr("gmlayers.solve._approximate.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("gmlayers.solve._fitted_sets.fit", slow)
+    monkeypatch.setattr("gmlayers.solve._fitted_sets.time.perf_counter", lambda: now[0])
     x = rows(1000)
-    found = solve.approximate(x, smooth(x), tol=1e-9, max_seconds=seconds)
+    found = solve.approximate(x, smooth(x), tolerance=1e-9, max_seconds=seconds)
     assert found.reason == "time"
     assert found.history[-1].seconds <= seconds
 
@@ -205,7 +205,11 @@ def test_a_default_device_does_not_matter(name):
     x, u = rows(60), solve.unknown(1)
     problem = solve.Problem(solve.Box((0,), (1,)), solve.laplacian(u) == 1, {"boundary": u == 0})
     with torch.device("meta"):
-        f = solve.approximate(x, smooth(x), tol=0.1).f if name == "approximate" else solve.solve(problem, tol=1e-3).u
+        f = (
+            solve.approximate(x, smooth(x), tolerance=0.1).f
+            if name == "approximate"
+            else solve.solve(problem, tolerance=1e-3).u
+        )
     assert f.mean.device.type == "cpu"
 
 
@@ -235,14 +239,14 @@ def test_near_copies_of_a_row_are_on_the_same_side():
     g = torch.Generator().manual_seed(0)
     x = torch.rand(100, 2, generator=g, dtype=F64).repeat_interleave(4, 0)
     y = torch.randn(100, 1, generator=g, dtype=F64).repeat_interleave(4, 0)
-    found = solve.approximate(x + 1e-9 * torch.randn(400, 2, generator=g, dtype=F64), y, tol=1e-3)
+    found = solve.approximate(x + 1e-9 * torch.randn(400, 2, generator=g, dtype=F64), y, tolerance=1e-3)
     assert found.error > 0.5
     assert (found.held_out.view(100, 4).sum(1) % 4 == 0).all()
 
 
 def test_the_function_needs_no_gradients():
     x = torch.linspace(0, 1, 50, dtype=F64).unsqueeze(1)
-    assert solve.approximate(x, x**2, tol=1e-3).f(x).numpy().shape == (50, 1)
+    assert solve.approximate(x, x**2, tolerance=1e-3).f(x).numpy().shape == (50, 1)
 
 
 @pytest.mark.parametrize("offset", [1e6, 1e9])
@@ -253,7 +257,7 @@ def test_inputs_far_from_0(offset):
     def exact(x):
         return torch.sin(3 * (x - offset))
 
-    found = solve.approximate(x, exact(x), tol=1e-8)
+    found = solve.approximate(x, exact(x), tolerance=1e-8)
     between = offset + torch.linspace(-0.99, 0.99, 777, dtype=F64).unsqueeze(1)
     assert found.converged
     assert (found.f(between) - exact(between)).square().mean().sqrt() < 3e-8
@@ -270,14 +274,14 @@ def test_constants_are_exact(value):
 
 def test_a_feature_that_is_constant():
     x = torch.cat([rows(300, 1), torch.full((300, 1), 0.1, dtype=F64)], 1)
-    found = solve.approximate(x, torch.sin(4 * x[:, :1]), tol=1e-3)
+    found = solve.approximate(x, torch.sin(4 * x[:, :1]), tolerance=1e-3)
     assert found.converged
     assert not found.f.outside(x).any()
 
 
 def test_float32_and_gradients_are_taken():
     x = rows(200).float().requires_grad_()
-    found = solve.approximate(x, (3 * x[:, :1]).sin(), tol=1e-3)
+    found = solve.approximate(x, (3 * x[:, :1]).sin(), tolerance=1e-3)
     assert found.converged
     assert not found.error > 1e-3
 
@@ -334,13 +338,13 @@ def test_one_of_two_that_coincide_and_one_that_no_row_sees_are_dropped():
         (rows(50), rows(50) / 0, {}, ValueError, "y has numbers that are not finite"),
         (torch.ones(50, 2, dtype=torch.long), rows(50), {}, TypeError, "x must be a tensor of floating-point"),
         (rows(50), rows(50).numpy(), {}, TypeError, "y must be a tensor of floating-point"),
-        (rows(50), rows(50), {"tol": 0}, ValueError, "tol must be positive and finite, got 0"),
-        (rows(50), rows(50), {"tol": math.nan}, ValueError, "tol must be positive"),
+        (rows(50), rows(50), {"tolerance": 0}, ValueError, "tolerance must be positive and finite, got 0"),
+        (rows(50), rows(50), {"tolerance": math.nan}, ValueError, "tolerance must be positive"),
         (rows(50), rows(50), {"max_components": 5}, ValueError, "max_components must be at least 6, got 5"),
         (rows(50), rows(50), {"max_components": 9.5}, TypeError, "whole number"),
         (rows(50), rows(50), {"max_seconds": 0}, ValueError, "max_seconds must be positive"),
-        (rows(50), rows(50), {"tol": "a"}, TypeError, "tol must be a number, got 'a'"),
-        (rows(50), rows(50), {"tol": None}, TypeError, "tol must be a number, got None"),
+        (rows(50), rows(50), {"tolerance": "a"}, TypeError, "tolerance must be a number, got 'a'"),
+        (rows(50), rows(50), {"tolerance": None}, TypeError, "tolerance must be a number, got None"),
         (rows(50), rows(50), {"callback": 5}, TypeError, "callback must be a function or None, got 5"),
         (
             rows(50),

@@ -8,8 +8,10 @@ from torch import nn
 from torch.func import hessian, jacrev, vmap
 
 from gmlayers import GMNM, solve
-from gmlayers.solve._collocate import _groups
-from gmlayers.solve._variable_projection import _Problem
+from gmlayers.solve._collocate import weighted
+from gmlayers.solve.domains import Points
+from gmlayers.solve.engine.collocation import Collocation
+from gmlayers.solve.engine.separable import Separable
 
 F64 = torch.float64
 FORMS = ["mahalanobis", "diagonal", "ridge"]
@@ -18,6 +20,16 @@ SQUARE = solve.Box((-1, -1), (1, 1))
 
 def module(m=6, form="mahalanobis", **options):
     return GMNM(2, 1, m, form=form, domain=(-1, 1), dtype=F64, **options)
+
+
+def groups_of(net, problem, n, importance):
+    """The rows of a problem at n points inside and of each part of the boundary."""
+
+    def place(part):
+        domain = problem.domain
+        return [(Points(domain.interior(n)) if part is None else domain.boundary(n, part), 1.0)]
+
+    return weighted(Collocation.of(problem, place), net, importance)
 
 
 def everything():
@@ -40,8 +52,8 @@ def everything():
 def test_rows_are_the_expressions_of_the_module(form, bias):
     """By automatic differentiation of the module, with the coefficients written out again."""
     net, problem = module(form=form, bias=bias), everything()
-    inside, low, high = groups = _groups(net, problem, 50, {"equation": 1.0, "low 0": 1.0, "high 1": 1.0})
-    core = _Problem.of_groups(net, groups, 1.0, 0.0, 1e-14)
+    inside, low, high = groups = groups_of(net, problem, 50, {"equation": 1.0, "low 0": 1.0, "high 1": 1.0})
+    core = Separable.of(net, groups, 1.0, 0.0, 1e-14)
     columns = core.columns(core.shapes(core.parameters(net)))
     weight = torch.cat([net.weight, net.bias.unsqueeze(0)]) if bias else net.weight
     found = (columns @ weight / torch.cat([group.root for group in groups])).split([len(group.x) for group in groups])
@@ -66,8 +78,8 @@ def test_rows_are_the_expressions_of_the_module(form, bias):
 def test_derivative_equals_differences(form, bias):
     net = module(5, form, bias=bias)
     with torch.no_grad():
-        groups = _groups(net, everything(), 30, None)
-    core = _Problem.of_groups(net, groups, 1.0, 1e-3, 1e-14)
+        groups = groups_of(net, everything(), 30, None)
+    core = Separable.of(net, groups, 1.0, 1e-3, 1e-14)
     start = core.shapes(core.parameters(net)).detach()
     found = core.jacobian(core.at(start))
     step = 1e-6
@@ -84,11 +96,11 @@ def test_values_as_an_equation_are_variable_projection():
     u, net = solve.unknown(2), module()
     other = copy.deepcopy(net)
     problem = solve.Problem(SQUARE, u == (lambda x: x[:, 0].sin() * x[:, 1]))
-    found = solve.collocate(net, problem, points=200, weight={"equation": 1.0}, iterations=5)
+    found = solve.collocate(net, problem, points=200, importance={"equation": 1.0}, iterations=5)
     x = SQUARE.interior(200)
     y = (x[:, 0].sin() * x[:, 1]).unsqueeze(1)
     want = solve.variable_projection(other, x, y, iterations=5, regularisation=1e-8)
-    torch.testing.assert_close(found.history, want.history, rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.history.column("residual"), want.history.column("residual"), rtol=1e-6, atol=0)
     torch.testing.assert_close(net(x), other(x), rtol=1e-6, atol=1e-6)
 
 
@@ -97,9 +109,9 @@ def test_it_ends_by_time_and_tells_of_its_iterations():
     problem = solve.Problem(SQUARE, solve.laplacian(u) == 1, {"boundary": u == 0})
     result = solve.collocate(net, problem, points=100, max_seconds=1e-9, callback=steps.append)
     assert result.reason == "time"
-    assert [(step.number, step.residual) for step in steps] == [(0, result.history[0].item())]
+    assert [(step.number, step.residual) for step in steps] == [(0, result.history[0].residual)]
     result = solve.collocate(net, problem, points=100, iterations=2, callback=steps.append)
-    assert [step.residual for step in steps[1:]] == result.history.tolist()
+    assert [step.residual for step in steps[1:]] == result.history.column("residual").tolist()
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -110,7 +122,7 @@ def test_few_bumps_solve_poissons_equation(form):
     x = SQUARE.interior(2000, held_out=True)
     error = (net(x)[:, 0] - known.exact(x).flatten()).square().mean().sqrt()
     assert error < 2e-3
-    assert found.history[-1] < found.history[0] / 20
+    assert found.history[-1].residual < found.history[0].residual / 20
     assert all(after <= before for before, after in zip(found.history, found.history[1:]))
     start = module(20, form)
     one = solve.collocate(start, known.problem, points=500, iterations=1)
@@ -190,15 +202,19 @@ def test_errors():
         solve.collocate(net, problem, iterations=0)
     with pytest.raises(ValueError, match="collocate: max_seconds must be positive, got nan"):
         solve.collocate(net, problem, max_seconds=math.nan)
-    with pytest.raises(ValueError, match="collocate: tolerance must be finite and not negative, got nan"):
-        solve.collocate(net, problem, tolerance=math.nan)
+    with pytest.raises(ValueError, match="collocate: least_reduction must be finite and not negative, got nan"):
+        solve.collocate(net, problem, least_reduction=math.nan)
     for weight in ({"equation": 1.0}, {"equation": 1.0, "edge": 1.0}, [1.0, 1.0]):
-        with pytest.raises(ValueError, match="collocate: expected weights by name, of 'equation', 'boundary', got"):
-            solve.collocate(net, problem, weight=weight)
-    with pytest.raises(ValueError, match="collocate: the weight of 'boundary' must be positive and finite, got 0.0"):
-        solve.collocate(net, problem, weight={"equation": 1.0, "boundary": 0.0})
-    with pytest.raises(TypeError, match="collocate: the weight of 'boundary' must be a number, got 'a'"):
-        solve.collocate(net, problem, weight={"equation": 1.0, "boundary": "a"})
+        with pytest.raises(
+            ValueError, match="collocate: expected the importance by name, of 'equation', 'boundary', got"
+        ):
+            solve.collocate(net, problem, importance=weight)
+    with pytest.raises(
+        ValueError, match="collocate: the importance of 'boundary' must be positive and finite, got 0.0"
+    ):
+        solve.collocate(net, problem, importance={"equation": 1.0, "boundary": 0.0})
+    with pytest.raises(TypeError, match="collocate: the importance of 'boundary' must be a number, got 'a'"):
+        solve.collocate(net, problem, importance={"equation": 1.0, "boundary": "a"})
     with pytest.raises(TypeError, match="collocate: regularisation must be a number, got None"):
         solve.collocate(net, problem, regularisation=None)
     with pytest.raises(TypeError, match="collocate: expected a GMNM, got Linear"):

@@ -40,7 +40,7 @@ def poisson(**conditions):
 @pytest.mark.parametrize("name", problems.KNOWN)
 def test_known_solutions_are_found_and_the_estimate_is_not_below_the_error(name):
     problem, exact = problems.KNOWN[name]()
-    found = solve.solve(problem, tol=1e-9, max_components=700)
+    found = solve.solve(problem, tolerance=1e-9, max_components=700)
     true = error(found.u, exact, problem.domain)
     most, estimated = ACCURACY[name]
     assert true < most
@@ -53,7 +53,7 @@ def test_known_solutions_are_found_and_the_estimate_is_not_below_the_error(name)
 
 
 @pytest.mark.parametrize(
-    ("name", "tol", "most", "bumps"),
+    ("name", "tolerance", "most", "bumps"),
     [
         ("poisson-a", 1e-6, 1e-6, 150),
         ("poisson-a", 1e-10, 1e-10, 400),
@@ -66,10 +66,10 @@ def test_known_solutions_are_found_and_the_estimate_is_not_below_the_error(name)
         ("poisson-3d", 1e-6, 1e-6, 2000),
     ],
 )
-def test_errors_and_numbers_of_bumps_are_as_the_documentation_has_them(name, tol, most, bumps):
+def test_errors_and_numbers_of_bumps_are_as_the_documentation_has_them(name, tolerance, most, bumps):
     """Bumps in place of seconds, which a test cannot hold."""
     problem, exact = problems.KNOWN[name]()
-    found = solve.solve(problem, tol=tol)
+    found = solve.solve(problem, tolerance=tolerance)
     assert found.u.num_components <= bumps
     assert error(found.u, exact, problem.domain) < most
     if name.startswith("poisson") and isinstance(problem.domain, solve.Box) and problem.domain.dim == 2:
@@ -109,7 +109,7 @@ def test_a_polynomial_times_a_sine_is_found(powers, waves, shift):
 
     u = solve.unknown(2)
     equation = solve.laplacian(u) + (lambda x: x[:, 1]) * solve.grad(u)[0] + 2 * u == right
-    found = solve.solve(solve.Problem(SQUARE, equation, {"boundary": u == exact}), tol=1e-8)
+    found = solve.solve(solve.Problem(SQUARE, equation, {"boundary": u == exact}), tolerance=1e-8)
     assert found.converged
     assert error(found.u, exact, SQUARE) < 1e-8
 
@@ -133,7 +133,7 @@ def test_all_domains(domain):
         return torch.exp(x[:, 0]) * torch.cos(x[:, 1])
 
     u = solve.unknown(2)
-    found = solve.solve(solve.Problem(domain, solve.laplacian(u) == 0, {"boundary": u == exact}), tol=1e-7)
+    found = solve.solve(solve.Problem(domain, solve.laplacian(u) == 0, {"boundary": u == exact}), tolerance=1e-7)
     assert found.converged
     assert error(found.u, exact, domain) < 1e-7
 
@@ -154,7 +154,7 @@ def test_mixed_conditions():
         "low 1": -solve.normal_derivative(u) == exact,
         "high 1": solve.normal_derivative(u) + u == (lambda x: 2 * exact(x)),
     }
-    found = solve.solve(solve.Problem(SQUARE, solve.laplacian(u) == 0, conditions), tol=1e-8)
+    found = solve.solve(solve.Problem(SQUARE, solve.laplacian(u) == 0, conditions), tolerance=1e-8)
     assert found.converged
     assert error(found.u, exact, SQUARE) < 1e-8
 
@@ -168,7 +168,7 @@ def test_other_lengths_of_space_and_time():
     u = solve.unknown(1, time=True)
     domain = solve.SpaceTime(solve.Box((0,), (1000,)), 2e-6)
     equation = solve.dt(u) == 1e11 * solve.laplacian(u)
-    found = solve.solve(solve.Problem(domain, equation, {"initial": u == exact, "boundary": u == 0}), tol=1e-8)
+    found = solve.solve(solve.Problem(domain, equation, {"initial": u == exact, "boundary": u == 0}), tolerance=1e-8)
     assert found.converged
     assert error(found.u, exact, domain) < 1e-8
 
@@ -236,7 +236,7 @@ def test_nothing_gives_nothing():
 
 def test_every_set_is_reported_and_the_numbers_grow():
     problem, seen = problems.poisson_a().problem, []
-    found = solve.solve(problem, tol=1e-7, callback=seen.append)
+    found = solve.solve(problem, tolerance=1e-7, callback=seen.append)
     assert tuple(seen) == found.history
     numbers = [step.num_components for step in seen]
     assert numbers == sorted(set(numbers))
@@ -273,7 +273,7 @@ def test_contradicting_conditions_end_at_the_limit_and_the_residuals_tell():
 def test_a_tolerance_below_rounding_ends_at_the_limit():
     u = solve.unknown(1)
     string = solve.Problem(solve.Box((0,), (1,)), solve.laplacian(u) + u == 0, {"low 0": u == 0, "high 0": u == 1})
-    found = solve.solve(string, tol=1e-18)
+    found = solve.solve(string, tolerance=1e-18)
     assert found.reason == "limit"
     assert found.error < 1e-12
 
@@ -331,11 +331,15 @@ def test_functions_that_fail_are_named(equation, condition, match):
         (lambda u: solve.Problem(SQUARE, solve.laplacian(u)), TypeError, "like laplacian"),
         (lambda u: solve.Problem(SQUARE, u == 0, {"top": u == 0}), ValueError, "no part 'top'; there are: boundary"),
         (lambda u: solve.Problem(solve.Ball((0,), 1), u == 0), ValueError, "has 2 coordinates, the domain 1"),
-        (lambda u: solve.solve(poisson(boundary=u == 0), tol=0), ValueError, "tol must be positive"),
+        (lambda u: solve.solve(poisson(boundary=u == 0), tolerance=0), ValueError, "tolerance must be positive"),
         (lambda u: solve.solve(poisson(boundary=u == 0), max_components=15), ValueError, "at least 16"),
         (lambda u: solve.solve(poisson(boundary=u == 0), max_components=1e3), TypeError, "whole number"),
         (lambda u: solve.solve(poisson(boundary=u == 0), max_seconds=0), ValueError, "max_seconds"),
-        (lambda u: solve.solve(poisson(boundary=u == 0), tol="a"), TypeError, "tol must be a number, got 'a'"),
+        (
+            lambda u: solve.solve(poisson(boundary=u == 0), tolerance="a"),
+            TypeError,
+            "tolerance must be a number, got 'a'",
+        ),
         (lambda u: solve.solve(poisson(boundary=u == 0), float32_tolerance=-1), ValueError, "float32_tolerance"),
         (lambda u: solve.solve(solve.laplacian(u) == 1), TypeError, "expected a Problem.* got Equation"),
         (lambda u: solve.Problem(((0, 0), (1, 1)), u == 0), TypeError, "domain must be one of .* got tuple"),
@@ -364,7 +368,7 @@ def test_a_source_between_the_points_is_not_missed():
 
     u = solve.unknown(2)
     problem = solve.Problem(solve.Box((0, 0), (1, 1)), solve.laplacian(u) == source, {"boundary": u == exact})
-    found = solve.solve(problem, tol=1e-4, max_components=500)
+    found = solve.solve(problem, tolerance=1e-4, max_components=500)
     assert found.error > 1e-2
     assert max(step.depth for step in found.history) >= 2  # it goes to where the source is
 
@@ -378,7 +382,7 @@ def test_edges_that_two_domains_share_are_no_boundary(domain):
     u, (plain, exact) = solve.unknown(2), problems.poisson_a()
     zero_where_it_is_asked = {"boundary": u == (lambda x: (x[:, 0] > 1).double())}
     problem = solve.Problem(domain, solve.laplacian(u) == plain.equation.right, zero_where_it_is_asked)
-    found = solve.solve(problem, tol=1e-6)
+    found = solve.solve(problem, tolerance=1e-6)
     assert found.converged
     assert error(found.u, exact, domain) < 1e-6
 
@@ -387,7 +391,7 @@ def test_a_difference_of_boxes_is_as_good_as_the_polygon():
     problem, exact = problems.poisson_l()
     domain = solve.Box((-1, -1), (1, 1)) - solve.Box((0, -1), (1, 0))
     same = solve.Problem(domain, problem.equation, problem.conditions)
-    found = solve.solve(same, tol=1e-9, max_components=700)
+    found = solve.solve(same, tolerance=1e-9, max_components=700)
     assert error(found.u, exact, domain) < ACCURACY["poisson-l"][0]
 
 
@@ -399,7 +403,9 @@ def test_a_corner_that_is_not_known_is_not_taken_for_solved():
         return torch.maximum(x.abs().amax(1) - 1, torch.minimum(x[:, 0], -x[:, 1]))
 
     domain = solve.Implicit(distance, (-1, -1), (1, 1))
-    found = solve.solve(solve.Problem(domain, problem.equation, problem.conditions), tol=1e-3, max_components=1400)
+    found = solve.solve(
+        solve.Problem(domain, problem.equation, problem.conditions), tolerance=1e-3, max_components=1400
+    )
     assert error(found.u, exact, domain) <= found.error
 
 
@@ -420,7 +426,7 @@ def test_a_point_says_which_of_the_solutions_of_neumann_is_meant():
     problem = solve.Problem(
         domain, solve.laplacian(u) == (lambda x: -3 * exact(x)), {**conditions, "sensor": u == exact}
     )
-    found = solve.solve(problem, tol=1e-8)
+    found = solve.solve(problem, tolerance=1e-8)
     assert found.converged
     assert error(found.u, exact, domain) < 1e-8
     assert found.residuals["sensor"] < 1e-8
@@ -432,7 +438,7 @@ def test_marked_points_stay_where_they_are_near_a_corner():
     x = -0.1 * torch.rand(30, 2, dtype=F64)
     domain = problem.domain.marked({"sensors": x})
     conditions = {**problem.conditions, "sensors": solve.unknown(2) == exact}
-    found = solve.solve(solve.Problem(domain, problem.equation, conditions), tol=1e-9, max_components=700)
+    found = solve.solve(solve.Problem(domain, problem.equation, conditions), tolerance=1e-9, max_components=700)
     assert error(found.u, exact, domain) < ACCURACY["poisson-l"][0]
     assert found.residuals["sensors"] < 1e-3
 
@@ -445,7 +451,7 @@ def test_functions_may_write_to_their_points():
         solve.Problem(SQUARE, solve.laplacian(u) == source, {"boundary": u == source})
         for u, source in ((solve.unknown(2), careless), (solve.unknown(2), lambda x: 2 * x[:, 0]))
     ]
-    one, other = (solve.solve(problem, tol=1e-6, max_components=200) for problem in problems_)
+    one, other = (solve.solve(problem, tolerance=1e-6, max_components=200) for problem in problems_)
     assert torch.equal(one.u.weight, other.u.weight)
 
 
@@ -456,7 +462,7 @@ def test_numbers_whose_squares_overflow_are_told():
 
 
 def test_the_solution_needs_no_gradients():
-    found = solve.solve(poisson(boundary=solve.unknown(2) == 0), tol=1e-2, max_components=300)
+    found = solve.solve(poisson(boundary=solve.unknown(2) == 0), tolerance=1e-2, max_components=300)
     assert found.u(SQUARE.interior(5)).numpy().shape == (5, 1)
 
 
@@ -468,7 +474,7 @@ def test_domains_far_from_0(offset):
         solve.laplacian(u) == (lambda x: -9 * torch.sin(3 * (x - offset))),
         {"low 0": u == 0, "high 0": u == math.sin(3)},
     )
-    found = solve.solve(problem, tol=1e-8)
+    found = solve.solve(problem, tolerance=1e-8)
     x = offset + torch.linspace(0, 1, 300, dtype=F64).unsqueeze(1)
     assert found.converged
     assert (found.u(x) - torch.sin(3 * (x - offset))).abs().max() < 1e-8
@@ -477,7 +483,7 @@ def test_domains_far_from_0(offset):
 def test_a_cloud_of_points_in_the_order_of_a_sequence():
     problem, exact = problems.poisson_a()
     cloud = solve.PointCloud(SQUARE.interior(1500), {"boundary": SQUARE.boundary(240)})
-    found = solve.solve(solve.Problem(cloud, problem.equation, problem.conditions), tol=1e-6)
+    found = solve.solve(solve.Problem(cloud, problem.equation, problem.conditions), tolerance=1e-6)
     assert found.converged
     assert error(found.u, exact, SQUARE) < 1e-6
     assert {step.depth for step in found.history} == {0}  # there are no points for narrower bumps
@@ -491,6 +497,6 @@ def test_a_set_from_which_a_better_one_differs_is_not_taken_for_better():
         solve.dt(solve.dt(u)) - solve.laplacian(u) == 0,
         {"boundary": u == 0, "initial": u == (lambda x: torch.sin(math.pi * x[:, 0]))},
     )
-    found = solve.solve(problem, tol=1e-3, max_components=400)
+    found = solve.solve(problem, tolerance=1e-3, max_components=400)
     assert found.error > 0.5
     assert min(step.error for step in found.history) < 0.2

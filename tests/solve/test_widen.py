@@ -52,7 +52,7 @@ def test_errors_are_those_of_rows_that_are_left_out(form, bias, weighted):
         errors.append(math.sqrt(total / root.square().sum()))
         weights.append(fitted(columns, torch.ones(25, dtype=torch.bool)))
     start = copy.deepcopy(net)
-    found = solve.widen(net, x, y, weight=counts, factors=factors, regularisation=0.1)
+    found = solve.widen(net, x, y, row_weight=counts, factors=factors, regularisation=0.1)
     torch.testing.assert_close(found.errors, torch.tensor(errors, dtype=F64))
     best = errors.index(min(errors))
     assert found.factor == factors[best]
@@ -75,7 +75,7 @@ def test_wide_bumps_are_found_and_serve_variable_projection(dtype):
     error = (net(other_x.to(dtype)) - other_y).square().mean().sqrt()
     assert 0.3 < error / found.errors.min() < 3  # what is left out is like what is new
     result = solve.variable_projection(net, x, y, iterations=2)
-    assert result.history[-1] < found.errors.min() / 2
+    assert result.history[-1].residual < found.errors.min() / 2
 
 
 def test_rows_that_are_there_twice_and_bumps_that_coincide():
@@ -111,7 +111,7 @@ def test_too_few_rows_are_refused_and_nothing_is_written():
         ({"factors": ()}, "widen: expected at least one factor, like .*, got none"),
         ({"factors": (1, -2)}, "widen: a factor must be positive and finite, got -2"),
         ({"regularisation": 0.0}, "widen: regularisation must be positive and finite, got 0.0"),
-        ({"weight": torch.zeros(60)}, "widen: expected a weight"),
+        ({"row_weight": torch.zeros(60)}, "widen: expected a row_weight"),
     ],
 )
 def test_what_is_refused(options, message):

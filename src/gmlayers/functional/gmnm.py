@@ -17,6 +17,8 @@ All functions take
 - ``projection`` A: (m, p, d), of any rank: the precision :math:`A^\top A` is positive semi-definite by construction;
 - ``weight`` π: (m, out), and ``bias`` b: (out,) or None.
 
+Partial derivatives of a bump of any order are those of :func:`derivative`, by a recurrence.
+
 The literal reading of the paper, in which a Gaussian sees the *sum* of its projections, is the case p = 1: see
 :func:`ridge`. Far from all means G is its bias: there is no extrapolation. The projection is applied before the mean is
 subtracted, by one matrix product, so v carries an absolute rounding error of about eps · ‖A‖ · ‖x‖: keep the inputs of
@@ -25,17 +27,20 @@ unit scale.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gmlayers._names import whole
 from gmlayers._shown import brief
 
 __all__ = [
     "Derivatives",
     "bumps",
     "bumps_laplacian",
+    "derivative",
     "gmnm",
     "gradient",
     "hessian",
@@ -101,6 +106,63 @@ def bumps_laplacian(x: Tensor, mean: Tensor, projection: Tensor) -> tuple[Tensor
     v = _projected(x, mean, projection)
     f = _bumps(v)
     return f, _curved(v, f, projection)
+
+
+def derivative(x: Tensor, mean: Tensor, projection: Tensor, axes: Sequence[int]) -> Tensor:
+    r"""Return the partial derivative :math:`\partial_{i_1} \cdots \partial_{i_n} f_k(x)`, (..., m), of any order.
+
+    With the slope :math:`s = A^\top v` and :math:`G = A^\top A` it is :math:`(-1)^n P_{i_1 \dots i_n}\, f`, where the
+    polynomials are those of Hermite in several variables and follow from the recurrence
+
+    .. math:: P = 1, \qquad P_{i\, i_1 \dots i_n} = s_i\, P_{i_1 \dots i_n}
+        - \sum_{j=1}^n G_{i\, i_j}\, P_{i_1 \dots \hat{i_j} \dots i_n}
+
+    (Grad, *Note on N-dimensional Hermite polynomials*, Communications on Pure and Applied Mathematics 2, 1949; in one
+    dimension and for A = 1 it is :math:`He_{n+1} = x\, He_n - n\, He_{n-1}`, Abramowitz and Stegun, 22.7.14). The hat
+    marks the index that is left out. The recurrence starts from f in place of 1, so that far from all means, where f is
+    0, no power overflows.
+
+    This function is the reference for all code that differentiates bumps: it is written for clarity, at about
+    :math:`\prod_i (n_i + 1)` products of tensors where axis i occurs :math:`n_i` times.
+
+    Args:
+        x: points, (..., d), of any floating dtype.
+        mean: μ, (m, d).
+        projection: A, (m, p, d).
+        axes: the axes by which to differentiate, one for each order; their order does not matter. None of them gives
+            the bumps themselves.
+
+    Raises:
+        ValueError: shapes that do not fit, and an axis that x does not have.
+        TypeError: an axis that is not a whole number.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([[1.0, 0.0]])
+        >>> bump = torch.zeros(1, 2), torch.eye(2)[None]
+        >>> derivative(x, *bump, (0, 0, 0)) / bumps(x, *bump)  # 3x - x³, at x = 1
+        tensor([[2.]])
+    """
+    _check(x, mean, projection, None, None)
+    d = projection.shape[2]
+    axes = tuple(sorted(whole("gmnm: an axis", axis) for axis in axes))
+    if not all(0 <= axis < d for axis in axes):
+        raise ValueError(f"gmnm: expected axes from 0 to {d - 1}, got {axes}")
+    v = _projected(x, mean, projection)
+    slope = torch.einsum("...kp,kpd->...kd", v, projection)
+    gram = projection.mT @ projection
+    known: dict[tuple[int, ...], Tensor] = {(): _bumps(v)}  # P f by its axes, so that none is computed twice
+
+    def hermite(axes: tuple[int, ...]) -> Tensor:
+        if axes not in known:
+            i, rest = axes[0], axes[1:]
+            total = slope[..., i] * hermite(rest)
+            for j, other in enumerate(rest):
+                total = total - gram[:, i, other] * hermite(rest[:j] + rest[j + 1 :])
+            known[axes] = total
+        return known[axes]
+
+    return (-1) ** len(axes) * hermite(axes)
 
 
 def gmnm(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,10 @@ INIT_SCALE = 0.1
 
 FEATURE_RMS = 5.0
 """Features are out of range where their root mean square is larger: there the bumps start below 0.002."""
+
+
+DOMAIN_KEY = "domain_box"
+"""The ``state_dict`` holds the domain by this name. No attribute has it: ``functional_call`` would exchange that."""
 
 
 class GMNM(nn.Module):
@@ -56,7 +60,9 @@ class GMNM(nn.Module):
         - input: (..., in_features), any batch shape, empty ones too.
         - output: (..., out_features).
 
-    The parameters are ``mean`` μ (m, d), ``projection`` or ``scale``, ``weight`` π (m, out) and ``bias`` b (out,).
+    The parameters are ``mean`` μ (m, d), ``projection`` or ``scale``, ``weight`` π (m, out) and ``bias`` b (out,). The
+    ``state_dict`` has these and, if there is a domain, its bounds as ``domain_box``, (2, d) in float64: a module that
+    loads it takes that domain over, and keeps its own where there is none, as in files of older versions.
     Under autocast and for half-precision parameters the bumps are computed in float32, and so are the derivatives.
 
     **Range of the inputs.** Far from its bumps G is its bias: there is no extrapolation, and between the domain and
@@ -343,6 +349,35 @@ class GMNM(nn.Module):
     def form_parameters(self) -> dict[str, Tensor]:
         """Return the parameters of the form by name, through ``getattr`` so that parametrizations apply."""
         return {name: getattr(self, name) for name in self._form_shapes}
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.domain is not None:  # no buffer: a module that is cast or moved would have its bounds rounded
+            destination[prefix + DOMAIN_KEY] = torch.tensor(self.domain, dtype=torch.float64, device="cpu")
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        given = state_dict.pop(prefix + DOMAIN_KEY, None)  # from the copy that load_state_dict has made
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        if given is None or given.is_meta:
+            return
+        if given.shape != (2, self.in_features):
+            error_msgs.append(f"{prefix}{DOMAIN_KEY}: expected (2, {self.in_features}), got {tuple(given.shape)}")
+            return
+        try:
+            self.domain = _box(tuple(given), self.in_features)
+        except ValueError as error:
+            error_msgs.append(f"{prefix}{DOMAIN_KEY}: {error}")
 
     def extra_repr(self) -> str:
         """Return the arguments of the constructor; of a domain that has other bounds in every feature the first 8."""

@@ -1,53 +1,43 @@
-r"""A few bumps that solve an equation: shapes trained, weights always at the best values.
-
-The rows are those of :func:`~gmlayers.solve.solve`, linear in the weights. With :math:`v = A(x - \mu)`,
-:math:`s = A^\top v` and :math:`G = A^\top A`, a bump f has :math:`\partial_i f = -s_i f` and
-:math:`\partial_i \partial_j f = (s_i s_j - G_{ij}) f`, so that a row of the expression
-:math:`\sum_\alpha c_\alpha \partial^\alpha u` is a polynomial in s times f.
-"""
+"""A few bumps that solve an equation: their shapes are trained, and their weights are always the best ones."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor
 
 from gmlayers._names import positive
 from gmlayers.nn import GMNM
-from gmlayers.solve._domain import Points
-from gmlayers.solve._equation import Equation, coefficients, values
-from gmlayers.solve._fit import Sum, answers, check_module, float32_allowed, warn_of_range
-from gmlayers.solve._least_squares import RANK_TOLERANCE
-from gmlayers.solve._limits import check_not_negative, check_positive, warn_of_float32
-from gmlayers.solve._solve import CONDITION, EQUATION, Problem
-from gmlayers.solve._variable_projection import (
-    Group,
-    Iteration,
-    VariableProjection,
-    _Problem,
-    check_options,
-    descend,
-)
+from gmlayers.solve._checks import check_not_negative, check_positive, warn_of_float32
+from gmlayers.solve._renamed import solver
+from gmlayers.solve.domains import Domain, Points
+from gmlayers.solve.engine.collocation import Collocation
+from gmlayers.solve.engine.history import Iteration
+from gmlayers.solve.engine.least_squares import RANK_TOLERANCE
+from gmlayers.solve.engine.levenberg_marquardt import Limits
+from gmlayers.solve.engine.modules import Sum, answers, check_module, float32_allowed, warn_of_range
+from gmlayers.solve.engine.results import VariableProjection
+from gmlayers.solve.engine.row_groups import RowGroup
+from gmlayers.solve.engine.separable import Separable
+from gmlayers.solve.equations import Problem
 
 SLACK = 1e-9
-"""Share of the domain by which points on its edge may be out of the range of the module: they are rounded."""
+"""Points may be out of the range of the module by this share of the domain: those on its edge are rounded."""
 
 EDGE = 4.0
-"""Times the number of points inside to the power (d - 1) / d: points of a part of the boundary."""
+"""A part of the boundary has this many points, times the number of those inside to the power (d - 1) / d."""
 
 
-@torch.no_grad()
+@solver(weight="importance", tolerance="least_reduction")
 def collocate(
     module: GMNM,
     problem: Problem,
     *,
     points: int = 2000,
-    weight: Mapping[str, float] | None = None,
+    importance: Mapping[str, float] | None = None,
     iterations: int = 100,
-    tolerance: float = 1e-6,
+    least_reduction: float = 1e-6,
     regularisation: float = 1e-8,
     rank_tolerance: float = RANK_TOLERANCE,
     max_seconds: float = math.inf,
@@ -61,37 +51,39 @@ def collocate(
 
     over the equation inside and all conditions b, at points of the domain. :func:`~gmlayers.solve.solve` takes as many
     fixed bumps as a tolerance needs; here a given number of them learns where to be and of what shape, for a small
-    function. It goes as for :func:`~gmlayers.solve.variable_projection`, in float64 on the CPU.
+    function. The method is that of :func:`~gmlayers.solve.variable_projection`, in float64 on the CPU.
 
     Args:
-        module: where it starts, with one output and a domain that covers that of the problem; its weights do not
-            matter. All is written.
+        module: the start, with one output and a domain that covers that of the problem; its weights do not matter. All
+            parameters are written.
         problem: the equation and its conditions.
-        points: how many are inside; of the boundary there are four times their root, or of its power (d - 1) / d.
-        weight: ω, how much the mean square of what is left of each counts, by name: ``"equation"``, and the parts of
-            the conditions, ``"initial (1)"`` and so on where there are several. If not given, the reciprocal of the
-            mean square of the rows at the start, and for conditions a hundred times as much.
-        iterations: as for :func:`~gmlayers.solve.variable_projection`, and so are those below.
-        tolerance: when it ends.
-        regularisation: λ.
-        rank_tolerance: which singular values count as 0.
+        points: the number of points inside; the boundary has four times its power (d - 1) / d.
+        importance: ω, how much the mean square of what is left of each counts, by name: ``"equation"``, and the parts
+            of the conditions, ``"initial (1)"`` and so on where there are several. If it is not given, it is the
+            reciprocal of the mean square of the rows at the start, and for conditions a hundred times as much.
+        iterations: the largest number of iterations, as for :func:`~gmlayers.solve.variable_projection`.
+        least_reduction: the run ends when a step reduces the sum of squares by less than this share.
+        regularisation: λ. It is fixed: the targets of equations are no measure of what a small residual is, so there is
+            nothing that it could follow, as it does for :func:`~gmlayers.solve.variable_projection`.
+        rank_tolerance: singular values of the columns below this times the largest are taken for 0.
         max_seconds: no iteration is begun that is expected to end later; of the first that is not known.
         float32_tolerance: as for :func:`~gmlayers.solve.variable_projection`, by default in terms of what the module
             answers.
-        callback: called with the start and every iteration, as by :func:`~gmlayers.solve.variable_projection`.
+        callback: this is called with the start and every iteration, as by
+            :func:`~gmlayers.solve.variable_projection`.
 
     Returns:
-        Why it ended, and the root of the weighted sum of mean squares after each iteration. It is that at the points;
-        whether they are enough, other ones tell.
+        Why the run ended, and the root of the weighted sum of mean squares after each iteration. It is that at the
+        points; whether they are enough, other ones tell.
 
     Raises:
-        ValueError: a module of other sizes or not on the CPU, weights or other options out of range, an equation whose
-            functions have values that are not finite.
+        ValueError: if the module is of other sizes or not on the CPU, an importance or another option is out of range,
+            or a function of the problem has values that are not finite.
         RuntimeError: if a parameter is parametrized.
-        TypeError: what is no problem, or no module of this kind; options that are no numbers.
+        TypeError: if the problem is none, the module of another kind, or options are no numbers.
 
     Warns:
-        UserWarning: a problem that is out of the range of the module, and if float32 loses more than it may.
+        UserWarning: if the problem is out of the range of the module, and if float32 loses more than it may.
 
     Example:
         >>> import math
@@ -117,67 +109,50 @@ def collocate(
         )
     points = positive("collocate: points", points)
     check_not_negative("collocate", {"regularisation": regularisation})
-    limits = check_options("collocate", iterations, tolerance, rank_tolerance, max_seconds, float32_tolerance, callback)
+    limits = Limits.of(
+        "collocate", iterations, least_reduction, rank_tolerance, max_seconds, float32_tolerance, callback
+    )
     with torch.device("cpu"):  # whatever the default is
-        groups = _groups(module, problem, points, weight)
+        collocation = Collocation.of(problem, lambda part: [(_placed(problem.domain, points, part), 1.0)])
+        _check_importance(list(collocation.by_name()), importance)
+        groups = weighted(collocation, module, importance)
         x, middle = torch.cat([group.x for group in groups]), (problem.domain.low + problem.domain.high) / 2
         warn_of_range("collocate", module, x.lerp(middle, SLACK))
-        result = descend("collocate", _Problem.of_groups(module, groups, 1.0, regularisation, rank_tolerance), limits)
+        separable = Separable.of(module, groups, 1.0, regularisation, rank_tolerance)
+        result = separable.descend("collocate", limits)
         size = float(answers(module, x, Sum.of(module)).square().mean().sqrt())
     allowed = float32_allowed(module, size, float32_tolerance)
     warn_of_float32("collocate", "the module", result.max_weight, float(result.float32_error), allowed)
     return result
 
 
-def _groups(module: GMNM, problem: Problem, points: int, weight: Mapping[str, float] | None) -> list[Group]:
-    """Return the rows of the equation and of each condition."""
-    asked = list(problem.asked())
-    names = [name for name, _, _ in asked]
-    if weight is not None:
-        if not isinstance(weight, Mapping) or set(weight) != set(names):
-            raise ValueError(f"collocate: expected weights by name, of {', '.join(map(repr, names))}, got {weight!r}")
-        for name, value in weight.items():
-            check_positive(f"collocate: the weight of {name!r}", value)
-    found, domain = [], problem.domain
-    for name, part, equation in asked:
-        edge = math.ceil(EDGE * points ** ((domain.dim - 1) / domain.dim))
-        where = Points(domain.interior(points)) if part is None else domain.boundary(edge, part)
-        group = _group(equation, where, name)
-        if weight is None:
-            x, mean = module.centred(group.x, module.mean.double())
-            of_bumps = group.feature(x, group.coefficients, mean, module.projection_matrix().double())
-            size = float(of_bumps.square().sum(1).mean()) or 1.0
-            counts = (1.0 if name == EQUATION else CONDITION**2) / size
+def _placed(domain: Domain, points: int, part: str | None) -> Points:
+    """Return the points inside, or of a part of the boundary."""
+    if part is None:
+        return Points(domain.interior(points))
+    return domain.boundary(math.ceil(EDGE * points ** ((domain.dim - 1) / domain.dim)), part)
+
+
+def _check_importance(names: Sequence[str], importance: Mapping[str, float] | None) -> None:
+    if importance is None:
+        return
+    if not isinstance(importance, Mapping) or set(importance) != set(names):
+        raise ValueError(
+            f"collocate: expected the importance by name, of {', '.join(map(repr, names))}, got {importance!r}"
+        )
+    for name, value in importance.items():
+        check_positive(f"collocate: the importance of {name!r}", value)
+
+
+def weighted(collocation: Collocation, module: GMNM, importance: Mapping[str, float] | None) -> list[RowGroup]:
+    """Return the rows of every block, which count together what is given, or what balances them at the start."""
+    found = []
+    for block in collocation.blocks:
+        group = RowGroup.of_block(block)
+        if importance is None:
+            counts = block.weight(float(group.of_bumps(module).square().sum(1).mean()) or 1.0)
         else:
-            counts = weight[name]
-        found.append(group._replace(root=torch.full_like(group.constant, math.sqrt(counts / len(group.x)))))
+            counts = importance[block.name]
+        root = math.sqrt(counts / len(block.target))
+        found.append(group._replace(root=torch.full_like(group.constant, root)))
     return found
-
-
-def _group(equation: Equation, points: Points, name: str) -> Group:
-    """Return rows that all count 1."""
-    by_axes = dict(coefficients(equation.expression, points, f"the {name}"))
-    ones = torch.ones_like(points.x[:, :1])
-    target = values(equation.right, points, f"the right-hand side of the {name}")
-    found = torch.cat([c.expand_as(ones) for c in by_axes.values()], 1)
-    constant = by_axes[()].expand_as(ones) if () in by_axes else 0 * ones
-    return Group(partial(_feature, tuple(by_axes)), points.x, found, constant, target, ones)
-
-
-def _feature(
-    all_axes: tuple[tuple[int, ...], ...], x: Tensor, coefficients: Tensor, mean: Tensor, projection: Tensor
-) -> Tensor:
-    """Return what an expression makes of bumps, (..., m); coefficients (..., c) are those of its derivatives."""
-    v = torch.einsum("kpd,...kd->...kp", projection, x.unsqueeze(-2) - mean)
-    slope = torch.einsum("kpd,...kp->...kd", projection, v)
-    total = torch.zeros_like(slope[..., 0])
-    for axes, c in zip(all_axes, coefficients.unsqueeze(-2).unbind(-1)):
-        if len(axes) == 0:
-            total = total + c
-        elif len(axes) == 1:
-            total = total - c * slope[..., axes[0]]
-        else:
-            i, j = axes
-            gram = (projection[..., i] * projection[..., j]).sum(-1)
-            total = total + c * (slope[..., i] * slope[..., j] - gram)
-    return total * torch.exp(-0.5 * v.square().sum(-1))

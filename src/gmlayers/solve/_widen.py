@@ -4,39 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gmlayers.nn import GMNM
-from gmlayers.solve._fit import assign, check_data, warn_of_range
-from gmlayers.solve._limits import check_positive
-from gmlayers.solve._variable_projection import _Problem
+from gmlayers.solve._checks import check_positive
+from gmlayers.solve._renamed import solver
+from gmlayers.solve.engine.modules import assign, check_data, warn_of_range
+from gmlayers.solve.engine.results import Widened
+from gmlayers.solve.engine.separable import Separable
 
 FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""These factors are tried if none are given."""
 
 FREE = 1e-10
-"""Share of a row that the other rows do not decide, below which its error when left out is rounding."""
+"""The error of a row that is left out is taken for rounding if the other rows decide all but this share of it."""
 
 
-class Widened(NamedTuple):
-    """What :func:`widen` tried."""
-
-    factor: float
-    """By which the bumps are wider now: the one of the least error."""
-    errors: Tensor
-    """For every factor the root mean square of the errors on rows that are left out, outputs summed; infinite where the
-    others do not decide one, or the bumps are not finite."""
-
-
-@torch.no_grad()
+@solver(weight="row_weight")
 def widen(
     module: GMNM,
     x: Tensor,
     y: Tensor,
     *,
-    weight: Tensor | None = None,
+    row_weight: Tensor | None = None,
     factors: Sequence[float] = FACTORS,
     regularisation: float = 1e-8,
 ) -> Widened:
@@ -44,7 +36,7 @@ def widen(
 
     Bumps that just overlap, as modules have them at first, are good to train by gradients. With weights that are solved
     for, wide ones are better by orders of magnitude, up to where they are nearly dependent. What is best is not known
-    before, but is found with no rows put aside: left out and predicted from all others, row i has the error
+    before, but it is found with no rows put aside: left out and predicted from all others, row i has the error
 
     .. math:: e_i = \frac{r_i}{1 - h_i}
 
@@ -53,24 +45,25 @@ def widen(
     factorisation of (rows + bumps) × bumps numbers, in float64, whatever the dtype of the module.
 
     Args:
-        module: its form is divided by the factor, its ``weight`` and ``bias`` are written, its ``mean`` stays.
+        module: its form is divided by the factor, its ``weight`` and its ``bias`` are written, its ``mean`` stays.
         x: inputs, (n, in_features), of any floating dtype.
         y: targets, (n, out_features).
-        weight: how much each row counts, (n,), not negative.
-        factors: that are tried; below 1 bumps get narrower.
-        regularisation: λ, as for :func:`variable_projection`, but greater than 0.
+        row_weight: ω, how much each row counts, (n,), not negative; all alike if not given.
+        factors: the factors that are tried; below 1 bumps get narrower.
+        regularisation: λ, as for :func:`variable_projection`, but greater than 0: wide bumps are nearly dependent, and
+            λ is what decides between the weights that are then equally good. It is small enough not to bias the fit.
 
     Returns:
         The factor, and the errors of all.
 
     Raises:
-        ValueError: shapes that are not those of the module, numbers that are not finite, options out of range, and if
-            no factor has a finite error, as with more bumps than rows can decide.
-        TypeError: what is no module of this kind; data that are no tensors, or complex; options that are no numbers.
+        ValueError: if shapes are not those of the module, numbers are not finite, options are out of range, or no
+            factor has a finite error, as with more bumps than rows can decide.
+        TypeError: if the module is of another kind, data are no tensors or complex, or options are no numbers.
         RuntimeError: if the module is parametrized; what is written here would be computed away.
 
     Warns:
-        UserWarning: inputs out of the range of the module.
+        UserWarning: if inputs are out of the range of the module.
 
     Example:
         >>> import torch
@@ -81,8 +74,8 @@ def widen(
         >>> found.factor, bool(found.errors[1] < found.errors[0] / 10)
         (2.0, True)
     """
-    check_data("widen", module, x, y, weight)
-    warn_of_range("widen", module, x, weight)
+    check_data("widen", module, x, y, row_weight)
+    warn_of_range("widen", module, x, row_weight)
     if not isinstance(factors, Sequence):
         raise TypeError(f"widen: factors must be a sequence of numbers, like {FACTORS}, got {factors!r}")
     for factor in factors:
@@ -90,7 +83,7 @@ def widen(
     if not factors:
         raise ValueError(f"widen: expected at least one factor, like {FACTORS}, got none")
     check_positive("widen: regularisation", regularisation)
-    problem = _Problem.of(module, x, y, weight, regularisation, 0.0)
+    problem = Separable.of_data(module, x, y, row_weight, regularisation, 0.0)
     tried = [_left_out(problem, factor) for factor in factors]
     errors = torch.tensor([error for error, _ in tried], dtype=torch.float64)
     best = int(errors.argmin())
@@ -105,7 +98,7 @@ def widen(
     return Widened(factors[best], errors)
 
 
-def _left_out(problem: _Problem, factor: float) -> tuple[float, Tensor]:
+def _left_out(problem: Separable, factor: float) -> tuple[float, Tensor]:
     """Return the error on rows that are left out, with bumps that much wider, and the weights."""
     form = {name: value.double() / factor for name, value in problem.module.form_parameters().items()}
     columns = problem.columns(problem.shapes({"mean": problem.module.mean, **form}))

@@ -1,4 +1,4 @@
-r"""Linear equations with known solutions, to measure with. Functions make them, all by name in :data:`KNOWN`."""
+r"""Linear equations with known solutions, to measure with: each is made by a function, and :data:`KNOWN` names all."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gmlayers.solve._domain import Box, SpaceTime, l_shape
-from gmlayers.solve._equation import dot, dt, grad, laplacian, unknown
-from gmlayers.solve._solve import Problem
+from gmlayers.solve.domains import Box, SpaceTime, l_shape
+from gmlayers.solve.equations import Problem, dot, dt, grad, laplacian, unknown
 
 PI = math.pi
 
@@ -25,7 +24,7 @@ class Known(NamedTuple):
 
 
 def poisson_a() -> Known:
-    r""":math:`\Delta u = -2\pi^2 \sin \pi x \sin \pi y` on [-1, 1]², 0 on the edge: the example of pykan."""
+    r"""Return :math:`\Delta u = -2\pi^2 \sin \pi x \sin \pi y` on [-1, 1]², 0 on the edge: the example of pykan."""
 
     def exact(x: Tensor) -> Tensor:
         return torch.sin(PI * x).prod(1)
@@ -36,7 +35,7 @@ def poisson_a() -> Known:
 
 
 def poisson_b() -> Known:
-    r""":math:`u = \sin \pi x \sin \pi y^2` on [-1, 1]²: section 3.4 of the KAN paper (arXiv 2404.19756)."""
+    r"""Return a problem on [-1, 1]² with :math:`u = \sin \pi x \sin \pi y^2`: section 3.4 of arXiv 2404.19756."""
 
     def exact(x: Tensor) -> Tensor:
         return torch.sin(PI * x[:, 0]) * torch.sin(PI * x[:, 1] ** 2)
@@ -51,7 +50,7 @@ def poisson_b() -> Known:
 
 
 def poisson_l() -> Known:
-    r""":math:`\Delta u = 0` on the L-shape with :math:`u = r^{2/3} \sin \tfrac23\theta`, whose gradient is infinite."""
+    r"""Return :math:`\Delta u = 0` on the L-shape, :math:`u = r^{2/3} \sin \tfrac23\theta`, which is singular."""
 
     def exact(x: Tensor) -> Tensor:
         angle = torch.atan2(x[:, 1], x[:, 0])
@@ -63,7 +62,7 @@ def poisson_l() -> Known:
 
 
 def helmholtz() -> Known:
-    r""":math:`\Delta u + u = f` on [-1, 1]² with :math:`u = \sin 4\pi y \sin \pi x`: as in arXiv 2412.05994."""
+    r"""Return :math:`\Delta u + u = f` on [-1, 1]² with :math:`u = \sin 4\pi y \sin \pi x`, as in arXiv 2412.05994."""
 
     def exact(x: Tensor) -> Tensor:
         return torch.sin(4 * PI * x[:, 1]) * torch.sin(PI * x[:, 0])
@@ -74,7 +73,10 @@ def helmholtz() -> Known:
 
 
 def poisson_peak() -> Known:
-    r""":math:`u = \sin \pi x \cos \tfrac{\pi}{2} y + e^{-\|x - c\|^2 / 2s^2}` on [-1, 1]², s = 1/50 of the side."""
+    r"""Return a problem on [-1, 1]² with a peak: s is 1/50 of the side.
+
+    .. math:: u = \sin \pi x \cos \tfrac{\pi}{2} y + e^{-\|x - c\|^2 / 2s^2}
+    """
     s = 1 / 25
 
     def peak(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,12 +98,12 @@ def poisson_peak() -> Known:
 
 
 def advection_diffusion(e: float = 1 / 10) -> Known:
-    r""":math:`-\varepsilon\Delta u + u_x = 0` on the unit square, of a boundary layer.
+    r"""Return :math:`-\varepsilon\Delta u + u_x = 0` on the unit square, which has a boundary layer.
 
-    :math:`u = (e^{(x - 1)/\varepsilon} - e^{-1/\varepsilon}) / (1 - e^{-1/\varepsilon})`.
+    .. math:: u = (e^{(x - 1)/\varepsilon} - e^{-1/\varepsilon}) / (1 - e^{-1/\varepsilon})
 
     Args:
-        e: :math:`\varepsilon > 0`, about the width of the layer.
+        e: :math:`\varepsilon > 0`, which is about the width of the layer.
     """
 
     def exact(x: Tensor) -> Tensor:
@@ -113,7 +115,7 @@ def advection_diffusion(e: float = 1 / 10) -> Known:
 
 
 def heat() -> Known:
-    r""":math:`u_t = \tfrac1{10} u_{xx}` on [0, 1] to time 2 with :math:`u = e^{-\pi^2 t/10} \sin \pi x`."""
+    r"""Return :math:`u_t = \tfrac1{10} u_{xx}` on [0, 1] to time 2 with :math:`u = e^{-\pi^2 t/10} \sin \pi x`."""
 
     def exact(x: Tensor) -> Tensor:
         return torch.exp(-(PI**2) * x[:, 1] / 10) * torch.sin(PI * x[:, 0])
@@ -124,9 +126,9 @@ def heat() -> Known:
 
 
 def wave() -> Known:
-    r""":math:`u_{tt} = u_{xx}` on [0, 1] to time 1, 0 at both ends, of two modes.
+    r"""Return :math:`u_{tt} = u_{xx}` on [0, 1] to time 1, 0 at both ends, with two modes.
 
-    :math:`u = \sin \pi x \cos \pi t + \tfrac12 \sin 2\pi x \cos 2\pi t`.
+    .. math:: u = \sin \pi x \cos \pi t + \tfrac12 \sin 2\pi x \cos 2\pi t
     """
 
     def exact(x: Tensor) -> Tensor:
@@ -139,7 +141,7 @@ def wave() -> Known:
 
 
 def poisson_3d() -> Known:
-    r""":math:`\Delta u = -3\pi^2 u` with :math:`u = \sin \pi x \sin \pi y \sin \pi z` on the unit cube."""
+    r"""Return :math:`\Delta u = f` on the unit cube with :math:`u = \sin \pi x \sin \pi y \sin \pi z`."""
 
     def exact(x: Tensor) -> Tensor:
         return torch.sin(PI * x).prod(1)
@@ -150,7 +152,7 @@ def poisson_3d() -> Known:
 
 
 def poisson_10d() -> Known:
-    r""":math:`\Delta u = 0` on [0, 1]^10 with :math:`u = \sum_{k=1}^5 x_{2k-1} x_{2k}`: as in Deep Ritz (2018)."""
+    r"""Return :math:`\Delta u = 0` on [0, 1]^10 with :math:`u = \sum_{k=1}^5 x_{2k-1} x_{2k}`, from Deep Ritz."""
 
     def exact(x: Tensor) -> Tensor:
         return (x[:, ::2] * x[:, 1::2]).sum(1)
@@ -173,4 +175,4 @@ KNOWN: Mapping[str, Callable[[], Known]] = {
     "heat": heat,
     "wave": wave,
 }
-"""All of them by name."""
+"""Every problem is made by a function, which stands here by its name."""

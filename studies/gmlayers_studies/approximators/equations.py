@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from gmlayers import solve
 from gmlayers.solve import Equation, Expression, Points
-from gmlayers.solve._equation import apply, rows, values
+from gmlayers.solve.engine import rows
+from gmlayers.solve.equations import apply, values
 from gmlayers_studies.approximators.tasks import EquationTask
 
 CONDITION = 10.0

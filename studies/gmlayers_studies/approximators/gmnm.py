@@ -149,7 +149,7 @@ class Collocated(Projected):
         """Train a module on the equation."""
         task = equation_only("Collocated", task)
         weight = {"equation": self.share * task.weight, "boundary": 1.0}
-        return solve.collocate(module, task.known.problem, weight=weight, iterations=iterations)
+        return solve.collocate(module, task.known.problem, importance=weight, iterations=iterations)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gmlayers import solve
-from gmlayers.solve import _domain
-from gmlayers.solve._domain import Remembered
+from gmlayers.solve.domains import wrapped
+from gmlayers.solve.domains.wrapped import Remembered
 
 F64 = torch.float64
 X = torch.rand(10, 2)
@@ -370,7 +370,7 @@ def test_points_that_are_remembered_are_the_same():
 
 
 def test_no_more_points_are_remembered_than_there_is_room_for(monkeypatch):
-    monkeypatch.setattr(_domain, "REMEMBERED", 250)
+    monkeypatch.setattr(wrapped, "REMEMBERED", 250)
     domain = Remembered(solve.Box((0, 0), (1, 1)))
     first = domain.interior(100)
     assert domain.interior(100) is first

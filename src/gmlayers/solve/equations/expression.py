@@ -4,34 +4,29 @@ An expression is a sum of derivatives of the unknown, up to the second, times co
 
 .. math:: Lu(x) = \sum_\alpha c_\alpha(x)\, \partial^\alpha u(x), \qquad |\alpha| \le 2,
 
-and for :math:`u = \sum_k w_k f_k` its value at a point is a row, :math:`(Lf_1, \dots, Lf_m)`, times the weights. The
-rows are closed forms. For :math:`f_k = \exp(-\tfrac12 \|v_k\|^2)` with :math:`v_{ki} = s_{ki}(x_i - \mu_{ki})`,
-
-.. math:: \partial_i f = -s_i v_i f, \qquad \partial_i\partial_j f = s_i s_j (v_i v_j - \delta_{ij}) f.
+and for :math:`u = \sum_k w_k f_k` its value at a point is a row, :math:`(Lf_1, \dots, Lf_m)`, times the weights.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
-import torch
 from torch import Tensor
 
 from gmlayers._names import positive
-from gmlayers.solve._domain import Points
-from gmlayers.solve._limits import as_number
+from gmlayers.solve._checks import as_number
 
 Function = Callable[[Tensor], Tensor]
-"""Of points (n, d), with values (n,) or (n, 1)."""
+"""A function takes points (n, d) and returns values (n,) or (n, 1)."""
 
 Coefficient = float | Function
+"""A coefficient, or a right-hand side, is a number or a function of the point."""
 
 
 @dataclass(frozen=True)
-class _Normal:
+class Normal:
     """An entry of the outward normal, as a coefficient."""
 
     axis: int
@@ -39,25 +34,25 @@ class _Normal:
 
 @dataclass(frozen=True)
 class Term:
-    """A derivative of the unknown by the axes, sorted and none to two of them, times number and functions."""
+    """A derivative of the unknown times a number and functions; it has up to two axes, which are sorted."""
 
     axes: tuple[int, ...]
     number: float
-    functions: tuple[Function | _Normal, ...] = ()
+    functions: tuple[Function | Normal, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Expression:
-    """A linear differential expression in the unknown: what :func:`unknown` starts and arithmetic makes.
+    """A linear differential expression in the unknown: :func:`unknown` starts it, and arithmetic makes others of it.
 
-    Sums, multiples by numbers and by functions of the point, and ``==`` with a right-hand side, which makes an
-    :class:`Equation`.
+    Expressions can be added, multiplied by numbers and by functions of the point, and set equal to a right-hand side by
+    ``==``, which makes an :class:`Equation`.
     """
 
     space: int
-    """Number of coordinates of space; they come first."""
+    """The number of coordinates of space; they come first."""
     time: bool
-    """Whether time is the last coordinate."""
+    """True if time is the last coordinate."""
     terms: tuple[Term, ...]
 
     def __add__(self, other: Expression) -> Expression:
@@ -116,14 +111,14 @@ class Expression:
 
     @property
     def dim(self) -> int:
-        """Number of coordinates, time included."""
+        """The number of coordinates, time included."""
         return self.space + self.time
 
     def derivative(self, axis: int) -> Expression:
         """Return the derivative by one coordinate.
 
         Raises:
-            ValueError: terms with functions as coefficients; a third derivative.
+            ValueError: if a term has a function as its coefficient, or the derivative would be the third.
         """
         if any(t.functions for t in self.terms):
             raise ValueError(
@@ -151,8 +146,8 @@ def unknown(space: int, *, time: bool = False) -> Expression:
     """Return the unknown function of so many coordinates of space, and of time, which is then the last coordinate.
 
     Raises:
-        ValueError: no coordinates.
-        TypeError: a number that is not whole.
+        ValueError: if there are no coordinates.
+        TypeError: if the number is not whole.
 
     Example:
         >>> from gmlayers import solve
@@ -166,8 +161,8 @@ def grad(u: Expression) -> tuple[Expression, ...]:
     """Return the first derivatives by the coordinates of space.
 
     Raises:
-        ValueError: terms with functions as coefficients; a third derivative.
-        TypeError: what is no expression.
+        ValueError: if a term has a function as its coefficient, or a derivative would be the third.
+        TypeError: if u is no expression.
 
     Example:
         >>> from gmlayers import solve
@@ -181,8 +176,8 @@ def laplacian(u: Expression) -> Expression:
     r"""Return :math:`\Delta u`, the sum of the second derivatives by the coordinates of space.
 
     Raises:
-        ValueError: terms with functions as coefficients; a third derivative.
-        TypeError: what is no expression.
+        ValueError: if a term has a function as its coefficient, or a derivative would be the third.
+        TypeError: if u is no expression.
 
     Example:
         >>> from gmlayers import solve
@@ -197,8 +192,9 @@ def dt(u: Expression) -> Expression:
     """Return the derivative by time.
 
     Raises:
-        ValueError: an unknown without time; terms with functions as coefficients; a third derivative.
-        TypeError: what is no expression.
+        ValueError: if the unknown does not depend on time, a term has a function as its coefficient, or the derivative
+            would be the third.
+        TypeError: if u is no expression.
 
     Example:
         >>> from gmlayers import solve
@@ -215,8 +211,8 @@ def normal_derivative(u: Expression) -> Expression:
     r"""Return :math:`\partial_n u`, the derivative along the outward normal in space; for conditions on a boundary.
 
     Raises:
-        ValueError: terms with functions as coefficients; a third derivative.
-        TypeError: what is no expression.
+        ValueError: if a term has a function as its coefficient, or a derivative would be the third.
+        TypeError: if u is no expression.
 
     Example:
         >>> from gmlayers import solve
@@ -225,7 +221,7 @@ def normal_derivative(u: Expression) -> Expression:
     _check_expression("normal_derivative", u)
     parts = []
     for i, part in enumerate(grad(u)):
-        parts.extend(Term(t.axes, t.number, (_Normal(i),)) for t in part.terms)
+        parts.extend(Term(t.axes, t.number, (Normal(i),)) for t in part.terms)
     return Expression(u.space, u.time, tuple(parts))
 
 
@@ -234,11 +230,11 @@ def dot(factors: Sequence[Coefficient], terms: Sequence[Expression]) -> Expressi
 
     Args:
         factors: numbers, or functions of points (n, d) with values (n,) or (n, 1).
-        terms: expressions in the unknown, as many.
+        terms: as many expressions in the unknown.
 
     Raises:
-        ValueError: different numbers of factors and terms; a factor that is not finite.
-        TypeError: terms that are no expressions, factors that are no coefficients.
+        ValueError: if there are not as many factors as terms, or a factor is not finite.
+        TypeError: if a term is no expression, or a factor no coefficient.
 
     Example:
         >>> from gmlayers import solve
@@ -272,76 +268,3 @@ def _number(name: str, given: object) -> float:
     if number is None:
         raise TypeError(f"Expression: {name} must be a number or a function of points (n, d), got {given!r}")
     return number
-
-
-def rows(expression: Expression, points: Points, mean: Tensor, scale: Tensor, name: str) -> Tensor:
-    """Return what the expression makes of every bump at every point, (n, m); mean and scale are (m, d)."""
-    v = [(points.x[:, i : i + 1] - mean[:, i]).mul_(scale[:, i]) for i in range(expression.dim)]
-    total = torch.zeros_like(v[0])
-    for axes, coefficient in coefficients(expression, points, name):
-        if len(axes) == 0:
-            total += coefficient
-        elif len(axes) == 1:
-            (i,) = axes
-            total.addcmul_(coefficient * scale[:, i], v[i], value=-1)
-        else:
-            i, j = axes
-            outer = coefficient * (scale[:, i] * scale[:, j])
-            total.add_(torch.mul(v[i], v[j]).sub_(float(i == j)).mul_(outer))
-    square = torch.zeros_like(total)
-    for w in v:
-        square.addcmul_(w, w)
-    return total.mul_(square.mul_(-0.5).exp_())
-
-
-def apply(expression: Expression, points: Points, derivative: Callable[[tuple[int, ...]], Tensor], name: str) -> Tensor:
-    r"""Return :math:`\sum_\alpha c_\alpha\, \partial^\alpha u` at the points, for anything that has derivatives.
-
-    Args:
-        expression: the sum.
-        points: where.
-        derivative: gives that by the axes, (n, columns), for no axes the values.
-        name: says in errors whose coefficients are wrong.
-    """
-    first, *others = (c * derivative(axes) for axes, c in coefficients(expression, points, name))
-    return sum(others, first)
-
-
-def coefficients(expression: Expression, points: Points, name: str) -> Iterator[tuple[tuple[int, ...], Tensor]]:
-    """Yield every derivative of the expression once, with its coefficient (n, 1) or (1, 1)."""
-    ordered = sorted(expression.terms, key=lambda t: t.axes)
-    for axes, terms in groupby(ordered, key=lambda t: t.axes):
-        first, *others = (_coefficient(t, points, name) for t in terms)
-        yield axes, sum(others, first)
-
-
-def values(given: Coefficient, points: Points, name: str) -> Tensor:
-    """Return a number or a function at points, (n, 1); name says in errors whose it is."""
-    n = len(points.x)
-    if not callable(given):
-        found = points.x.new_full((n, 1), given)
-    else:
-        found = given(points.x.clone())  # whatever it does with them
-        if not isinstance(found, Tensor) or found.shape not in ((n,), (n, 1)):
-            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise ValueError(f"solve: {name} must have values ({n},) or ({n}, 1) at {n} points, got {shape}")
-        if found.is_complex():
-            raise TypeError(f"solve: {name} must have real values, got {found.dtype}")
-        found = found.detach().to(points.x).reshape(n, 1)
-    wrong = ~found.isfinite().flatten()
-    if bool(wrong.any()):
-        raise ValueError(f"solve: {name} is not finite, first at x = {points.x[wrong][0].tolist()}")
-    return found
-
-
-def _coefficient(term: Term, points: Points, name: str) -> Tensor:
-    """Return the coefficient at the points, (n, 1), or (1, 1) of a number."""
-    found = points.x.new_full((1, 1), term.number)
-    for function in term.functions:
-        if isinstance(function, _Normal):
-            if points.normal is None:
-                raise ValueError(f"solve: {name} needs normals, and its points have none")
-            found = found * points.normal[:, function.axis : function.axis + 1]
-        else:
-            found = found * values(function, points, f"a coefficient of {name}")
-    return found

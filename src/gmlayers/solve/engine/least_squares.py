@@ -19,56 +19,42 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from gmlayers.solve._limits import (
+from gmlayers._shown import shown
+from gmlayers.solve._checks import (
     check_float32,
     check_not_negative,
     check_rank_tolerance,
     floating,
     warn_of_weights,
 )
+from gmlayers.solve.engine.results import LeastSquares
+
+BLOCK = 2**21
+"""Rows are computed in blocks of about this many numbers, which bounds the memory that they take."""
 
 RANK_TOLERANCE = 1e-14
-"""Of singular values, relative to the largest; 45 rounding units."""
+"""Singular values below this share of the largest one are taken for 0 by default; it is 45 units of rounding."""
 
 STEPS_PER_DECADE = 64
-"""Of the regularisations among which cross-validation chooses."""
+"""Cross-validation chooses among this many regularisations for each power of ten."""
+
+FREEDOM = 1e-9
+"""Cross-validation does not consider a regularisation that leaves less than this share of the rows as freedom."""
 
 
 class Rows(NamedTuple):
     """A block of equations, matrix · weight = target; any floating dtype, computed in float64."""
 
     matrix: Tensor
-    """(rows, columns)."""
+    """The matrix, (rows, columns)."""
     target: Tensor
-    """(rows, out)."""
+    """The right-hand side, (rows, out)."""
     weight: Tensor | None = None
-    """How much the square of each residual counts, (rows,), not negative; None for 1."""
+    """The row weights: how much the square of each residual counts, (rows,), not negative; None for 1."""
 
-
-class LeastSquares(NamedTuple):
-    """A solution of linear equations in the sense of least squares, and how good it is. All numbers are float64."""
-
-    weight: Tensor
-    """The solution, (columns, out)."""
-    residual: Tensor
-    """Weighted root mean square of what is left, (out,), of the weights as they are, with their rounding."""
-    relative: Tensor
-    """Norm of what is left over the norm of the target, (out,); 0 where both are 0."""
-    rows: int
-    """Number of equations that count: those of weight 0 do not."""
-    rank: int
-    """Number of singular values that were used, of the matrix with columns of norm 1."""
-    condition: float
-    """Largest over smallest singular value of that matrix, used or not; infinite if one is 0."""
-    max_weight: float
-    """Largest absolute weight."""
-    regularisation: float
-    """λ as given, or as chosen."""
-    float32_error: Tensor
-    r"""Root mean square of the change of matrix · weight when all is rounded to float32, (out,).
-
-    Estimated as :math:`2^{-24} (\sum_j \|a_j\|^2 w_j^2 / n)^{1/2}`: entries, weights and products are off by
-    independent relative errors of 2⁻²⁴/√3 each."""
+    def __repr__(self) -> str:
+        """Return the sizes, not the numbers."""
+        return shown("Rows", self._asdict())
 
 
 @torch.no_grad()
@@ -83,7 +69,7 @@ def least_squares(
 
     .. math:: \min_w\; \sum_i \omega_i \|a_i^\top w - y_i\|^2 + \lambda^2 \sum_j \|a_j\|^2\, w_j^2
 
-    where the columns :math:`a_j` are those of the weighted rows, and :math:`\omega` are the weights of the rows. All is
+    where the columns :math:`a_j` are those of the weighted rows, and :math:`\omega` are the row weights. All is
     measured in columns scaled to norm 1, so that in other units of a column, or of the target, the solution is the same
     in those units, also where rank or λ decide. Where several weights are best, those of the smallest norm in the
     scaled columns are taken.
@@ -91,13 +77,14 @@ def least_squares(
     The memory needed is a block and about twenty times columns² numbers, however many rows there are.
 
     Args:
-        blocks: any iterable of :class:`Rows` or of tuples like it, read once: of one matrix ``[(A, y)]``, of a
-            generator of collocation rows of a PDE with those of its boundary. The blocks may be of any sizes.
+        blocks: any iterable of :class:`Rows` or of tuples like it, which is read once: ``[(A, y)]`` for one matrix, or
+            a generator of the rows of an equation and of its conditions. The blocks may be of any sizes.
         rank_tolerance: singular values below this times the largest one are taken for 0. The default is somewhat above
             the rounding of the factorisations: below it weights grow and the fit gains nothing.
-        regularisation: λ, in terms of columns of norm 1, or ``"gcv"``: that of the least generalised cross-validation
-            (Golub, Heath and Wahba, 1979), :math:`n\,\mathrm{RSS}(\lambda) / (n - \mathrm{tr} H(\lambda))^2`, among 0
-            and 64 per decade; one λ for all outputs.
+        regularisation: λ, in terms of columns of norm 1. It is 0 by default, because singular values that are left out
+            already keep the weights finite. ``"gcv"`` takes the λ of the least generalised cross-validation (Golub,
+            Heath and Wahba, 1979), :math:`n\,\mathrm{RSS}(\lambda) / (n - \mathrm{tr} H(\lambda))^2`, among 0 and 64
+            for each decade; there is one λ for all outputs.
         float32_tolerance: warn if max \|w\| · 1.2e-7 is larger: what a sum of bumps, which are at most 1, may lose in
             float32. None or infinity for no warning.
 
@@ -105,9 +92,9 @@ def least_squares(
         The weights, on the device of the rows, with what is to be known about them.
 
     Raises:
-        ValueError: no rows; blocks whose shapes do not fit; numbers that are not finite or too large to be squared;
-            weights or options that are negative; a rank tolerance of 1 or more; an unknown regularisation.
-        TypeError: blocks that are not tuples, or not of floating-point numbers.
+        ValueError: if there are no rows, if the shapes of blocks do not fit, if numbers are not finite or too large to
+            be squared, if row weights or options are negative or out of range, or the regularisation is unknown.
+        TypeError: if blocks are not tuples, or not of floating-point numbers.
 
     Example:
         >>> import torch
@@ -224,7 +211,7 @@ def _cross_validated(sigma: Tensor, beta: Tensor, rest: Tensor, rows: int) -> fl
     kept = sigma.square() / (sigma.square() + lam.square().unsqueeze(1))  # the eigenvalues of the hat matrix
     left = (1 - kept).square() @ beta.square().sum(1) + rest
     freedom = rows - kept.sum(1)
-    score = torch.where(freedom > 1e-9 * rows, rows * left / freedom.square(), math.inf)
+    score = torch.where(freedom > FREEDOM * rows, rows * left / freedom.square(), math.inf)
     return float(lam[score.argmin()])
 
 

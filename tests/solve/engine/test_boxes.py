@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gmlayers import solve
 from gmlayers.solve import problems
-from gmlayers.solve._boxes import BULK, CONCENTRATED, REACH, SAMPLED, Boxes
+from gmlayers.solve.engine.boxes import SPLITTING, Boxes
 
 F64 = torch.float64
 
@@ -63,7 +63,7 @@ def test_every_box_that_is_split_is_in_one_that_is(dim, seed):
             assert len(inner.unique(dim=0)) == len(inner)
     assert (sampled.depth(x) >= found.depth(x)).all()
     for split, more in zip(found.split, sampled.split):
-        beside = split + SAMPLED * torch.ones(dim, dtype=torch.long)
+        beside = split + SPLITTING.sampled * torch.ones(dim, dtype=torch.long)
         assert {tuple(b) for b in beside.tolist()} <= {tuple(b) for b in more.tolist()}
 
 
@@ -94,14 +94,14 @@ def test_the_fewest_boxes_that_have_the_bulk_are_split(dim, seed):
         sums[tuple(point)] = sums.get(tuple(point), 0.0) + s
     largest = sorted(sums, key=sums.__getitem__, reverse=True)
     share, number = 0.0, 0
-    while share < BULK * sum(sums.values()):
+    while share < SPLITTING.bulk * sum(sums.values()):
         share, number = share + sums[largest[number]], number + 1
     found = start.refined(x, square, 10**6)
-    if number > CONCENTRATED * len(sums):
+    if number > SPLITTING.concentrated * len(sums):
         assert found is None
         return
     assert found is not None
-    steps = list(itertools.product(range(-REACH, REACH + 1), repeat=dim))
+    steps = list(itertools.product(range(-SPLITTING.reach, SPLITTING.reach + 1), repeat=dim))
     want = {tuple(b + s for b, s in zip(box, step)) for box in largest[:number] for step in steps}
     assert {tuple(b) for b in found.split[0].tolist()} == want
 
@@ -143,7 +143,7 @@ def error(u, exact, domain):
 @pytest.mark.parametrize(("name", "most", "limit"), [("poisson-peak", 1000, 1e-4), ("layer-50", 1200, 1e-5)])
 def test_peaks_and_layers_are_resolved_by_boxes(name, most, limit):
     problem, exact = problems.KNOWN[name]()
-    found = solve.solve(problem, tol=1e-6, max_components=most)
+    found = solve.solve(problem, tolerance=1e-6, max_components=most)
     assert error(found.u, exact, problem.domain) < limit
     assert found.history[-1].depth >= 2
     assert found.u.num_components <= most
@@ -162,7 +162,7 @@ def test_a_peak_in_space_and_time():
     problem = solve.Problem(
         domain, solve.dt(u) == 0.01 * solve.laplacian(u), {"initial": u == exact, "boundary": u == exact}
     )
-    found = solve.solve(problem, tol=1e-6, max_components=1500)
+    found = solve.solve(problem, tolerance=1e-6, max_components=1500)
     assert error(found.u, exact, domain) < 1e-3
     (narrow,) = (found.u.scale[:, 0] > found.u.scale[:, 0].min() * 3).nonzero(as_tuple=True)
     assert found.history[-1].depth >= 1
@@ -172,5 +172,5 @@ def test_a_peak_in_space_and_time():
 
 def test_smooth_solutions_have_no_boxes():
     for name in ("poisson-a", "poisson-b", "helmholtz", "heat", "wave"):
-        found = solve.solve(problems.KNOWN[name]().problem, tol=1e-9, max_components=700)
+        found = solve.solve(problems.KNOWN[name]().problem, tolerance=1e-9, max_components=700)
         assert {step.depth for step in found.history} == {0}

@@ -1,4 +1,4 @@
-"""What the solvers may use, checked, and what they warn of."""
+"""Checks of the options that all solvers have, and the warnings that they share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gmlayers._names import whole
 
 def check_limits(
     name: str,
-    tol: float,
+    tolerance: float,
     max_seconds: float,
     max_components: int,
     least: int,
@@ -23,7 +23,7 @@ def check_limits(
     callback: object,
 ) -> int:
     """Return the number of components as ``int``; raise ``ValueError`` or ``TypeError`` for what is out of range."""
-    check_positive(f"{name}: tol", tol)
+    check_positive(f"{name}: tolerance", tolerance)
     check_seconds(name, max_seconds)
     check_float32(name, float32_tolerance)
     check_callback(name, callback)

@@ -7,10 +7,10 @@ adaptive algorithm for Poisson's equation*, 1996): the fewest whose indicators a
 
 .. math:: \sum_{B \in M} \eta_B^2 \;\ge\; \theta \sum_B \eta_B^2, \qquad \eta_B^2 = h_B^{-2} \int_B r^2,
 
-and those within :data:`REACH` of them, because a bump is wider than its box. The residual r is in units of u, which for
-Poisson's equation is :math:`h_B^2` times what is left of it; so this is the indicator of the energy, the sum of
-:math:`h_B^2 \|\Delta u - f\|_B^2`. Without the factor the wide bumps, which reach all of the domain, spread what the
-narrow ones leave, and boxes are split far from where they should be.
+and those within :attr:`Splitting.reach` of them, because a bump is wider than its box. The residual r is in units
+of u, which for Poisson's equation is :math:`h_B^2` times what is left of it; so this is the indicator of the energy,
+the sum of :math:`h_B^2 \|\Delta u - f\|_B^2`. Without the factor the wide bumps, which reach all of the domain, spread
+what the narrow ones leave, and boxes are split far from where they should be.
 """
 
 from __future__ import annotations
@@ -22,24 +22,30 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-BULK = 0.5
-"""Share of the indicators for which boxes are split, θ."""
-
-REACH = 2
-"""Boxes that are split with one that is, on each side."""
-
-SAMPLED = 2
-"""Boxes on each side of one that is split in which points are as dense as in it. Narrow bumps reach as far; where they
-are sampled like the wide ones, they oscillate between the points."""
-
-CONCENTRATED = 1 / 4
-"""Of the volume: if that share of the indicators takes more, the residual is nowhere in particular."""
-
-MOST_POINTS = 2**21
-"""Of the domain at the density of the deepest boxes; those in the boxes are kept."""
-
 _BITS = 20
-"""Of an index, in the code of a box; for up to 3 coordinates."""
+"""An index has this many bits in the code of a box; that is enough for up to 3 coordinates."""
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """Which boxes are split, and how finely points are distributed in them."""
+
+    bulk: float = 0.5
+    """Boxes are split that have this share, θ, of all indicators."""
+    reach: int = 2
+    """The number of boxes on each side of one that is split, which are split with it."""
+    sampled: int = 2
+    """The number of boxes on each side of one that is split in which points are as dense as in it. Narrow bumps
+    reach as far; where they are sampled like the wide ones, they oscillate between the points."""
+    concentrated: float = 1 / 4
+    """If the boxes that would be split take more than this share of the volume, the residual is nowhere in particular,
+    and none is split."""
+    most_points: int = 2**21
+    """The largest number of points that the domain would have at the density of the deepest boxes; those in the
+    boxes are kept."""
+
+
+SPLITTING = Splitting()
 
 
 @dataclass(frozen=True)
@@ -47,13 +53,14 @@ class Boxes:
     """Boxes in up to three dimensions; one is named by its depth and its whole coordinates in sides of that depth."""
 
     low: Tensor
-    """Where the coordinates are 0, (d,)."""
+    """The place where the coordinates are 0, (d,)."""
     side: Tensor
-    """Of boxes of depth 0, (d,)."""
+    """The sides of boxes of depth 0, (d,)."""
     density: int
-    """Bumps of a grid over all of the domain for which points at depth 0 are dense enough; more at others."""
+    """Points at depth 0 are as dense as they are for this many bumps of a grid over all of the domain; at other depths
+    they are denser."""
     split: tuple[Tensor, ...] = ()
-    """Boxes that are split, (k, d) of every depth; those around each of them are split, too."""
+    """The boxes that are split, (k, d) of every depth; those around each of them are split, too."""
 
     @property
     def dim(self) -> int:
@@ -63,7 +70,7 @@ class Boxes:
     @property
     def deepest(self) -> int:
         """Greatest depth there may be."""
-        return max(0, int(math.log2(MOST_POINTS / self.density) / self.dim))
+        return max(0, int(math.log2(SPLITTING.most_points / self.density) / self.dim))
 
     def depth(self, x: Tensor) -> Tensor:
         """Return how deep the smallest box is in which a point is, (n,)."""
@@ -90,7 +97,7 @@ class Boxes:
 
     def sampled(self) -> Boxes:
         """Return the boxes by which points are to be distributed: more of them are split."""
-        return self._with([_around(split, SAMPLED) for split in self.split])
+        return self._with([_around(split, SPLITTING.sampled) for split in self.split])
 
     def refined(self, x: Tensor, square: Tensor, most: int) -> Boxes | None:
         """Return boxes with those split in which a residual is; None if it is not concentrated.
@@ -121,9 +128,9 @@ class Boxes:
         )
         indicator = torch.zeros(len(boxes), dtype=torch.float64).index_add_(0, owner, square * 4.0**depth)
         order = indicator.argsort(descending=True)
-        number = int((indicator[order].cumsum(0) < BULK * indicator.sum()).sum()) + 1
+        number = int((indicator[order].cumsum(0) < SPLITTING.bulk * indicator.sum()).sum()) + 1
         volume = 0.5 ** (self.dim * boxes[:, 0].double())
-        if float(volume[order[:number]].sum()) > CONCENTRATED * float(volume.sum()):
+        if float(volume[order[:number]].sum()) > SPLITTING.concentrated * float(volume.sum()):
             return None
         return boxes[order[:number]]
 
@@ -132,7 +139,7 @@ class Boxes:
         split = [*self.split, torch.empty(0, self.dim, dtype=torch.long)]
         for j, old in enumerate(split):
             here = marked[marked[:, 0] == j, 1:]
-            split[j] = torch.cat([old, _around(here, REACH)])
+            split[j] = torch.cat([old, _around(here, SPLITTING.reach)])
         return self._with(split)
 
     def _with(self, split: list[Tensor]) -> Boxes:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gmlayers import solve
-from gmlayers.solve._least_squares import Triangle
+from gmlayers.solve.engine.least_squares import Triangle
 
 F64 = torch.float64
 

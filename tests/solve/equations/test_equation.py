@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gmlayers import GMNM, solve
-from gmlayers.solve import _equation, problems
-from gmlayers.solve._domain import Points
-from gmlayers.solve._equation import rows, values
+from gmlayers.solve import equations, problems
+from gmlayers.solve.domains import Points
+from gmlayers.solve.engine import rows
+from gmlayers.solve.equations import values
 
 F64 = torch.float64
 
@@ -84,7 +85,7 @@ def test_an_expression_applied_by_its_derivatives_equals_its_terms_by_autograd(n
         return torch.sin(x[:, 0]) * torch.exp(x[:, 1]) * (1 + x[:, 2] ** 2)
 
     expression = OPERATORS[name](u)
-    found = _equation.apply(expression, Points(x, normal), lambda axes: derivative(function, x, axes)[:, None], name)
+    found = equations.apply(expression, Points(x, normal), lambda axes: derivative(function, x, axes)[:, None], name)
     torch.testing.assert_close(found[:, 0], apply(expression, function, x, normal))
 
 

@@ -1,0 +1,151 @@
+"""What the solvers read from modules and write into them: checks of data, output weights, and what float32 loses."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gmlayers import ops
+from gmlayers.nn import GMNM
+
+FLOAT32_SHARE = 1e-3
+"""If nothing is said, a module of less than float64 may lose this share of the size of the targets without warning."""
+
+
+@torch.no_grad()
+def assign(module: GMNM, weight: Tensor) -> None:
+    """Write output weights into a module.
+
+    Args:
+        module: its ``weight`` and its ``bias`` are written, in its dtype.
+        weight: the weights, (m, out), or with a bias (m + 1, out) and the bias last, as solutions have it.
+
+    Raises:
+        ValueError: if the weight is of another shape, or too large for the dtype of the module.
+        TypeError: if the module is of another kind, or the weight no tensor.
+        RuntimeError: if the module is parametrized.
+
+    Example:
+        >>> import torch
+        >>> from gmlayers import GMNM, solve
+        >>> module = GMNM(2, 1, 3)
+        >>> solve.assign(module, torch.ones(4, 1))
+        >>> module.bias.item()
+        1.0
+    """
+    check_module("assign", module)
+    check_tensor("assign", "weight", weight)
+    sizes = [module.num_components, 1 if module.bias is not None else 0]
+    if weight.shape != (sum(sizes), module.out_features):
+        raise ValueError(f"assign: expected a weight {(sum(sizes), module.out_features)}, got {tuple(weight.shape)}")
+    if not bool(weight.to(module.weight.dtype).isfinite().all()) and bool(weight.isfinite().all()):
+        raise ValueError(
+            f"assign: weights up to {float(weight.abs().amax()):.2g} are too large for {module.weight.dtype}; take a "
+            f"module of a wider dtype, or regularise"
+        )
+    bumps, bias = weight.split(sizes)
+    module.weight.copy_(bumps)
+    if module.bias is not None:
+        module.bias.copy_(bias[0])
+
+
+def check_data(function: str, module: GMNM, x: Tensor, y: Tensor, row_weight: Tensor | None) -> None:
+    """Raise if those are no data for a fit of the module."""
+    check_module(function, module)
+    for name, value in {"x": x, "y": y, "row_weight": row_weight}.items():
+        if value is None:
+            continue
+        check_tensor(function, name, value)
+        if value.is_complex():
+            raise TypeError(f"{function}: {name} must be of real numbers, got {value.dtype}")
+        if value.device != module.mean.device:
+            raise ValueError(
+                f"{function}: {name} is on {value.device} and the module on {module.mean.device}; move one to the other"
+            )
+    if x.ndim != 2 or x.shape[1] != module.in_features or y.shape != (len(x), module.out_features) or not len(x):
+        raise ValueError(
+            f"{function}: expected x (n, {module.in_features}) and y (n, {module.out_features}), n > 0, got "
+            f"{tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    if row_weight is not None and not (
+        row_weight.shape == x.shape[:1] and bool((row_weight >= 0).all()) and bool(row_weight.any())
+    ):
+        raise ValueError(
+            f"{function}: expected a row_weight ({len(x)},), not negative and somewhere positive, got "
+            f"{tuple(row_weight.shape)}"
+        )
+    for name, value in {"x": x, "y": y, "row_weight": row_weight}.items():
+        if value is not None and not bool(value.isfinite().all()):
+            raise ValueError(f"{function}: {name} has numbers that are not finite; leave those rows out")
+
+
+def warn_of_range(function: str, module: GMNM, x: Tensor, row_weight: Tensor | None = None) -> None:
+    """Warn, at the line that called the caller, if inputs that count are out of the range of the module."""
+    away = module.outside(x if x.is_floating_point() else x.double())
+    if row_weight is not None:
+        away &= row_weight > 0
+    if bool(away.any()):
+        warnings.warn(
+            f"{function}: {int(away.sum())} of {len(x)} inputs are out of the range of the module; scale them, or take "
+            f"a module with a wider domain",
+            stacklevel=4,  # past the caller and its decorator
+        )
+
+
+def check_tensor(function: str, name: str, value: object) -> None:
+    """Raise if that is no tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{function}: {name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one")
+
+
+class Sum(NamedTuple):
+    """The numbers of a sum of bumps, of any dtype."""
+
+    mean: Tensor
+    """The centres, (m, d)."""
+    projection: Tensor
+    """The projections A, (m, p, d)."""
+    weight: Tensor
+    """The weights, (m, out)."""
+    bias: Tensor
+    """The bias, (out,)."""
+
+    @classmethod
+    def of(cls, module: GMNM) -> Sum:
+        """Return those of a module."""
+        bias = module.weight.new_zeros(module.out_features) if module.bias is None else module.bias
+        return cls(module.mean, module.projection_matrix(), module.weight, bias)
+
+
+def float32_loss(module: GMNM, x: Tensor, numbers: Sum | None = None) -> Tensor:
+    """Return the root mean square of what a module loses in float32, (out,), at inputs that are rounded to it.
+
+    Its numbers may be given, if what it holds is rounded already. It is infinite where float32 overflows.
+    """
+    x, numbers = x.float(), Sum.of(module) if numbers is None else numbers
+    lost = answers(module, x, numbers).double() - answers(module, x.double(), numbers)
+    return lost.square().mean(0).sqrt().nan_to_num(nan=torch.inf)
+
+
+def answers(module: GMNM, x: Tensor, numbers: Sum) -> Tensor:
+    """Return what a module with these numbers answers in the dtype of inputs, wherever those are."""
+    mean, projection, weight, bias = (number.to(x) for number in numbers)
+    return ops.bumps(*module.centred(x, mean), projection) @ weight + bias
+
+
+def float32_allowed(module: GMNM, size: float, given: float | None) -> float | None:
+    """Return what float32 may lose without a warning, for targets of this size."""
+    return FLOAT32_SHARE * size if given is None and module.mean.dtype != torch.float64 else given
+
+
+def check_module(function: str, module: GMNM) -> None:
+    """Raise if that is no module, and if what is written into it would be computed away."""
+    if not isinstance(module, GMNM):
+        raise TypeError(
+            f"{function}: expected a GMNM, got {type(module).__name__}; give the module itself, not what it is in"
+        )
+    if nn.utils.parametrize.is_parametrized(module):
+        raise RuntimeError(f"{function}: remove the parametrizations of the module first, then register them anew")

@@ -106,6 +106,8 @@ class Entrant:
         entry = entry_of(content, Path(place))
         if entry.method != self.label or study.tasks is None or entry.problem not in study.tasks:
             return None
+        if entry.place != place:  # a copy, or a folder that was renamed
+            return None
         return MethodRun(entry, self, study.tasks[entry.problem])
 
 

@@ -158,7 +158,7 @@ def _run(plan: Plan, failed: dict[Path, runner.Failed], run_all: RunAll, jobs: i
     """Run what is not finished and has not failed; add what fails."""
     try:
         with display.live(lines=4, many=True) as live:
-            for todo in plan.rounds(live, failed):
+            for todo in filter(None, plan.rounds(live, failed)):  # to start a cluster for nothing takes its time
                 failed |= {failure.folder: failure for failure in run_all(todo, jobs)}
     except KeyboardInterrupt:
         where = f"continue with the same command and --resume; it writes to {plan.folder}"

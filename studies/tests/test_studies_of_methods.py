@@ -486,7 +486,11 @@ def test_entries_come_back_from_their_files(name, tmp_path):
     configs = {place: json.loads((tmp_path / place / "config.json").read_text()) for place in plan.runs}
     entries = {place: run.entry for place, run in plan.runs.items()}
     assert {place: entry_of(content, tmp_path) for place, content in configs.items()} == entries
-    assert Plan.recorded(study, tmp_path).runs == plan.runs
+    found = Plan.recorded(study, tmp_path).runs
+    assert found == plan.runs
+    tasks, labels = [*study.tasks], [entrant.label for entrant in study.contestants]
+    places = sorted(found, key=lambda p: (tasks.index(p.split("/")[1]), labels.index(found[p].label), found[p].rank))
+    assert [*found] == places
 
 
 @pytest.mark.parametrize(
@@ -551,6 +555,17 @@ def test_modules_of_one_seed_are_kept_of_pictured_methods_where_there_are_two_va
             module = keeping.module_of(own.records.module(f"made/exponential/ours/{size}-1s", "seed-0"))
             torch.manual_seed(0)
             torch.testing.assert_close(module.mean, GMNM(2, 1, 3, domain=(-9, 9), dtype=torch.float64).mean)
+
+
+def test_where_nothing_is_chosen_no_size_is_needed_for_it():
+    study = made({"ours": (Constant(0.0),), "free": (Constant(0.0),)})
+    profile = dataclasses.replace(study.profiles["smoke"], chosen_at=None)
+    runs = dataclasses.replace(study, profiles={"smoke": profile}).runs("smoke")
+    assert len(runs) == 2 * (2 + 1)
+    assert all(own.choice(Records([])) == 0 and not own.settings for own in runs.values())
+    assert runs == study.runs("smoke")
+    with pytest.raises(ValueError, match="ours has 3 settings; give the profile a size to choose them at"):
+        dataclasses.replace(made(), profiles={"smoke": profile}).runs("smoke")
 
 
 def test_ellipses_are_where_a_bump_has_fallen_to_its_share():

@@ -81,13 +81,9 @@ class Entrant:
     def runs(self, study: Study, task: str, what: Problem, profile: Profile) -> Iterator[MethodRun]:
         """Yield its runs on a problem, those too where something is only chosen."""
         seeds, sizes = profile.of(self.label)
-        choosing = len(self.settings) > 1
-        chooser = profile.chosen_at
-        if self.label in profile.but and chooser is not None:
-            chooser = Allowance(None, chooser.seconds)
-        for size in dict.fromkeys((chooser, *sizes) if choosing else sizes):
+        chooser = self._chooser(profile)
+        for size in dict.fromkeys(sizes if chooser is None else (chooser, *sizes)):
             assert isinstance(size, Allowance)
-            assert isinstance(chooser, Allowance)
             entry = Entry(
                 study.name,
                 task,
@@ -95,7 +91,7 @@ class Entrant:
                 *size,
                 tuple(map(plain, self.settings)),
                 seeds if size in sizes else (),
-                f"../{_size_name(chooser)}" if choosing and size != chooser else None,
+                None if chooser is None or size == chooser else f"../{_size_name(chooser)}",
             )
             yield MethodRun(entry, self, what)
 
@@ -109,6 +105,16 @@ class Entrant:
         if entry.place != place:  # a copy, or a folder that was renamed
             return None
         return MethodRun(entry, self, study.tasks[entry.problem])
+
+    def _chooser(self, profile: Profile) -> Allowance | None:
+        """Return the size at which a setting is chosen; None where there is but one."""
+        if len(self.settings) == 1:
+            return None
+        if profile.chosen_at is None:
+            raise ValueError(
+                f"{self.label} has {len(self.settings)} settings; give the profile a size to choose them at"
+            )
+        return profile.chosen_at._replace(parameters=None) if self.label in profile.but else profile.chosen_at
 
 
 @dataclass(frozen=True)

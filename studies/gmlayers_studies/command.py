@@ -139,7 +139,7 @@ def archive(
         plans = {file: Plan.recorded(papers.study(file.stem), runs)}
     else:
         every = {file / f"{name}.json": Plan.recorded(papers.study(name), runs) for name in TITLES}
-        plans = {path: plan for path, plan in every.items() if plan.compares}
+        plans = {path: plan for path, plan in every.items() if plan.compares and plan.has_begun}
         if not plans:
             raise ValueError(f"{runs} holds no records; run gmlayers reproduce NAME --out {runs}")
     for path, plan in plans.items():

@@ -46,6 +46,12 @@ class Plan:
         return len({run.label for run in self.runs.values()}) > 1
 
     @property
+    def has_begun(self) -> bool:
+        """Whether a trial of it has records."""
+        records = self.records
+        return any(records.trials(place) for place in self.runs)
+
+    @property
     def records(self) -> Records:
         """What is recorded in the folder by now."""
         return records_in(self.folder, self.study.name)
@@ -92,15 +98,12 @@ class Plan:
         if self.study.digest is not None:
             self.study.digest([*self._all], self.folder)
 
-    def finding(self) -> Finding | None:
-        """Return what the records say, and None if there are none."""
-        return self.study.report(Results(self.study, self.runs, self.records))
-
     def finish(self) -> Finding | None:
         """Write the figures and what they say, print it, and return it; do nothing and return None without records."""
-        found = self.finding()
+        results = Results(self.study, self.runs, self.records)
+        found = self.study.report(results)
         if found is not None:
-            report.write(Results(self.study, self.runs, self.records), found, self.folder)
+            report.write(results, found, self.folder)
         return found
 
     def archive(self, path: Path) -> list[Path]:

@@ -4,10 +4,11 @@ import shutil
 import pytest
 
 from gmlayers.cli import main
-from gmlayers_studies import command
+from gmlayers_studies import command, papers
 from gmlayers_studies.archive import Archive
 from gmlayers_studies.command import plot, reproduce
 from gmlayers_studies.pages import PAGES
+from gmlayers_studies.plan import Plan
 
 
 @pytest.fixture
@@ -143,6 +144,18 @@ def test_a_study_that_is_unfinished_is_archived_and_goes_on_from_there_if_it_is_
     assert "not finished" not in capsys.readouterr().out
     trained = sorted(path.parent.relative_to(docs).as_posix() for path in docs.rglob("metrics.jsonl"))
     assert trained == ["digits/gm-k-10/seed-1", "digits/gm-k-20/seed-0"]
+
+
+def test_studies_that_were_made_and_not_begun_keep_no_other_from_its_archive(runs, tmp_path, refused, capsys):
+    """So it is when gm-paper was stopped."""
+    for name in ("fig3", "rates"):
+        Plan.of(papers.study(name), "smoke", runs).make(resume=False)
+    main(["archive", str(runs), str(tmp_path / "docs")])
+    capsys.readouterr()
+    written = {path.stem for path in (tmp_path / "docs").glob("*.json")}
+    assert "fig2" in written
+    assert "rates" not in written
+    assert refused("archive", runs, tmp_path / "rates.json") == "there are no records of rates to archive"
 
 
 def test_archive_and_resume_refuse_another_configuration(refused, docs):

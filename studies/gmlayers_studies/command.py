@@ -171,4 +171,5 @@ def _write_page(path: Path, found: dict[str, Finding], records: Path, missing: S
     texts = [relocated((records / f"{name}.md").read_text(encoding="utf-8"), name, prefix) for name in found]
     page = next(page for page in PAGES.values() if {*found} & {*page.studies})
     left = [f"There are no records of {' and '.join(missing)} here.\n"] if missing else []
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, "\n".join([page.heading, *left, *page.summary([*found.values()]), *texts]).encode())

@@ -198,7 +198,6 @@ def test_an_interruption_says_how_to_go_on(tmp_path, monkeypatch, capsys):
 def test_a_page_of_several_studies_links_their_figures_and_names_what_is_missing(runs, tmp_path):
     """Of the other studies that have one of the nets there is nothing to say."""
     page = tmp_path / "docs" / "page.md"
-    page.parent.mkdir()
     plot("gm-paper", records=runs, page=page)
     text = page.read_text()
     assert text.startswith(PAGES["gm-paper"].heading)

@@ -13,10 +13,10 @@ from filelock import FileLock
 from gmlayers.experiments.records import readable
 from gmlayers.experiments.run_folder import open_run
 from gmlayers.experiments.training import read_model
-from gmlayers_studies import cluster, command, runner
+from gmlayers_studies import cluster, runner
 from gmlayers_studies.command import reproduce
 from gmlayers_studies.nets.net import NetRun
-from gmlayers_studies.runner import Failed, Job
+from gmlayers_studies.runner import Job
 
 TRIALS = [(f"gm-k-{K}", seed) for K in (5, 10, 20) for seed in (0, 1)]
 
@@ -56,14 +56,6 @@ def test_workers_that_die_are_tried_once_more_and_the_others_go_on(tmp_path):
     failed = {failure.folder.name: failure.reason for failure in runner.run_all(jobs, at_once=2)}
     assert failed == {"dies": "its process ended with exit code -9", "fails": "the disk is full"}
     assert (tmp_path / "attempts").read_text() == "xx"
-
-
-def test_trials_that_fail_are_named_and_the_rest_is_drawn(tmp_path, monkeypatch, capsys):
-    failing = {"processes": lambda jobs, at_once: [Failed(tmp_path / "seed-1", "no reason")]}
-    monkeypatch.setattr(command, "EXECUTORS", failing)
-    with pytest.raises(ValueError, match="1 trials were not finished; try again with --resume"):
-        reproduce("fig2", profile="smoke", out=tmp_path / "out")
-    assert "seed-1: no reason" in capsys.readouterr().out
 
 
 def test_killed_and_resumed_gives_the_same_records(done, tmp_path):

@@ -14,6 +14,7 @@ from gmlayers.experiments.run_folder import open_run
 from gmlayers.experiments.train import train
 from gmlayers.experiments.training import Trainer, read_model
 from gmlayers_studies import papers
+from gmlayers_studies.archive import records_in
 from gmlayers_studies.command import plot, reproduce
 from gmlayers_studies.nets import judging
 from gmlayers_studies.nets.judging import Comparison, NetResults
@@ -115,6 +116,29 @@ def test_each_run_is_one_of_train(done):
     run = open_run(done / "digits" / "gm-k-20")
     assert (run.model, run.shape.components, run.recipe.epochs) == ("paper", 20, 3)
     assert dataclasses.replace(run) == run
+
+
+def test_what_an_archive_keeps_of_epochs(done):
+    run = papers.study("fig2").runs("smoke")["digits/gm-k-5"]
+    rows = readable(done / "digits" / "gm-k-5" / "seed-0" / "metrics.jsonl")
+    kept = run.condense(rows)
+    assert run.condense(kept) == kept
+    for row, own in zip(rows, kept, strict=True):
+        assert set(row) - set(own) == {"step", "lr"}
+        assert own["train_loss"] == pytest.approx(row["train_loss"], rel=5e-5)
+        assert all(own[name] == row[name] for name in own if name != "train_loss")
+    assert [run.is_finished(rows[:n]) for n in range(4)] == [False, False, False, True]
+
+
+def test_recorded_nets_stand_mnist_first_and_then_as_in_the_study(done, tmp_path):
+    for dataset in ("digits", "fashion-mnist", "mnist"):
+        for net in ("gm-k-5", "gm-k-20"):
+            folder = tmp_path / dataset / net
+            folder.mkdir(parents=True)
+            shutil.copy(done / "digits" / net / "config.json", folder)
+    found = papers.study("fig2").recorded(records_in(tmp_path))
+    datasets = ("mnist", "digits", "fashion-mnist")
+    assert [*found] == [f"{dataset}/{net}" for dataset in datasets for net in ("gm-k-5", "gm-k-20")]
 
 
 def test_missing_trials_are_listed(done, tmp_path, capsys):

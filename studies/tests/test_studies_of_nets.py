@@ -168,14 +168,14 @@ def test_numbers_as_targets_are_refused(tmp_path):
 
 def test_names_of_data_sets_decide_the_configuration_in_any_case():
     digits, practical = load("digits"), papers.study("practical")
+    profile = practical.profiles["smoke"]
     one, other = (
-        [*net.runs(practical, name, digits, practical.profiles["smoke"])]
+        [run for net in practical.contestants for run in net.runs(practical, name, digits, profile)]
         for name in ("fashion-mnist", "Fashion-MNIST")
-        for net in practical.contestants[:1]
     )
     assert one == other
     assert [run.place for run in one] == [run.place for run in other]
-    (usual,) = practical.contestants[0].runs(practical, "mnist", digits, practical.profiles["smoke"])
+    (usual,) = practical.contestants[0].runs(practical, "mnist", digits, profile)
     assert one[0].training.recipe != usual.training.recipe
 
 

@@ -139,7 +139,7 @@ def archive(
         plans = {file: Plan.recorded(papers.study(file.stem), runs)}
     else:
         every = {file / f"{name}.json": Plan.recorded(papers.study(name), runs) for name in TITLES}
-        plans = {path: plan for path, plan in every.items() if plan.compares}
+        plans = {path: plan for path, plan in every.items() if plan.compares and plan.has_begun}
         if not plans:
             raise ValueError(f"{runs} holds no records; run gmlayers reproduce NAME --out {runs}")
     for path, plan in plans.items():
@@ -158,7 +158,7 @@ def _run(plan: Plan, failed: dict[Path, runner.Failed], run_all: RunAll, jobs: i
     """Run what is not finished and has not failed; add what fails."""
     try:
         with display.live(lines=4, many=True) as live:
-            for todo in plan.rounds(live, failed):
+            for todo in filter(None, plan.rounds(live, failed)):  # to start a cluster for nothing takes its time
                 failed |= {failure.folder: failure for failure in run_all(todo, jobs)}
     except KeyboardInterrupt:
         where = f"continue with the same command and --resume; it writes to {plan.folder}"
@@ -171,4 +171,5 @@ def _write_page(path: Path, found: dict[str, Finding], records: Path, missing: S
     texts = [relocated((records / f"{name}.md").read_text(encoding="utf-8"), name, prefix) for name in found]
     page = next(page for page in PAGES.values() if {*found} & {*page.studies})
     left = [f"There are no records of {' and '.join(missing)} here.\n"] if missing else []
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, "\n".join([page.heading, *left, *page.summary([*found.values()]), *texts]).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Container, Iterator, Mapping
@@ -45,6 +46,12 @@ class Plan:
         return len({run.label for run in self.runs.values()}) > 1
 
     @property
+    def has_begun(self) -> bool:
+        """Whether a trial of it has records."""
+        records = self.records
+        return any(records.trials(place) for place in self.runs)
+
+    @property
     def records(self) -> Records:
         """What is recorded in the folder by now."""
         return records_in(self.folder, self.study.name)
@@ -59,9 +66,9 @@ class Plan:
         records = self.records
         for place, run in self.runs.items():
             folder, content = self.folder / place, records.config(place)
-            if content is not None and self.study.read(place, content) != run:
-                wanted = run.config()
-                names = ", ".join(sorted(name for name in wanted if wanted[name] != content.get(name)))
+            if content is not None and (there := self.study.read(place, content)) != run:
+                found, wanted = _plain(content if there is None else there.config()), _plain(run.config())
+                names = ", ".join(sorted(name for name in wanted if wanted[name] != found.get(name)))
                 raise ValueError(f"{folder} holds a run of another configuration ({names}); choose another --out")
             trials = [*map(setting_name, run.settings), *map(seed_name, run.seeds)]
             done = all(run.is_finished(records.rows(place, trial, warn=False)) for trial in trials)
@@ -91,15 +98,12 @@ class Plan:
         if self.study.digest is not None:
             self.study.digest([*self._all], self.folder)
 
-    def finding(self) -> Finding | None:
-        """Return what the records say, and None if there are none."""
-        return self.study.report(Results(self.study, self.runs, self.records))
-
     def finish(self) -> Finding | None:
         """Write the figures and what they say, print it, and return it; do nothing and return None without records."""
-        found = self.finding()
+        results = Results(self.study, self.runs, self.records)
+        found = self.study.report(results)
         if found is not None:
-            report.write(Results(self.study, self.runs, self.records), found, self.folder)
+            report.write(results, found, self.folder)
         return found
 
     def archive(self, path: Path) -> list[Path]:
@@ -122,6 +126,11 @@ class Plan:
                 work = partial(runner.attempt, self.study.name, self.folder.resolve(), run.place, name, setting, seed)
                 jobs.append(Job(own, work, run.bar(live, name), (papers.module(self.study.name),)))
         return jobs
+
+
+def _plain(config: Row) -> Row:
+    """Return a configuration as it comes back from a file: a tuple and a list of the same are equal there."""
+    return json.loads(json.dumps(config))
 
 
 def _make_folder(folder: Path, config: Row) -> None:

@@ -81,8 +81,9 @@ class Folder:
         self.root = root
 
     def runs(self) -> list[str]:
-        """Return the names of all runs."""
-        return sorted(path.parent.relative_to(self.root).as_posix() for path in self.root.glob("*/**/config.json"))
+        """Return the names of all runs; in hidden folders there are those that are being made, or were left so."""
+        found = (path.parent.relative_to(self.root) for path in self.root.glob("*/**/config.json"))
+        return sorted(run.as_posix() for run in found if not any(part.startswith(".") for part in run.parts))
 
     def config(self, run: str) -> Row | None:
         """Return the configuration of a run."""

@@ -1,7 +1,12 @@
+import csv
+import hashlib
+import io
 import json
 import lzma
 import math
 import shutil
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -11,7 +16,8 @@ from hypothesis import strategies as st
 from gmlayers.experiments.records import write_json, write_tensors
 from gmlayers_studies.archive import Archive, last_rows, records_in, write_archive
 from gmlayers_studies.command import archive, plot, reproduce
-from gmlayers_studies.methods.outcomes import Outcome, condense, finite
+from gmlayers_studies.methods.method import condense, finite
+from gmlayers_studies.methods.outcomes import Outcome
 from gmlayers_studies.records import METRICS, MODULE, Folder, Records
 
 ROWS = [
@@ -21,12 +27,30 @@ ROWS = [
 ]
 """All that a row may hold, the last as long as the next."""
 
-ABOUT = {"task/one": {"label": "one, a"}, "task/two": {"label": "two"}}
+
+@dataclass(frozen=True)
+class Made:
+    """As much of a run as an archive asks for."""
+
+    about: dict
+    keeps: bool = True
+    """Whether its rows and its modules are kept."""
+
+    @property
+    def is_pictured(self):
+        return self.keeps
+
+    def condense(self, rows):
+        return rows if self.keeps else []
+
+
+RUNS = {"task/one": Made({"label": "one, a"}), "task/two": Made({"label": "two"})}
+FEWER = {place: Made(run.about, keeps=False) for place, run in RUNS.items()}
 
 
 @pytest.fixture
 def folder(tmp_path):
-    for run in ABOUT:
+    for run in RUNS:
         own = tmp_path / "runs" / run
         for trial in ("seed-0", "seed-1"):
             (own / trial).mkdir(parents=True)
@@ -38,8 +62,8 @@ def folder(tmp_path):
     return tmp_path / "runs"
 
 
-def archived(folder, path, condense=lambda rows: rows, keeps=lambda run: True):
-    return write_archive(path, records_in(folder), ABOUT, condense=condense, keeps=keeps, facts={"caveats": "none"})
+def archived(folder, path, runs=RUNS):
+    return write_archive(path, records_in(folder), runs, caveats="none")
 
 
 def ordered(rows):
@@ -49,8 +73,8 @@ def ordered(rows):
 
 def same(one, other):
     """Whether two sets of records say the same, NaN being NaN."""
-    assert one.runs() == other.runs() == sorted(ABOUT)
-    for run in ABOUT:
+    assert one.runs() == other.runs() == sorted(RUNS)
+    for run in RUNS:
         assert one.config(run) == other.config(run)
         assert one.environment(run) == other.environment(run)
         assert one.trials(run) == other.trials(run) == ["seed-0", "seed-1"]
@@ -71,17 +95,20 @@ def test_what_is_archived_comes_back(folder, tmp_path):
     same(Records([Folder(folder)]), Records([Archive(written[0])]))
     again = archived(tmp_path / "archive", tmp_path / "again" / "study.json")
     assert [path.read_bytes() for path in written] == [path.read_bytes() for path in again]
-    fewer = archived(folder, written[0], condense=lambda rows: [], keeps=lambda run: False)
+    fewer = archived(folder, written[0], FEWER)
     assert [path.name for path in fewer] == ["study.json", "study.csv", "study-curves.csv.xz"]  # with what is projected
     assert not written[3].exists()
     assert [row["epoch"] for row in Archive(written[0]).rows("task/one", "seed-0")] == [2]
 
 
 def test_the_table_of_last_rows_is_for_readers(folder):
-    trials = [("task/one", "seed-0"), ("task/one", "seed-7")]
-    text = last_rows(records_in(folder), trials, ABOUT).decode()
+    (folder / "task/one/seed-1/metrics.jsonl").write_text("")
+    runs = {"task/one": RUNS["task/one"], "task/none": RUNS["task/two"]}
+    text = last_rows(records_in(folder), runs).decode()
     assert text.splitlines()[0] == "label,run,trial,epoch,error,words,nothing,last"
-    assert text.count("task/one") == 1  # a trial that has no rows has no line
+    (row,) = csv.DictReader(io.StringIO(text))  # a trial that has no rows has no line, nor has a run without trials
+    said = [row["label"], row["run"], row["trial"], row["epoch"], json.loads(row["words"])]
+    assert said == ["one, a", "task/one", "seed-0", "2", ROWS[-1]["words"]]
 
 
 def test_other_archives_and_folders_complete_each_other(folder, tmp_path):
@@ -106,8 +133,6 @@ def resigned(path, name, content):
     """Replace a file of an archive, and its checksum."""
     about = json.loads(path.read_text())
     path.with_name(name).write_bytes(content)
-    import hashlib
-
     about["files"][name] = hashlib.sha256(content).hexdigest()
     path.write_text(json.dumps(about))
 
@@ -224,8 +249,8 @@ def test_what_an_archive_has_is_not_run_again(study, tmp_path, monkeypatch):
     assert not [path for path in (tmp_path / "docs").iterdir() if path.is_dir()]
 
 
-def no_trials(trials, jobs):
-    assert not list(trials)
+def no_trials(jobs, at_once):
+    assert not list(jobs)
     return []
 
 
@@ -237,7 +262,8 @@ def test_an_unfinished_study_goes_on_from_its_archive(study, tmp_path):
     shutil.rmtree(gone)
     archive(tmp_path / "runs", tmp_path / "docs")  # all studies that are there
     docs = tmp_path / "docs"
-    with pytest.raises(FileExistsError, match="was begun and is not finished") if name == "fit2d" else nothing():
+    # of fig4 the run has no other trial that was begun
+    with pytest.raises(FileExistsError, match="was begun and is not finished") if name == "fit2d" else nullcontext():
         reproduce(name, profile="smoke", out=docs)
     reproduce(name, profile="smoke", out=docs, resume=True, jobs=2)
     assert [path.parent.relative_to(docs).as_posix() for path in docs.glob("**/metrics.jsonl")] == [f"{run}/seed-0"]
@@ -246,20 +272,10 @@ def test_an_unfinished_study_goes_on_from_its_archive(study, tmp_path):
     assert Archive(docs / f"{name}.json").rows(run, "seed-0")
 
 
-class nothing:  # noqa: N801
-    """A trial alone in its run has no other that was begun."""
-
-    def __enter__(self):
-        return None
-
-    def __exit__(self, *_):
-        return False
-
-
 def test_what_cannot_be_archived_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="none is not there"):
         archive(tmp_path / "none", tmp_path / "fig2.json")
-    with pytest.raises(ValueError, match="unknown experiment 'fig22'; did you mean 'fig2'"):
+    with pytest.raises(ValueError, match="unknown study 'fig22'; did you mean 'fig2'"):
         archive(tmp_path, tmp_path / "fig22.json")
     with pytest.raises(ValueError, match="no records of fig2 to archive"):
         archive(tmp_path, tmp_path / "fig2.json")

@@ -1,17 +1,30 @@
 import json
+import pkgutil
 import subprocess
 import sys
 from importlib import import_module
 
 import pytest
 
+from gmlayers_studies import papers
 from gmlayers_studies.catalogue import COMMANDS, TITLES, sections
-from gmlayers_studies.command import EXPERIMENTS
+from gmlayers_studies.pages import PAGES
 
 
 def test_titles_are_those_of_the_studies():
-    assert {name: study.title for name, study in EXPERIMENTS.items()} == TITLES
+    modules = [import_module(f"{papers.__name__}.{found.name}") for found in pkgutil.iter_modules(papers.__path__)]
+    studies = [module.STUDY for module in modules if hasattr(module, "STUDY")]
+    assert {study.name: study.title for study in studies} == TITLES
     assert [row for _, rows in sections() for row in rows] == [*TITLES.items()]
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_studies_are_found_by_their_names(name):
+    assert papers.study(name).name == name
+
+
+def test_every_study_stands_on_one_page():
+    assert sorted(name for page in PAGES.values() for name in page.studies) == sorted(TITLES)
 
 
 def test_every_command_is_where_the_table_says():

@@ -145,8 +145,6 @@ POISSON_PROBLEMS: Mapping[str, Challenge] = {
 }
 """The table has the two Poisson equations."""
 
-Problem = Challenge  # the name that gmlayers_studies.methods imports
-
 
 def grid(box: Box, side: int) -> Tensor:
     """Return points of a grid over a box, (side^d, d), its corners too; the last coordinate runs fastest."""

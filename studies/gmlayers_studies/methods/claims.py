@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from gmlayers_studies.approximators.problems import Problem
+from gmlayers_studies.approximators.problems import Challenge
 from gmlayers_studies.methods.contest import Contest
 from gmlayers_studies.methods.method import MethodRun
 from gmlayers_studies.methods.outcomes import Outcome, outcomes_of
@@ -52,7 +52,7 @@ class Judged:
         return [contestant.label for contestant in self.study.contestants]
 
     @property
-    def problems(self) -> Mapping[str, Problem]:
+    def problems(self) -> Mapping[str, Challenge]:
         """All problems by their names."""
         return self.study.tasks or {}
 

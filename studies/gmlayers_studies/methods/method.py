@@ -22,7 +22,7 @@ import torch
 
 from gmlayers.experiments.display import Live
 from gmlayers.experiments.records import Metrics
-from gmlayers_studies.approximators.problems import Problem
+from gmlayers_studies.approximators.problems import Challenge
 from gmlayers_studies.approximators.tasks import Budget, Clock, Method
 from gmlayers_studies.methods import keeping
 from gmlayers_studies.plan import CHOICE_SEED
@@ -78,16 +78,12 @@ class Entrant:
     pictured: bool = False
     """Modules that it has trained on functions of two variables are kept, to be drawn, if this is true."""
 
-    def runs(self, study: Study, task: str, what: Problem, profile: Profile) -> Iterator[MethodRun]:
+    def runs(self, study: Study, task: str, what: Challenge, profile: Profile) -> Iterator[MethodRun]:
         """Yield its runs on a problem, those too where something is only chosen."""
         seeds, sizes = profile.of(self.label)
-        choosing = len(self.settings) > 1
-        chooser = profile.chosen_at
-        if self.label in profile.but and chooser is not None:
-            chooser = Allowance(None, chooser.seconds)
-        for size in dict.fromkeys((chooser, *sizes) if choosing else sizes):
+        chooser = self._chooser(profile)
+        for size in dict.fromkeys(sizes if chooser is None else (chooser, *sizes)):
             assert isinstance(size, Allowance)
-            assert isinstance(chooser, Allowance)
             entry = Entry(
                 study.name,
                 task,
@@ -95,7 +91,7 @@ class Entrant:
                 *size,
                 tuple(map(plain, self.settings)),
                 seeds if size in sizes else (),
-                f"../{_size_name(chooser)}" if choosing and size != chooser else None,
+                None if chooser is None or size == chooser else f"../{_size_name(chooser)}",
             )
             yield MethodRun(entry, self, what)
 
@@ -106,7 +102,19 @@ class Entrant:
         entry = entry_of(content, Path(place))
         if entry.method != self.label or study.tasks is None or entry.problem not in study.tasks:
             return None
+        if entry.place != place:  # a copy, or a folder that was renamed
+            return None
         return MethodRun(entry, self, study.tasks[entry.problem])
+
+    def _chooser(self, profile: Profile) -> Allowance | None:
+        """Return the size at which a setting is chosen; None where there is but one."""
+        if len(self.settings) == 1:
+            return None
+        if profile.chosen_at is None:
+            raise ValueError(
+                f"{self.label} has {len(self.settings)} settings; give the profile a size to choose them at"
+            )
+        return profile.chosen_at._replace(parameters=None) if self.label in profile.but else profile.chosen_at
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ class MethodRun:
     entry: Entry
     entrant: Entrant = field(compare=False, repr=False)
     """The method as it is in the code now."""
-    problem: Problem = field(compare=False, repr=False)
+    problem: Challenge = field(compare=False, repr=False)
 
     @property
     def place(self) -> str:

@@ -2,19 +2,10 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import settings
 
 from gmlayers.solve.problems import poisson_a
 from gmlayers_studies.approximators.targets import FIT2D, _sides
 from gmlayers_studies.approximators.tasks import Clock, EquationTask
-
-settings.register_profile("gmlayers", deadline=None, derandomize=True)  # the same examples on every machine
-settings.load_profile("gmlayers")
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = [ROOT / folder for folder in ("src", "studies") if (ROOT / folder).is_dir()]
+SOURCES = [ROOT / folder for folder in ("src", "studies/gmlayers_studies") if (ROOT / folder).is_dir()]
 
 VERBS = set(
     """

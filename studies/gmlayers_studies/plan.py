@@ -144,5 +144,8 @@ def _make_folder(folder: Path, config: Row) -> None:
         write_json(staging / "environment.json", environment())
         write_json(staging / "config.json", config)
         staging.rename(folder)
+    except OSError:
+        if not (folder / "config.json").exists():  # which another process may have made in the meantime
+            raise
     finally:
         shutil.rmtree(staging.parent)

@@ -82,7 +82,8 @@ def test_ray_gives_the_same_records(done, tmp_path):
 def test_without_ray_there_is_a_hint(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(
-        ValueError, match=r"--executor ray needs Ray; install it from a clone of gmlayers: pip install '\.\[cluster\]'"
+        ValueError,
+        match=r"--executor ray needs Ray; install it from a clone of gmlayers: pip install '\./studies\[cluster\]'",
     ):
         cluster.run_all([], 1)
 

@@ -13,15 +13,15 @@ from gmlayers_studies.approximators.mlp import Activation, Batched, FullyConnect
 from gmlayers_studies.approximators.pig import PhysicsInformedGaussians
 from gmlayers_studies.approximators.rbf import RadialBasis
 from gmlayers_studies.approximators.splats import Splatted
-from gmlayers_studies.approximators.tasks import Method
+from gmlayers_studies.approximators.tasks import Approximator
 
 
-def _rates(method: Splatted | GMNMByGradient) -> tuple[Method, ...]:
+def _rates(method: Splatted | GMNMByGradient) -> tuple[Approximator, ...]:
     """Return the method with three rates of Adam."""
     return tuple(replace(method, rate=rate) for rate in (1e-2, 3e-3, 3e-2))
 
 
-def _mlps(activation: Activation) -> tuple[Method, ...]:
+def _mlps(activation: Activation) -> tuple[Approximator, ...]:
     """Return two depths, each by L-BFGS after some Adam and by Adam alone, which comes first where there are kinks."""
     pairs = itertools.product((0.2, 1.0) if activation == "tanh" else (1.0, 0.2), (2, 1))
     return tuple(FullyConnected(activation, depth, adam=adam) for adam, depth in pairs)
@@ -32,7 +32,7 @@ _RBFS = tuple(RadialBasis(width) for width in (2.0, 1.0, 3.0, 5.0))
 _WIDENED = (0.5, 1.0, 2.0, 4.0)
 _SHARES = (1.0, 0.1, 0.01)
 
-REGRESSION: Mapping[str, tuple[Method, ...]] = {
+REGRESSION: Mapping[str, tuple[Approximator, ...]] = {
     "GMNM mahalanobis, variable projection": tuple(VariableProjection("mahalanobis", w) for w in _WIDENED),
     "GMNM ridge, variable projection": tuple(VariableProjection("ridge", w) for w in _WIDENED),
     "GMNM mahalanobis, gradients": (
@@ -49,7 +49,7 @@ REGRESSION: Mapping[str, tuple[Method, ...]] = {
 }
 """The table has the methods for functions; the best of the settings of each is looked for."""
 
-POISSON: Mapping[str, tuple[Method, ...]] = {
+POISSON: Mapping[str, tuple[Approximator, ...]] = {
     "GMNM, solve": (Solve(),),
     "GMNM mahalanobis, variable projection": tuple(Collocated("mahalanobis", share) for share in _SHARES),
     "GMNM ridge, variable projection": tuple(Collocated("ridge", share) for share in _SHARES),

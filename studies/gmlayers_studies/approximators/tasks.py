@@ -145,7 +145,7 @@ class EquationTask:
 Task = FunctionTask | EquationTask
 
 
-class Method(Protocol):
+class Approximator(Protocol):
     """A way to approximate: a frozen dataclass whose fields are its settings."""
 
     def fit(self, task: Task, budget: Budget) -> Iterator[State]:

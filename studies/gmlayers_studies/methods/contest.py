@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gmlayers_studies.approximators.tasks import Method
+from gmlayers_studies.approximators.tasks import Approximator
 from gmlayers_studies.methods.method import Entrant
 
 
@@ -20,7 +20,7 @@ class Contest:
     pictured: tuple[str, ...] = ()
     """It is drawn what these readings have learned."""
 
-    def entrants(self, methods: Mapping[str, tuple[Method, ...]]) -> tuple[Entrant, ...]:
+    def entrants(self, methods: Mapping[str, tuple[Approximator, ...]]) -> tuple[Entrant, ...]:
         """Return the methods, given the settings of each, as contestants."""
         drawn = {label for reading in self.pictured for label in self.readings[reading]}
         return tuple(Entrant(label, settings, label in drawn) for label, settings in methods.items())

@@ -23,7 +23,7 @@ import torch
 from gmlayers.experiments.display import Live
 from gmlayers.experiments.records import Metrics
 from gmlayers_studies.approximators.problems import Challenge
-from gmlayers_studies.approximators.tasks import Budget, Clock, Method
+from gmlayers_studies.approximators.tasks import Approximator, Budget, Clock
 from gmlayers_studies.methods import keeping
 from gmlayers_studies.plan import CHOICE_SEED
 from gmlayers_studies.records import METRICS, MODULE, Records, Row, setting_name
@@ -74,7 +74,7 @@ class Entrant:
     """A method that takes part, by its label, with the settings among which is chosen."""
 
     label: str
-    settings: tuple[Method, ...]
+    settings: tuple[Approximator, ...]
     pictured: bool = False
     """Modules that it has trained on functions of two variables are kept, to be drawn, if this is true."""
 
@@ -240,7 +240,7 @@ def entry_of(content: Row, path: Path) -> Entry:
     return Entry(**{**content, **{name: tuple(content[name]) for name in ("settings", "seeds")}})
 
 
-def plain(setting: Method) -> dict[str, Any]:
+def plain(setting: Approximator) -> dict[str, Any]:
     """Return the fields of a setting as they come back from a file."""
     return json.loads(json.dumps(asdict(setting)))  # type: ignore[call-overload]  (a protocol cannot ask for dataclasses)
 

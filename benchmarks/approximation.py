@@ -101,7 +101,7 @@ def main() -> int:
     options = parser.parse_args()
     print(
         f"{'target':15}{'rows':>7}{'tol':>9}{'seconds':>9}{'bumps':>7}{'trained':>9}  {'ended by':10}{'estimate':>9}"
-        f"{'error':>10}{'by inputs':>11}{'float32':>10}"
+        f"{'error':>10}{'k-means':>11}{'float32':>10}"
     )
     good = True
     for target in TARGETS:

@@ -298,7 +298,7 @@ def laplacian_rows() -> Rows:
     }
     agree(steps["bumps_laplacian"], steps["functional"], "bumps_laplacian")
     if find_spec("kan") is None:
-        print("pykan is not installed (in a clone: pip install '.[bench]'): its row is left out")
+        print("pykan is not installed (in a clone: pip install './studies[peers]'): its row is left out")
         return steps
     os.environ.setdefault("MPLBACKEND", "agg")
     from kan import KAN

@@ -128,13 +128,16 @@ class Archive:
             tensors = safetensors.torch.load(content)
             size = int.from_bytes(content[:8], "little")
             about = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["gmlayers"])
-            found = {tuple(json.loads(own)): Kept({}, what) for own, what in about.items()}
+            found: dict[tuple[str, str], Kept] = {}
+            for own, what in about.items():
+                run, trial = json.loads(own)
+                found[run, trial] = Kept({}, what)
             for key, tensor in tensors.items():
                 run, trial, parameter = json.loads(key)
                 found[run, trial].tensors[parameter] = tensor
         except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
             raise self._damage(name, f"is no file of modules ({type(error).__name__}: {error})") from None
-        return found  # type: ignore[return-value]  (keys are pairs)
+        return found
 
     def _read(self, name: str) -> bytes:
         path = self.path.with_name(name)
@@ -142,7 +145,7 @@ class Archive:
             raise FileNotFoundError(f"{path} is not there; the archive {self.path} needs it, restore it")
         content = path.read_bytes()
         if _checksum(content) != self.files.get(name):
-            raise self._damage(name, f"has not the checksum that {self.path.name} says: it was cut or changed")
+            raise self._damage(name, f"does not have the checksum that {self.path.name} states: it was cut or changed")
         return content
 
     def _damage(self, name: str, what: str) -> ValueError:

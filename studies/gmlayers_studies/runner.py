@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gmlayers.experiments.records import read_json, readable
-from gmlayers_studies import papers as studies
+from gmlayers_studies import papers
 from gmlayers_studies.records import METRICS
 
 PRELOADED = ("torch._dynamo",)
@@ -38,9 +38,9 @@ class Job:
     folder: Path
     """The folder of this job alone; its records are metrics.jsonl there."""
     work: partial[str | None]
-    """Does it, in another process; returns why it could not come to its end, or None."""
+    """The work is done by this, in another process. It returns why it could not come to its end, or None."""
     show: Callable[[dict[str, Any]], None]
-    """Is given every new line of metrics."""
+    """Every new line of metrics is given to this."""
     modules: tuple[str, ...] = ()
     """These modules are imported before a process is forked for it."""
     attempts: int = 0
@@ -52,7 +52,7 @@ def attempt(study: str, folder: Path, place: str, trial: str, setting: int, seed
     """Run a trial of a study in this process; return why it could not come to its end, or None."""
     own = folder / place / trial
     try:
-        run = studies.study(study).read(place, read_json(folder / place / "config.json"))
+        run = papers.study(study).read(place, read_json(folder / place / "config.json"))
         if run is None:
             return f"{folder / place} is not of {study}; choose another --out"
         own.mkdir(exist_ok=True)
@@ -102,14 +102,15 @@ def run_all(jobs: Sequence[Job], at_once: int) -> list[Failed]:
                 if worker.process.is_alive():
                     continue
                 workers.remove(worker)
-                reason = _reason(worker)
-                look(worker.job)
-                if reason is None:
+                job, code = worker.job, worker.process.exitcode
+                look(job)
+                if code == 0:
                     continue
-                if reason.startswith("its process ended") and worker.job.attempts < ATTEMPTS:
-                    waiting.append(worker.job)
+                reason = _reason(worker)
+                if reason is None and job.attempts < ATTEMPTS:
+                    waiting.append(job)
                 else:
-                    failed.append(Failed(worker.job.folder, reason))
+                    failed.append(Failed(job.folder, reason or f"its process ended with exit code {code}"))
     finally:
         for worker in workers:
             worker.process.terminate()
@@ -135,7 +136,7 @@ def _start(context: Any, job: Job) -> _Worker:  # noqa: ANN401  (contexts have n
 
 
 def _run(work: partial[str | None], messages: Connection) -> None:
-    """What a process of its own does."""
+    """Do the work in a process of its own, and send the reason if there is one."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     reason = work()
     if reason is not None:
@@ -152,12 +153,10 @@ def _end_with_parent() -> None:
 
 
 def _reason(worker: _Worker) -> str | None:
-    """Return why a worker that has ended has failed, or None."""
-    if worker.process.exitcode == 0:
-        return None
+    """Return why a worker says that it has failed, or None if it has died without a word."""
     if worker.messages.poll():
         try:
             return worker.messages.recv()
         except EOFError:
             pass
-    return f"its process ended with exit code {worker.process.exitcode}"
+    return None

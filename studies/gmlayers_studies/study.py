@@ -20,7 +20,6 @@ from gmlayers.experiments.display import Live
 from gmlayers_studies.records import Records, Row
 
 ProfileName = Literal["smoke", "quick", "full"]
-PROFILES: tuple[ProfileName, ...] = ("smoke", "quick", "full")
 
 
 class Epochs(NamedTuple):

@@ -150,7 +150,8 @@ def test_damage_is_named(folder, tmp_path, name):
 
     read()
     cut(damaged)
-    with pytest.raises(ValueError, match=f"{name} has not the checksum that study.json says: it was cut or changed"):
+    said = f"{name} does not have the checksum that study.json states: it was cut or changed"
+    with pytest.raises(ValueError, match=said):
         read()
     damaged.unlink()
     with pytest.raises(FileNotFoundError, match=f"{name} is not there; the archive .*study.json needs it"):

@@ -317,20 +317,24 @@ def test_what_the_times_to_an_error_say(ours, theirs, outcome):
 
 
 @pytest.mark.parametrize(
-    ("ours", "enough", "outcome"),
+    ("ours", "spread", "enough", "outcome"),
     [
-        ((1e-3, 1e-4, 1e-5), 100, "borne out"),
-        ((1.0, 1e-4, 1e-5), 350, "as many"),
-        ((1.0, 1.0, 1e-5), 1400, "refuted"),
-        ((1.0, 1.0, 1.0), None, "refuted"),
+        ((1e-3, 1e-4, 1e-5), 0.1, 100, "borne out"),
+        ((1.0, 1e-4, 1e-5), 0.1, 350, "as many"),
+        ((1.0, 1.0, 1e-5), 0.1, 1400, "refuted"),
+        ((1.0, 1.0, 1.0), 0.1, None, "refuted"),
+        ((1.0, 1.0, 1.0), 0.0, None, "not decided"),  # without spread nothing is shown
+        ((math.inf, math.inf, math.inf), 0.0, None, "refuted"),
     ],
 )
-def test_how_few_parameters_are_enough(ours, enough, outcome):
+def test_how_few_parameters_are_enough(ours, spread, enough, outcome):
     theirs = (1e-1, 1e-3, 1e-2)
     outcomes = [
         outcome
         for i, number in enumerate((100, 350, 1400))
-        for outcome in made_outcomes({"ours": (ours[i],) * 2, "peer": (theirs[i],) * 2}, parameters=number)
+        for outcome in made_outcomes(
+            {"ours": (ours[i], ours[i] * (1 - spread)), "peer": (theirs[i],) * 2}, parameters=number
+        )
     ]
     (need,) = verdicts.needs_of(verdicts.matches_of(CONTEST, outcomes))
     assert (need.peer, need.theirs, need.ours, need.fewer) == ("peer", 350, enough, outcome)
@@ -458,7 +462,7 @@ def test_without_pykan_there_is_a_hint(monkeypatch, tmp_path):
     plan = Plan.of(papers.study("fit2d"), "smoke", tmp_path)
     plan.make(resume=False)
     found = attempt("fit2d", tmp_path, "fit2d/exponential/kan/100-0.3s", "setting-0", 0, CHOICE_SEED)
-    assert "pip install '.[bench]'" in str(found)
+    assert "pip install './studies[peers]'" in str(found)
 
 
 def test_entries_have_folders_of_their_own():

@@ -3,6 +3,7 @@ import math
 import shutil
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import get_args
 
 import pandas as pd
 import pytest
@@ -21,7 +22,7 @@ from gmlayers_studies.nets.judging import Comparison, NetResults
 from gmlayers_studies.nets.net import Net
 from gmlayers_studies.pages import PAGES
 from gmlayers_studies.papers import dynamics, fig6
-from gmlayers_studies.study import PROFILES, Profile, epochs
+from gmlayers_studies.study import Profile, ProfileName, epochs
 
 NETS = PAGES["gm-paper"].studies
 
@@ -149,7 +150,7 @@ def test_missing_trials_are_listed(done, tmp_path, capsys):
     assert "not finished: digits, GM K = 10: seeds 1 of 2" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", get_args(ProfileName))
 def test_equal_labels_are_equal_runs(profile):
     """Studies share their folder."""
     data, runs = load("digits"), {}

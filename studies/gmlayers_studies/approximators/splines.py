@@ -24,14 +24,15 @@ def pykan() -> ModuleType:
     """Return the package pykan.
 
     Raises:
-        ImportError: if it is not installed, naming the extra that does.
+        ImportError: if it is not installed; the message names the extra that brings it.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of string escapes in pykan and of what it imports
         try:
             import kan
         except ImportError as error:
-            raise ImportError(f"Kolmogorov–Arnold networks need pykan; install it {in_a_clone('bench')}") from error
+            how = in_a_clone("peers", "./studies")
+            raise ImportError(f"Kolmogorov–Arnold networks need pykan; install it {how}") from error
     return kan
 
 

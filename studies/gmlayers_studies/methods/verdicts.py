@@ -164,11 +164,16 @@ def needs_of(matches: Sequence[Match]) -> list[Need]:
         best = min(several, key=lambda match: centre(match.errors[1]))
         least = centre(best.errors[1])
         enough = [match.size.parameters or 0 for match in several if centre(match.errors[0]) <= least]
-        perhaps = [m.size.parameters or 0 for m in several if ratio(m.errors[0], best.errors[1]).high >= 1]
+        perhaps = [m.size.parameters or 0 for m in several if not _are_larger(m.errors[0], best.errors[1])]
         theirs = best.theirs[0].entry.parameters or 0
         fewest = min(enough, default=None), min(perhaps, default=None)
         found.append(Need(reading, problem, seconds, best.peer, least, theirs, *fewest))
     return found
+
+
+def _are_larger(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Return whether our errors are shown to be larger: one seed, or seeds without spread, show nothing."""
+    return bool(np.isinf(ours).any()) or ratio(ours, theirs).high < 1
 
 
 def mark(verdicts: Iterable[str], *, often: bool = False) -> str:

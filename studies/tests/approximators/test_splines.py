@@ -28,5 +28,5 @@ def test_pieces_are_derivatives_of_splines_from_the_right(k, cox_de_boor):
 
 def test_without_pykan_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "kan", None)
-    with pytest.raises(ImportError, match=r"pip install '\.\[bench\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\./studies\[peers\]'"):
         splines.pykan()

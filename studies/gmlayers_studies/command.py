@@ -94,7 +94,7 @@ def plot(
     gmlayers plot fit2d --records docs/results/gmnm
 
     Args:
-        name: as for `gmlayers reproduce`; of gm-paper and gmnm, all of which there are records of at least two nets.
+        name: as for `gmlayers reproduce`; of gm-paper and gmnm, every study with records of two contestants or more.
         records: Folder that `gmlayers reproduce` wrote to, or that holds archives.
         page: Markdown file to write all claims and findings to, one after the other, such as docs/results/gm-paper.md.
     """
@@ -158,7 +158,7 @@ def _run(plan: Plan, failed: dict[Path, runner.Failed], run_all: RunAll, jobs: i
     """Run what is not finished and has not failed; add what fails."""
     try:
         with display.live(lines=4, many=True) as live:
-            for todo in filter(None, plan.rounds(live, failed)):  # to start a cluster for nothing takes its time
+            for todo in filter(None, plan.rounds(live, failed)):  # a round of nothing must not start a cluster
                 failed |= {failure.folder: failure for failure in run_all(todo, jobs)}
     except KeyboardInterrupt:
         where = f"continue with the same command and --resume; it writes to {plan.folder}"

@@ -1,4 +1,4 @@
-"""Pages: studies that have a name together, and what the page of their findings begins with."""
+"""The pages: which studies stand on one, under which name, and how it begins."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ PAGES = {
         ),
         """# The experiments of the paper on Gaussian mixture layers
 
-Each figure of S. Chewi, P. Rigollet, Y. Yan, *Gaussian mixture layers for neural networks* (TMLR 2025), beside the
-claim it is shown for and what our records say of it; then what goes beyond the paper. The paper gives curves, no
-numbers. All of this page is made from the records in the folder of the figures by `gmlayers plot gm-paper`.
+Each figure of S. Chewi, P. Rigollet, Y. Yan, *Gaussian mixture layers for neural networks* (TMLR 2025) stands here
+beside the claim it is shown for and what our records say of it; then comes what goes beyond the paper. The paper gives
+curves, no numbers. All of this page is made from the records in the folder of the figures by `gmlayers plot gm-paper`.
 """,
     ),
     "gmnm": Page(
@@ -42,10 +42,10 @@ numbers. All of this page is made from the records in the folder of the figures 
         """# Gaussian mixture modules against other approximators
 
 The claims of W. Lu, G. Yuan, H.-K. Zhang, S. Li, *Rethinking Nonlinearity: Trainable Gaussian Mixture Modules for
-Modern Neural Architectures* (arXiv 2510.06660, 2025) on functions and Poisson's equation, beside what our records say
-of them. We know of no numbers of the paper. How the projections of a bump are put together can be read in two ways:
-`mahalanobis`, our default, and `ridge`; both stand here. All of this page is made from the records in the folder of the
-figures by `gmlayers plot gmnm`.
+Modern Neural Architectures* (arXiv 2510.06660, 2025) on functions and Poisson's equation stand here beside what our
+records say of them. We know of no numbers of the paper. How the projections of a bump are put together can be read in
+two ways: `mahalanobis`, our default, and `ridge`; both are shown. All of this page is made from the records in the
+folder of the figures by `gmlayers plot gmnm`.
 
 - C1: on functions a lower error, and sooner, than KAN and MLP.
 - C2: on Poisson's equation a lower error, and sooner, than KAN, MLP and PINN.

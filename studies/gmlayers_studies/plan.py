@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Container, Iterator, Mapping
@@ -14,7 +13,7 @@ from gmlayers.experiments.display import Live
 from gmlayers.experiments.records import environment, write_json
 from gmlayers_studies import papers, report, runner
 from gmlayers_studies.archive import records_in, write_archive
-from gmlayers_studies.records import Records, Row, seed_name, setting_name
+from gmlayers_studies.records import Records, Row, as_read, seed_name, setting_name
 from gmlayers_studies.runner import Job
 from gmlayers_studies.study import Finding, ProfileName, Results, Run, Study
 
@@ -57,17 +56,17 @@ class Plan:
         return records_in(self.folder, self.study.name)
 
     def make(self, *, resume: bool) -> None:
-        """Make the folder of every run, or see that what is recorded is the same run, and finished if not resumed.
+        """Make the folder of every run that is not finished, and refuse those that are in the way.
 
         Raises:
-            ValueError: if a run of another configuration is there.
-            FileExistsError: if a run was begun, is not finished, and not to be resumed.
+            ValueError: if a run of another configuration is recorded in its place.
+            FileExistsError: if a run was begun, is not finished, and is not to be resumed.
         """
         records = self.records
         for place, run in self.runs.items():
             folder, content = self.folder / place, records.config(place)
             if content is not None and (there := self.study.read(place, content)) != run:
-                found, wanted = _plain(content if there is None else there.config()), _plain(run.config())
+                found, wanted = as_read(content if there is None else there.config()), as_read(run.config())
                 names = ", ".join(sorted(name for name in wanted if wanted[name] != found.get(name)))
                 raise ValueError(f"{folder} holds a run of another configuration ({names}); choose another --out")
             trials = [*map(setting_name, run.settings), *map(seed_name, run.seeds)]
@@ -82,7 +81,7 @@ class Plan:
     def rounds(self, live: Live, failed: Container[Path]) -> Iterator[list[Job]]:
         """Yield what is not finished and has not failed: trials that choose settings, and then those that count.
 
-        The shortest runs go first, and seed by seed, so that what is stopped can be compared.
+        The shortest runs go first, and seed by seed, so that a study that is stopped early can be judged.
         """
         choices = [(run, setting_name(i), i, CHOICE_SEED) for run in self._all for i in run.settings]
         yield self._jobs(choices, live, failed)
@@ -99,7 +98,7 @@ class Plan:
             self.study.digest([*self._all], self.folder)
 
     def finish(self) -> Finding | None:
-        """Write the figures and what they say, print it, and return it; do nothing and return None without records."""
+        """Write and print what the records say, and return it; without records do nothing and return None."""
         results = Results(self.study, self.runs, self.records)
         found = self.study.report(results)
         if found is not None:
@@ -126,11 +125,6 @@ class Plan:
                 work = partial(runner.attempt, self.study.name, self.folder.resolve(), run.place, name, setting, seed)
                 jobs.append(Job(own, work, run.bar(live, name), (papers.module(self.study.name),)))
         return jobs
-
-
-def _plain(config: Row) -> Row:
-    """Return a configuration as it comes back from a file: a tuple and a list of the same are equal there."""
-    return json.loads(json.dumps(config))
 
 
 def _make_folder(folder: Path, config: Row) -> None:

@@ -7,6 +7,7 @@ reads through :class:`Records`, and so need not know where a run lies.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -34,6 +35,11 @@ def setting_name(setting: int) -> str:
     return f"setting-{setting}"
 
 
+def as_read(row: Row) -> Row:
+    """Return a row as it comes back from a file: a tuple and a list of the same are equal there."""
+    return json.loads(json.dumps(row))
+
+
 class Kept(NamedTuple):
     """A module that a trial has kept to be drawn."""
 
@@ -43,7 +49,7 @@ class Kept(NamedTuple):
 
 
 class Source(Protocol):
-    """A place where runs are recorded; asked for what it lacks, it returns nothing."""
+    """Somewhere that runs are recorded. Asked for what it lacks, it returns None or nothing."""
 
     def runs(self) -> Iterable[str]:
         """Return the names of all runs."""
@@ -81,7 +87,7 @@ class Folder:
         self.root = root
 
     def runs(self) -> list[str]:
-        """Return the names of all runs; in hidden folders there are those that are being made, or were left so."""
+        """Return the names of all runs, but for hidden folders: these are being made, or were left half made."""
         found = (path.parent.relative_to(self.root) for path in self.root.glob("*/**/config.json"))
         return sorted(run.as_posix() for run in found if not any(part.startswith(".") for part in run.parts))
 
@@ -102,7 +108,7 @@ class Folder:
         return sorted(path.stem for path in (self.root / run / trial).glob("*.jsonl") if "." not in path.stem)
 
     def rows(self, run: str, trial: str, table: str = METRICS, *, warn: bool = True) -> list[Row]:
-        """Return the rows of a trial; lines that cannot be read are skipped, and named if one is to be warned."""
+        """Return the rows of a trial; lines that cannot be read are skipped, with a warning if it is wanted."""
         return readable(self.root / run / trial / f"{table}.jsonl", warn=warn)
 
     def module(self, run: str, trial: str) -> Kept | None:

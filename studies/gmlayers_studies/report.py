@@ -1,4 +1,4 @@
-"""What is written of a study: figures, a table of all trials, a page; and what is printed."""
+"""Writes what was found in a study, as figures, a table of all trials and a page, and prints it."""
 
 from __future__ import annotations
 

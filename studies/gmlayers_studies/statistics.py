@@ -26,6 +26,7 @@ class Interval(NamedTuple):
     high: float
     """An end is nan where there is no spread, or one value only."""
     p: float
+    """The p-value is nan where the ends are."""
 
 
 def welch(ones: np.ndarray, others: np.ndarray) -> Interval:
@@ -75,5 +76,5 @@ def centre(errors: np.ndarray) -> float:
 
 
 def are_ordered(ones: np.ndarray, others: np.ndarray) -> bool:
-    """Return whether one of the two tends to be smaller, by the test of Mann and Whitney; infinities may be among."""
+    """Return whether one of the two tends to be smaller, by the test of Mann and Whitney; some may be infinite."""
     return bool(stats.mannwhitneyu(ones, others).pvalue < LEVEL)

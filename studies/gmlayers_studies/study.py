@@ -99,7 +99,7 @@ class Run(Protocol):
 
     @property
     def rank(self) -> tuple[float, ...]:
-        """The place of the run among those of its contestant on its task; runs of the least first element go first."""
+        """Where the run comes among those of its contestant on its task; runs of the least first element go first."""
         ...
 
     @property
@@ -125,11 +125,11 @@ class Run(Protocol):
         ...
 
     def choice(self, records: Records) -> int | None:
-        """Return the setting that the trials of seeds are run with, and None while it cannot be known."""
+        """Return the setting that the trials of seeds are run with, or None while it cannot be known."""
         ...
 
     def bar(self, live: Live, trial: str) -> Callable[[Row], None]:
-        """Start the bar of a trial; return what shows a row of it."""
+        """Start the bar of a trial, and return what shows a row of it."""
         ...
 
     def perform(self, own: Path, setting: int, seed: int) -> None:
@@ -150,7 +150,17 @@ class Contestant(Protocol):
         ...
 
     def runs(self, study: Study, task: str, what: Any, profile: Profile) -> Iterable[Run]:  # noqa: ANN401
-        """Return its runs on a task, which is a data set or a problem."""
+        """Return its runs on a task.
+
+        Args:
+            study: the study it takes part in.
+            task: the name of a data set or of a problem.
+            what: the data or the problem.
+            profile: says with which seeds and at which sizes.
+
+        Raises:
+            ValueError: if the data do not suit, or the profile has no size at which to choose a setting.
+        """
         ...
 
     def read(self, study: Study, place: str, content: Row) -> Run | None:
@@ -166,7 +176,7 @@ class Finding(NamedTuple):
     """What the records of a study say."""
 
     figures: Mapping[str, Figure]
-    """Figures by what their names end in after that of the study; that of "" is the main one."""
+    """The figures by the endings that their names have after that of the study; the main one has none, ""."""
     page: Sequence[str]
     """The lines of the page, after those that say what is claimed."""
     header: Sequence[str]
@@ -204,17 +214,17 @@ class Study:
     claims: tuple[str, ...] = ()
     """The claims of the paper that it is for, by the numbers that the documentation gives them."""
     note: str = ""
-    """What a reader of the page must know besides."""
+    """What else a reader of the page must know."""
     validate: bool = False
-    """The last training rows are held out and judged if this is true, as for a study that chooses something."""
+    """If this is true, the last training rows are held out and judged, as they are where something is chosen."""
     digest: Callable[[Sequence[Any], Path], None] | None = None
-    """Makes the records that the figure is drawn from of what was watched, after all trials of a folder."""
+    """A function that makes, of what was watched in all trials, the records that the figure is drawn from."""
 
     def runs(self, profile: ProfileName, dataset: str | None = None) -> dict[str, Run]:
         """Return the runs of a profile by their places, on another data set if one is given.
 
         Raises:
-            ValueError: if a data set is given and the study has none, or the data do not suit.
+            ValueError: if a data set is given and the study has none, or its contestants refuse the task.
         """
         size = self.profiles[profile]
         if self.tasks is not None and dataset is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import Field, dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -147,6 +147,8 @@ Task = FunctionTask | EquationTask
 
 class Approximator(Protocol):
     """A way to approximate: a frozen dataclass whose fields are its settings."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def fit(self, task: Task, budget: Budget) -> Iterator[State]:
         """Yield states to judge, some dozens of them, until the time is used up or nothing is left to gain."""

@@ -1,4 +1,4 @@
-"""The claims of the GMNM paper, part by part, beside what the records of all contests say of them."""
+"""The claims of the GMNM paper, part by part, beside what the records of all studies of methods say of them."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ class Contest:
     """How the module is read, and what it is held against."""
 
     readings: Mapping[str, tuple[str, ...]]
-    """The methods that stand for each reading of the module; at any size at most one of them does."""
+    """The methods that stand for each reading of the module; at any size at most one of them stands."""
     peers: tuple[str, ...]
     """The claim compares the module with these methods."""
     pictured: tuple[str, ...] = ()
-    """It is drawn what these readings have learned."""
+    """The page shows what these readings have learned."""
 
     def entrants(self, methods: Mapping[str, tuple[Approximator, ...]]) -> tuple[Entrant, ...]:
         """Return the methods, given the settings of each, as contestants."""

@@ -1,4 +1,4 @@
-"""Error against parameters and against seconds."""
+"""The main figure of a study of methods: error against parameters and against seconds."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ FORMS = {"Mahalanobis": "mahalanobis", "AxisAligned": "diagonal", "Ridge": "ridg
 
 @torch.no_grad()
 def keep(predict: object, path: Path) -> None:
-    """Write what a method has come to, if it is a module of bumps, in the units of the problem."""
-    module = _plain(predict)
+    """Write what a method has come to in the units of the problem, if it is a module of bumps."""
+    module = _in_units(predict)
     if module is None:
         return
     about = {"form": FORMS[type(module.form).__name__], "domain": module.domain, "bias": module.bias is not None}
@@ -48,8 +48,8 @@ def module_of(kept: Kept) -> GMNM:
     return module
 
 
-def _plain(predict: object) -> GMNM | None:
-    """Return a module; one between scales takes them into its parameters."""
+def _in_units(predict: object) -> GMNM | None:
+    """Return a module of bumps in the units of the problem, or None; one between scales takes them up first."""
     if isinstance(predict, GMNM):
         return predict
     if not (isinstance(predict, Scaled) and isinstance(predict.net, GMNM)):

@@ -1,14 +1,13 @@
 """Methods that approximate the same functions or solutions, with as many numbers and as much time.
 
-An entry is a method on a problem, allowed so many parameters and so many seconds of processor time on one core. Every
-trial holds out a tenth of its training points, and what it has come to is the state with the least error on them: that
-decides when a method should have stopped, and how many of its parameters it should have used. Settings are chosen in
-the same way, by a trial of each with other points, at one size.
+An entry is a method on a problem that may use so many parameters and so many seconds of processor time on one core.
+Every trial holds out a tenth of its training points, and what it has come to is the state with the least error on them:
+that decides when a method should have stopped, and how many of its parameters it should have used. Settings are chosen
+in the same way, by a trial of each with other points, at one size.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import posixpath
 import time
@@ -26,7 +25,7 @@ from gmlayers_studies.approximators.problems import Challenge
 from gmlayers_studies.approximators.tasks import Approximator, Budget, Clock
 from gmlayers_studies.methods import keeping
 from gmlayers_studies.plan import CHOICE_SEED
-from gmlayers_studies.records import METRICS, MODULE, Records, Row, setting_name
+from gmlayers_studies.records import METRICS, MODULE, Records, Row, as_read, setting_name
 from gmlayers_studies.study import Allowance, Profile, Study, slug
 
 LATE = 1.05
@@ -76,10 +75,10 @@ class Entrant:
     label: str
     settings: tuple[Approximator, ...]
     pictured: bool = False
-    """Modules that it has trained on functions of two variables are kept, to be drawn, if this is true."""
+    """If this is true, modules that it has trained on functions of two variables are kept to be drawn."""
 
     def runs(self, study: Study, task: str, what: Challenge, profile: Profile) -> Iterator[MethodRun]:
-        """Yield its runs on a problem, those too where something is only chosen."""
+        """Yield its runs on a problem, and also that by which a setting is only chosen."""
         seeds, sizes = profile.of(self.label)
         chooser = self._chooser(profile)
         for size in dict.fromkeys(sizes if chooser is None else (chooser, *sizes)):
@@ -230,7 +229,7 @@ class MethodRun:
 
 
 def entry_of(content: Row, path: Path) -> Entry:
-    """Return the entry that the content of a configuration describes; the path is named in errors.
+    """Return the entry that the content of a configuration describes; errors name the path.
 
     Raises:
         ValueError: if it is damaged or of another version.
@@ -242,7 +241,7 @@ def entry_of(content: Row, path: Path) -> Entry:
 
 def plain(setting: Approximator) -> dict[str, Any]:
     """Return the fields of a setting as they come back from a file."""
-    return json.loads(json.dumps(asdict(setting)))  # type: ignore[call-overload]  (a protocol cannot ask for dataclasses)
+    return as_read(asdict(setting))
 
 
 def condense(rows: Sequence[Row]) -> Sequence[Row]:

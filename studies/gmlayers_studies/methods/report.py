@@ -28,23 +28,24 @@ BESIDE_COLUMNS = (
 )
 
 BESIDE = (
-    f"Errors are geometric means over seeds, ours after {EARLY:.0%} of the seconds, too; how many times ours those of "
-    "the peer are, with an interval of 95 %, and p are by Welch's test on logarithms. The best peer is that of the "
-    f"least error with at most as many parameters in the same time. Reached is {NEAR} times the largest last error of "
-    "its seeds: the median, of how many seeds; sooner is judged by the test of Mann and Whitney. Nothing is corrected "
-    "for the number of tests."
+    f"Errors are geometric means over seeds, and so is ours after {EARLY:.0%} of the seconds. The errors of the peer "
+    "are so many times ours, with an interval of 95 %; this and p are by Welch's test on logarithms. The best peer is "
+    "the one with the least error among those with at most as many parameters in the same time. What is to be reached "
+    f"is {NEAR} times the largest last error of its seeds: the columns have the median of the seconds, and how many "
+    "seeds reach it. What is sooner is judged by the test of Mann and Whitney. Nothing is corrected for the number of "
+    "tests."
 )
 
 NEEDS = (
-    "The fewest of the numbers tried with which the geometric mean of the error is not above the least of a peer's. "
-    "That is no test: where with as few as the peer's the error is not shown to be larger, it is not decided. Where "
-    "the peer has the fewest that were tried, there are no fewer."
+    "The table has the fewest parameters, of the numbers that were tried, with which the geometric mean of the error "
+    "is not above the least of a peer's. That is no test: where the error is not shown to be larger with as few as the "
+    "peer's, nothing is decided. Where the peer has the fewest that were tried, there are no fewer."
 )
 
 PICTURE = (
-    "What was learned, where it is wrong, and the bumps, at the middle number of parameters and the first seed: an "
-    "ellipse is where a bump has fallen to exp(-½), a ridge two parallel lines there; orange for positive weights, "
-    "blue for negative ones, the fainter the smaller."
+    "The pictures show what was learned, where it is wrong, and the bumps, at the middle number of parameters and the "
+    "first seed. An ellipse is where a bump has fallen to exp(-½); a ridge is two parallel lines there. Positive "
+    "weights are orange and negative ones blue, the fainter the smaller."
 )
 
 
@@ -108,7 +109,8 @@ def page(judged: Judged, results: Results, missing: Sequence[str], *, drawn: boo
     where = dict.fromkeys(str(entry.size) for entry in entries if entry.chooses)
     bumps = f"![{study.title}: bumps]({study.name}-bumps.png)"
     return [
-        f"{study.note} Peers of the claim: {', '.join(contest.peers)}; the other methods are there to compare.",
+        f"{study.note} The claim is judged beside these peers: {', '.join(contest.peers)}. The other methods are "
+        "there to compare.",
         "",
         *["From the trials that are finished:", ""] * bool(missing),
         *table(("reading", *PARTS), judged.marks()),
@@ -124,13 +126,13 @@ def page(judged: Judged, results: Results, missing: Sequence[str], *, drawn: boo
         f"### {study.name}: all methods",
         "",
         *table(COLUMNS, (_cells(judged, entry, own) for entry, own in by_entry(judged.outcomes))),
-        f"`gmlayers reproduce {study.name} --profile {_profile(judged) or '...'}`, a trial a core, "
-        f"seconds of processor time, on {machines(results)}. Errors are root mean squares over test points, median "
-        "(least – largest) over seeds, of the state that is best on a tenth of the training points, which every method "
-        "is denied: by its error there, or by its loss where it is an equation that is to be solved. Settings are "
-        f"chosen by the same, in one trial of each at {' and '.join(where)}, and kept for other numbers and times. "
-        "Parameters are all numbers that are stored to evaluate: fixed centres, widths and knots too; a method may "
-        "take fewer than it is allowed.",
+        f"`gmlayers reproduce {study.name} --profile {_profile(judged) or '...'}` ran one trial a core on "
+        f"{machines(results)}; seconds are of processor time. Errors are root mean squares over test points, with the "
+        "median (least – largest) over seeds. They are those of the state that is best on a tenth of the training "
+        "points, which every method is denied: by its error there, or by its loss where it is an equation that is to "
+        f"be solved. Settings are chosen in the same way, by one trial of each at {' and '.join(where)}, and kept for "
+        "other numbers and times. Parameters are all numbers that are stored to evaluate, fixed centres, widths and "
+        "knots too; a method may take fewer than it is allowed.",
         "",
         f"### {study.name}: settings that were tried",
         "",

@@ -46,12 +46,12 @@ class Match:
 
     @cached_property
     def errors(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of ours and theirs, a number a seed."""
+        """The last errors of ours and of theirs, a number a seed."""
         return final(self.ours), final(self.theirs)
 
     @cached_property
     def ratio(self) -> Interval:
-        """How many times ours their errors are."""
+        """Their errors are this many times ours."""
         return ratio(*self.errors)
 
     @property
@@ -106,7 +106,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Need:
-    """How many parameters a reading needs for the least error that a peer has with any number of them."""
+    """How many parameters a reading needs for the least error that a peer reaches with any number of them."""
 
     reading: str
     problem: str
@@ -116,9 +116,9 @@ class Need:
     theirs: int
     """The parameters of the peer."""
     ours: int | None
-    """The fewest that are enough; None: no number tried is."""
+    """The fewest that are enough; None if no number that was tried is."""
     perhaps: int | None
-    """The fewest with which the error is not shown to be larger."""
+    """The fewest with which the error is not shown to be larger; None if it always is."""
 
     @property
     def fewer(self) -> str:
@@ -177,7 +177,7 @@ def _are_larger(ours: np.ndarray, theirs: np.ndarray) -> bool:
 
 
 def mark(verdicts: Iterable[str], *, often: bool = False) -> str:
-    """Sum up verdicts: what is borne out everywhere is confirmed, or if often is enough, in more than half."""
+    """Sum up verdicts: confirmed is what is borne out in all, or, if often is enough, in more than half."""
     short = [verdict.partition(",")[0] for verdict in verdicts]
     if not short:
         return "no records"

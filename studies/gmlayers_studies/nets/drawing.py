@@ -54,7 +54,7 @@ def band(axes: Axes, rows: pd.DataFrame, x: str, y: str, factor: float = 1.0) ->
 
 
 def plain_numbers(axes: Axes) -> None:
-    """Write numbers on a logarithmic axis of values as they are."""
+    """Write the numbers of a logarithmic vertical axis as they are, without powers of ten."""
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.tick_params(axis="y", which="minor", labelsize="x-small")

@@ -28,7 +28,7 @@ class NetResults:
     table: pd.DataFrame
     """The table has a row for every epoch of every trial, by :func:`table_of`."""
     records: Records = field(default_factory=lambda: Records([]))
-    """The rows were read here, and what else was recorded can be."""
+    """The rows were read from these records, and whatever else was recorded can be."""
 
 
 def table_of(runs: Iterable[NetRun], records: Records) -> pd.DataFrame:
@@ -43,7 +43,7 @@ def table_of(runs: Iterable[NetRun], records: Records) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame, epoch: int | None = None) -> pd.DataFrame:
-    """Return a row per trial: its last epoch (up to one that is given) and what stood there, and all its seconds."""
+    """Return a row for each trial: its last epoch, up to one that is given, what stood there, and all its seconds."""
     rows = table if epoch is None else pd.DataFrame(table[table["epoch"] <= epoch])
     trials = rows.sort_values("epoch", kind="stable").groupby(["dataset", "label", "seed"], sort=False)
     last = trials[["epoch", "error", "train_loss"]].last()
@@ -58,7 +58,7 @@ def last_common_epoch(table: pd.DataFrame, dataset: str, labels: Sequence[str]) 
 
 
 def errors(table: pd.DataFrame, dataset: str, label: str, epoch: int) -> np.ndarray:
-    """Return the errors at an epoch, one per seed that has come to it, in percent."""
+    """Return the errors at an epoch in percent, one for each seed that has come to it."""
     wanted = (table["dataset"] == dataset) & (table["label"] == label) & (table["epoch"] == epoch)
     return 100 * table.loc[wanted, "error"].to_numpy(np.float64)
 
@@ -105,7 +105,7 @@ def against(*pairs: tuple[Net, Net], claim: str, within: float = 0.0) -> Callabl
 
     Args:
         pairs: nets to compare.
-        claim: in words.
+        claim: what is claimed, in words.
         within: the share of the second's error by which the first may be higher and the claim yet hold: it holds if the
             whole interval lies below that, and does not if the whole interval lies above.
     """

@@ -24,7 +24,7 @@ LEFT_OUT = ("step", "lr")
 
 
 class Watcher(Protocol):
-    """Is made from a trainer that has not begun, and looks at it after every epoch."""
+    """What is made from a trainer that has not begun, and looks at it after every epoch."""
 
     def __init__(self, start: Trainer) -> None: ...
 
@@ -45,12 +45,12 @@ class Net:
     shape: Shape = field(default_factory=Shape)
     changes: Changes = field(default_factory=Changes)
     watch: type[Watcher] | None = None
-    """Makes, from a trainer that has not begun, what looks at it after every epoch."""
+    """This class makes what looks at the trainer after every epoch; None if nothing does."""
     on: Mapping[str, Net] = field(default_factory=dict)
-    """The nets that go by this label on some data sets, where it is configured otherwise."""
+    """The nets that stand for this label on some data sets, where it is configured otherwise."""
 
     def runs(self, study: Study, task: str, what: Data, profile: Profile) -> Iterator[NetRun]:
-        """Yield its run on a data set."""
+        """Yield its runs on a data set, one for each number of epochs."""
         if what.classes is None:
             raise ValueError(f"studies judge the share of wrong classes, and the target of {task} is a number")
         name = task.lower() if task.lower() in NAMES else Path(task).stem
@@ -156,7 +156,7 @@ class NetRun:
         return live.bar(f"{self.title} {trial.replace('-', ' ')}", self.training.metric, 0, self.epochs)
 
     def perform(self, own: Path, setting: int, seed: int) -> None:  # noqa: ARG002
-        """Train a seed in this process, from its checkpoint if there is one."""
+        """Train a seed in this process, from its checkpoint if it has one."""
         torch.set_num_threads(self.training.threads)
         trial, data = self.training.trial(seed), self.training.load()
         watch = self.net.on.get(self.dataset, self.net).watch

@@ -25,7 +25,7 @@ def report(
 
     Args:
         draw: makes the figure.
-        judge: says in sentences whether the records confirm the claim, with the test used.
+        judge: says in sentences whether the records bear the claim out, and by which test.
         more: makes other files to write beside the figure, such as an animation.
     """
 
@@ -48,7 +48,7 @@ def report(
 
 
 def _trials(results: NetResults) -> list[tuple[NetRun, Sequence[float], str, str]]:
-    """Return the runs of which trials are finished: their errors, also in words, and the seconds of a trial."""
+    """Return the runs of which trials are finished, with their errors, these in words, and the seconds of a trial."""
     trials = summary(results.table)
     return [
         (run, errors, shown(errors, percent=True), f"{done['seconds'].mean():.3g}")
@@ -72,9 +72,9 @@ def _page(results: Results, own: NetResults, sentences: Sequence[str]) -> list[s
         *(f"- {sentence}" for sentence in sentences),
         "",
         *table(["data", "net", "parameters", "trials × epochs", "trained by", _judged(study), "seconds a trial"], rows),
-        f"`{command}`, a trial a core, on {machines(results)}. Errors are those of the last epoch, of finished trials. "
-        "Bands and ± are one standard deviation over trials; tests are Welch's, intervals of 95 %, not "
-        "corrected for their number.",
+        f"`{command}` ran one trial a core on {machines(results)}. Errors are those of the last epoch, of finished "
+        "trials. Bands and ± are one standard deviation over trials. Tests are Welch's and intervals are of 95 %; they "
+        "are not corrected for their number.",
         "",
     ]
 

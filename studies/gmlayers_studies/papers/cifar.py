@@ -19,7 +19,7 @@ CHANNELS, WIDTH = 32, 240
 
 
 def head(base: Net, label: str, *, conv: bool) -> Net:
-    """Return a net with or without the trunk; on a trunk without dropout of its pixels."""
+    """Return a net with or without the trunk; with it, the pixels have no dropout."""
     shape = dataclasses.replace(base.shape, trunk=CHANNELS if conv else None)
     changes = dataclasses.replace(base.changes, lr=1e-3, std_lr=1e-3, input_dropout=0.0) if conv else base.changes
     return Net(label, base.model, shape, changes)

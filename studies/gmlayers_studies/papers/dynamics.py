@@ -207,8 +207,8 @@ STUDY = Study(
     },
     report=report(draw, judge),
     note=(
-        "Nets are drawn with the second moments of the layer's neurons, but for the last, from N(0, 1/4). How far nets "
-        "of two widths are apart, in the mean-field regime where curves coincide, is what the layer is held against; "
-        "by the interval of 95 % of Welch's test, of logarithms where a ratio is given."
+        "Nets are drawn with the second moments of the layer's neurons, but for the last, which is drawn from "
+        "N(0, 1/4). The layer is held against how far nets of two widths are apart, in the mean-field regime where "
+        "curves coincide. It is judged by the interval of 95 % of Welch's test, of logarithms where a ratio is given."
     ),
 )

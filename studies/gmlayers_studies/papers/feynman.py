@@ -25,7 +25,8 @@ STUDY = Study(
             chosen_at=Allowance(350, 10),
         ),
     },
-    note="1000 training and 1000 test points, uniform in the boxes of Udrescu and Tegmark (2020), without noise. "
+    note="There are 1000 training and 1000 test points, uniform in the boxes of Udrescu and Tegmark (2020), without "
+    "noise. "
     "Physics-informed Gaussians and networks stand in poisson, where there is an equation to inform them. Variable "
     "projection and the last seed ran on another day than the others, on the same machine.",
     claims=("C1", "C6"),

@@ -35,7 +35,7 @@ from gmlayers_studies.nets.judging import NetResults
 from gmlayers_studies.nets.net import Net, NetRun
 from gmlayers_studies.nets.report import report
 from gmlayers_studies.papers.nets import profiles
-from gmlayers_studies.records import Records
+from gmlayers_studies.records import Records, seed_name
 from gmlayers_studies.study import Study, epochs
 
 NUMBER = 5
@@ -137,8 +137,8 @@ def _short(values: Tensor) -> Any:  # noqa: ANN401  (lists of lists)
 
 
 def paths(run: NetRun, records: Records) -> list[dict[str, Any]]:
-    """Return the lines of a trial, epoch by epoch."""
-    return records.rows(run.place, f"seed-{SEED}", PROJECTED)
+    """Return where all are in the plane, a row for each epoch."""
+    return records.rows(run.place, seed_name(SEED), PROJECTED)
 
 
 def draw(results: NetResults) -> Figure:

@@ -37,13 +37,14 @@ STUDY = Study(
             chosen_at=Allowance(350, 10),
         ),
     },
-    note="1000 training and 1000 test points, uniform and without noise, new ones for every seed. The gradient of "
+    note="Every seed has 1000 training and 1000 test points of its own, uniform and without noise. The gradient of "
     "sin(3π√x) is not square integrable, so its error says nothing. Chebyshev polynomials show what is possible "
     "on boxes. A KAN [2, 2, 1] can be each of the four exactly: what counts is what training finds. KANs' splines "
     "are 0 beyond the outermost training points, as in pykan, and a few test points there may make up most of an "
     "error. Where variable projection has converged it begins anew; L-BFGS and Levenberg–Marquardt end. In the "
-    "records at 10 s of seeds 0 to 3 of MLP, KAN, RBF network, splats and Chebyshev states were judged every fortieth "
-    "of the time, so that they may be reached sooner by as much than is said; in all others more densely at first. "
+    "records at 10 s of seeds 0 to 3 of MLP, KAN, RBF network, splats and Chebyshev, states were judged every fortieth "
+    "of the time, so that they may have been reached sooner than is said, by as much. In all other records they were "
+    "judged more densely at first. "
     "Physics-informed Gaussians and networks stand in poisson, where there is an equation to inform them. "
     "Variable projection, and all at 60 s, ran on another machine of the same kind than the peers at 10 s, a slower "
     "one if anything.",

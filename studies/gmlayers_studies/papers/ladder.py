@@ -132,7 +132,7 @@ STUDY = Study(
     },
     report=report(draw, judge),
     note=(
-        "Coupled: ω is coupled to the noise of the base as well as to that of the factors, at `in · out` numbers a "
-        "component. Rates were chosen among four each, by one seed on held-out training rows."
+        "In a coupled family ω is coupled to the noise of the base as well as to that of the factors, at `in · out` "
+        "numbers a component. Each rate was chosen among four, by one seed on held-out training rows."
     ),
 )

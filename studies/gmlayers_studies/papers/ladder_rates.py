@@ -1,4 +1,4 @@
-"""The rates of `ladder`: four for each family, judged on held-out training rows."""
+"""Chooses the rates of `ladder`: four are tried of each family, and judged on held-out training rows."""
 
 from __future__ import annotations
 

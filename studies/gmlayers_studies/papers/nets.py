@@ -1,4 +1,4 @@
-"""The nets that take run in several figures of Chewi, Rigollet and Yan (2025)."""
+"""The nets that take part in several figures of Chewi, Rigollet and Yan (2025)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from gmlayers_studies.study import Extent, Profile, ProfileName, epochs
 
 WIDTH = 1000
 """The fully connected nets have this many neurons."""
-
 
 SMOKE, QUICK, FULL = epochs((0, 1), 3), epochs((0, 1), 5), epochs((0, 1, 2, 3, 4), 200)
 

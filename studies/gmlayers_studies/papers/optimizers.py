@@ -38,7 +38,6 @@ CHOSEN = {
 }
 """The study `rates` chooses these rates."""
 
-
 NETS = {name: method(name, optimizer, CHOSEN[name], stds) for name, (optimizer, _, stds) in METHODS.items()}
 
 STUDY = Study(
@@ -59,6 +58,6 @@ STUDY = Study(
             claim="steps along the flow are better than in the paper's coordinates",
         ),
     ),
-    note="Batches of 64, pixels in [0, 1], no schedule. Rates were chosen among five each, by one seed of five "
-    "epochs; that of Wasserstein SGD is the largest that was tried.",
+    note="Batches have 64 rows, pixels lie in [0, 1], and rates have no schedule. Rates were chosen among five each, "
+    "by one seed of five epochs; that of Wasserstein SGD is the largest that was tried.",
 )

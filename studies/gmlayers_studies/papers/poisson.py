@@ -11,7 +11,6 @@ from gmlayers_studies.study import Allowance, Extent, Profile, Study
 OWN_SIZE = ("GMNM, solve (own number)", "KAN [2,10,1]", "PINN 4 x 100")
 """These methods have a size of their own."""
 
-
 CONTEST = Contest(
     readings={
         "mahalanobis": ("GMNM mahalanobis, variable projection",),
@@ -60,9 +59,9 @@ STUDY = Study(
     "the equation. PINNs may be trained by Levenberg–Marquardt, a Gauss-Newton method as is variable projection, "
     "but for that of 4 x 100, whose derivative is too large; settings are chosen at 350 numbers, and with 1400 "
     "there is time for few of its steps only. KANs, splats and physics-informed Gaussians are trained by Adam and "
-    "L-BFGS, RBF networks and polynomials solved for. States were judged every fortieth of the time, but those "
-    "of PINN, of variable projection and of solve with its own number more densely at first: all others may be "
-    "reached sooner by as much than is said. PINN and variable projection ran on another machine of the same kind "
-    "than all others, a slower one if anything.",
+    "L-BFGS; RBF networks and polynomials are solved for. States were judged every fortieth of the time, but "
+    "those of PINN, of variable projection and of solve with its own number more densely at first: all others may "
+    "have been reached sooner than is said, by as much. PINN and variable projection ran on another machine of the "
+    "same kind than all others, a slower one if anything.",
     claims=("C2", "C6"),
 )

@@ -107,11 +107,11 @@ def _ratios(results: NetResults, one: Net, other: Net) -> Sequence[str]:
 
 
 NOTE = (
-    "Tried for each data set, one seed each (tuning): 10 configurations of the GM layer of the size of FC-500 and of "
-    "FC-1000, 8 of each of the others; those that tuning has got since are not run yet. "
-    "Before, 22 of GM layers, among which this family was found, and 3 of fully connected nets (gm- "
-    "paper/exploration.csv). The rate chosen for FC-1000 is the lowest that was tried. That rate and dropout be "
-    "chosen anew for FC-500, FC-240 and the GM layer of its size was decided after two seeds at those of the larger "
+    "For each data set `tuning` tried, with one seed each, 10 configurations of the GM layer of the size of FC-500 and "
+    "of FC-1000, and 8 of each of the others; those that it has got since are not run yet. "
+    "Before, 22 configurations of GM layers, among which this family was found, and 3 of fully connected nets were "
+    "tried (gm-paper/exploration.csv). The rate chosen for FC-1000 is the lowest that was tried. To choose rate and "
+    "dropout anew for FC-500, FC-240 and the GM layer of its size was decided after two seeds at those of the larger "
     "nets had been tested, for all of them alike. A choice by one seed is uncertain by about 0.1 points: in "
     "docs/results/mnist.md FC-240 has 1.36 ± 0.09 % on MNIST, by a configuration (relu, rate 0.002, dropout 0.3) that "
     "is not among those tried here."

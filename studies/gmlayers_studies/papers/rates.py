@@ -1,4 +1,4 @@
-"""The rates of `optimizers`: as many of each method, judged on held-out training rows."""
+"""Chooses the rates of `optimizers`: as many are tried of each method, and judged on held-out training rows."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the nets of `practical` are trained by: as many configurations of each method, judged on held-out training rows.
+"""Chooses how the nets of `practical` are trained: as many configurations of each, judged on held-out training rows.
 
-At other sizes than the first rate and dropout are chosen anew.
+At other sizes than the first, rate and dropout are chosen anew.
 """
 
 from __future__ import annotations

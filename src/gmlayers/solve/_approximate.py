@@ -51,12 +51,12 @@ def approximate(
     Args:
         x: inputs, (n, d), of any floating dtype, at least 20 different ones. Every seventh or so is held out, and
             copies of a row, to a millionth of the standard deviation, are on the same side.
-        y: targets, (n, out).
-        tolerance: the error that is to be reached, relative to the standard deviation of the targets.
+        y: targets, (n, out), of any floating dtype.
+        tolerance: the error that is to be reached, relative to the standard deviation of the targets; greater than 0.
         max_components: the number of bumps of the largest set, at least 6. There are no more than half as many as rows
             to fit.
-        max_seconds: no set is begun that is expected to end later.
-        float32_tolerance: warn if f in float32 would lose more. None for no warning.
+        max_seconds: no set is begun that is expected to end later; greater than 0.
+        float32_tolerance: warn if f in float32 would lose more, in the same units; at least 0. None for no warning.
         callback: this is called with every set.
 
     Returns:
@@ -67,6 +67,10 @@ def approximate(
     Raises:
         ValueError: if inputs or targets are of a wrong shape, not finite, or too few, or options are out of range.
         TypeError: if inputs or targets are not of floating-point numbers.
+
+    Warns:
+        UserWarning: if f in float32 loses more than ``float32_tolerance``.
+        FutureWarning: if the tolerance is given by its old name, ``tol``.
 
     Example:
         >>> import torch

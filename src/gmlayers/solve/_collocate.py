@@ -57,14 +57,14 @@ def collocate(
         module: the start, with one output and a domain that covers that of the problem; its weights do not matter. All
             parameters are written.
         problem: the equation and its conditions.
-        points: the number of points inside; the boundary has four times its power (d - 1) / d.
+        points: the number of points inside, at least 1; the boundary has four times its power (d - 1) / d.
         importance: ω, how much the mean square of what is left of each counts, by name: ``"equation"``, and the parts
             of the conditions, ``"initial (1)"`` and so on where there are several. If it is not given, it is the
             reciprocal of the mean square of the rows at the start, and for conditions a hundred times as much.
         iterations: the largest number of iterations, as for :func:`~gmlayers.solve.variable_projection`.
-        least_reduction: the run ends when a step reduces the sum of squares by less than this share.
-        regularisation: λ. It is fixed: the targets of equations are no measure of what a small residual is, so there is
-            nothing that it could follow, as it does for :func:`~gmlayers.solve.variable_projection`.
+        least_reduction: the run ends when a step reduces the sum of squares by less than this share, at least 0.
+        regularisation: λ, at least 0. It is fixed: the targets of equations are no measure of what a small residual is,
+            so there is nothing that it could follow, as it does for :func:`~gmlayers.solve.variable_projection`.
         rank_tolerance: singular values of the columns below this times the largest are taken for 0.
         max_seconds: no iteration is begun that is expected to end later; of the first that is not known.
         float32_tolerance: as for :func:`~gmlayers.solve.variable_projection`, by default in terms of what the module
@@ -83,7 +83,9 @@ def collocate(
         TypeError: if the problem is none, the module of another kind, or options are no numbers.
 
     Warns:
-        UserWarning: if the problem is out of the range of the module, and if float32 loses more than it may.
+        UserWarning: if the problem is out of the range of the module, and if float32 loses more than is allowed.
+        FutureWarning: if an option is given by its old name: ``weight`` for ``importance``, ``tolerance`` for
+            ``least_reduction``.
 
     Example:
         >>> import math

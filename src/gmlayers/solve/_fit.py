@@ -40,7 +40,7 @@ def fit(
     Args:
         module: its ``mean`` and its form are used, its ``weight`` and its ``bias`` are written.
         x: inputs, (n, in_features), of any floating dtype.
-        y: targets, (n, out_features).
+        y: targets, (n, out_features), of any floating dtype.
         row_weight: ω, how much each row counts, (n,), not negative; all alike if not given.
         rank_tolerance: as for :func:`least_squares`.
         regularisation: λ, as for :func:`least_squares`. It is 0 by default because a fit of weights alone has one best
@@ -59,7 +59,8 @@ def fit(
         RuntimeError: if the module is parametrized; what is written here would be computed away.
 
     Warns:
-        UserWarning: if inputs are out of the range of the module, and if float32 may lose more than it may.
+        UserWarning: if inputs are out of the range of the module, and if float32 may lose more than is allowed.
+        FutureWarning: if the row weights are given by their old name, ``weight``.
 
     Example:
         >>> import torch

@@ -30,7 +30,7 @@ def solver(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                     continue
                 if new in options:
                     raise TypeError(f"{name}: {old!r} is the old name of {new!r}; give {new!r} alone")
-                warnings.warn(f"{name}: {old!r} is called {new!r} now", DeprecationWarning, stacklevel=2)
+                warnings.warn(f"{name}: {old!r} is deprecated; its name is now {new!r}", FutureWarning, stacklevel=2)
                 options[new] = options.pop(old)
             with torch.no_grad():
                 return function(*arguments, **options)

@@ -51,12 +51,13 @@ def solve(
 
     Args:
         problem: equation, domain and conditions. Functions in it are called with points (n, d) in float64.
-        tolerance: the error that is to be reached, relative to the root mean square of u.
+        tolerance: the error that is to be reached, relative to the root mean square of u; greater than 0.
         max_components: the number of bumps of the largest set, at least 16. Time grows with the cube: 2000 take some
             seconds on one core. The error is estimated from two sets; if there is room for one only, up to 100, it is
             infinite.
-        max_seconds: no set is begun that is expected to end later.
-        float32_tolerance: warn if u in float32 would lose more. None for no warning.
+        max_seconds: no set is begun that is expected to end later; greater than 0.
+        float32_tolerance: warn if u in float32 would lose more, relative to its root mean square; at least 0. None for
+            no warning.
         callback: this is called with every set that was solved for.
 
     Returns:
@@ -66,6 +67,10 @@ def solve(
         ValueError: if options are out of range, or coefficients or right-hand sides are of a wrong shape, not finite,
             or too large to be squared; the error names them.
         TypeError: if the problem is none, or options are no numbers.
+
+    Warns:
+        UserWarning: if u in float32 loses more than ``float32_tolerance``.
+        FutureWarning: if the tolerance is given by its old name, ``tol``.
 
     Example:
         >>> import torch

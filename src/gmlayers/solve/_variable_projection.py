@@ -65,10 +65,10 @@ def variable_projection(
             cover the data, as ``domain`` and :meth:`~gmlayers.GMNM.from_data` make them do: one that no point sees
             stays where it is.
         x: inputs, (n, in_features), of any floating dtype.
-        y: targets, (n, out_features).
+        y: targets, (n, out_features), of any floating dtype.
         row_weight: ω, how much each row counts, (n,), not negative; all alike if not given.
-        iterations: the largest number of iterations; each is a step that gains something.
-        least_reduction: the run ends when a step reduces the sum of squares by less than this share.
+        iterations: the largest number of iterations, at least 1; each is a step that gains something.
+        least_reduction: the run ends when a step reduces the sum of squares by less than this share, at least 0.
         regularisation: λ, by which weights that cancel are held to about the size of what is left over λ; the bias is
             free. By default it follows what is left, as above: the targets say what a small residual is.
         rank_tolerance: singular values of the columns below this times the largest are taken for 0.
@@ -88,7 +88,9 @@ def variable_projection(
         RuntimeError: if a parameter is parametrized; what is written here would be computed away.
 
     Warns:
-        UserWarning: if inputs are out of the range of the module, and if float32 loses more than it may.
+        UserWarning: if inputs are out of the range of the module, and if float32 loses more than is allowed.
+        FutureWarning: if an option is given by its old name: ``weight`` for the row weights, ``tolerance`` for
+            ``least_reduction``.
 
     Example:
         >>> import torch

@@ -47,14 +47,14 @@ def widen(
     Args:
         module: its form is divided by the factor, its ``weight`` and its ``bias`` are written, its ``mean`` stays.
         x: inputs, (n, in_features), of any floating dtype.
-        y: targets, (n, out_features).
+        y: targets, (n, out_features), of any floating dtype.
         row_weight: ω, how much each row counts, (n,), not negative; all alike if not given.
-        factors: the factors that are tried; below 1 bumps get narrower.
+        factors: the factors that are tried, each greater than 0; below 1 bumps get narrower.
         regularisation: λ, as for :func:`variable_projection`, but greater than 0: wide bumps are nearly dependent, and
             λ is what decides between the weights that are then equally good. It is small enough not to bias the fit.
 
     Returns:
-        The factor, and the errors of all.
+        The factor that was taken, and the errors of all that were tried.
 
     Raises:
         ValueError: if shapes are not those of the module, numbers are not finite, options are out of range, or no
@@ -64,6 +64,7 @@ def widen(
 
     Warns:
         UserWarning: if inputs are out of the range of the module.
+        FutureWarning: if the row weights are given by their old name, ``weight``.
 
     Example:
         >>> import torch

@@ -133,9 +133,9 @@ def test_iterations_are_ordered_by_their_residuals():
 
 def test_the_history_of_a_descent_still_does_what_a_tensor_did():
     history = iterations()
-    with pytest.warns(DeprecationWarning, match=r"history.column\('residual'\).diff"):
+    with pytest.warns(FutureWarning, match=r"history.column\('residual'\).diff"):
         assert history.diff().tolist() == [-0.25, 0.0]
-    with pytest.warns(DeprecationWarning, match="no tensor") as caught:
+    with pytest.warns(FutureWarning, match="no tensor") as caught:
         assert history.shape == (3,)
     assert caught[0].filename == __file__
     with pytest.raises(AttributeError):
@@ -153,7 +153,7 @@ def results_of(function, new, old):
     torch.manual_seed(1)
     want = function(**new)
     torch.manual_seed(1)
-    with pytest.warns(DeprecationWarning, match="is called") as caught:
+    with pytest.warns(FutureWarning, match="is deprecated") as caught:
         found = function(**old)
     assert caught[0].filename == __file__
     return want, found, str(caught[0].message)
@@ -168,12 +168,13 @@ def test_old_names_of_options_do_what_the_new_ones_do():
 
         want, found, message = results_of(solved, {"row_weight": w}, {"weight": w})
         assert want.error == found.error
-        assert message == f"{solver.__name__}: 'weight' is called 'row_weight' now"
+        assert message == f"{solver.__name__}: 'weight' is deprecated; its name is now 'row_weight'"
     want, found, message = results_of(
         lambda **o: solve.variable_projection(module(), x, y, **o), {"least_reduction": 0.5}, {"tolerance": 0.5}
     )
     assert want.error == found.error
-    assert (found.reason, message) == ("reduction", "variable_projection: 'tolerance' is called 'least_reduction' now")
+    assert found.reason == "reduction"
+    assert message == "variable_projection: 'tolerance' is deprecated; its name is now 'least_reduction'"
     importance = {"equation": 1.0, "boundary (1)": 2.0, "boundary (2)": 3.0}
 
     def collocated(**options):

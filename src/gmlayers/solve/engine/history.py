@@ -66,7 +66,7 @@ class History(tuple[S, ...], Generic[S]):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         warnings.warn(
             f"the history of a descent has steps now, and is no tensor; take history.column('residual').{name}",
-            DeprecationWarning,
+            FutureWarning,
             stacklevel=2,
         )
         return getattr(self.column("residual"), name)

@@ -7,5 +7,5 @@ These are the methods and challenges of ``gmlayers reproduce fit2d``, ``feynman`
 - ``fitting``, ``nets``, ``losses``, ``equations`` and ``training`` have what the methods share.
 - ``gmnm``, ``mlp``, ``kan`` (on ``splines``), ``rbf``, ``splats``, ``pig`` and ``chebyshev`` have one family each: a
   net and the methods that train it. A method is a frozen dataclass whose fields are its settings.
-- ``methods`` lists the methods of every contest with the settings that are tried.
+- ``methods`` lists the methods of every study with the settings that are tried.
 """

@@ -1,4 +1,4 @@
-"""The methods of the contests, each with the settings among which the best is looked for."""
+"""The methods of the studies, each with the settings among which the best is looked for."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class LevenbergMarquardt(Fitted):
 
 @dataclass(frozen=True)
 class Thinned(LevenbergMarquardt):
-    """The same for an equation at some of the points inside, always the same ones: more steps fit into the time."""
+    """A tanh MLP for an equation, at some of the points inside, always the same ones: more steps fit into the time."""
 
     points: float = 4.0
     """The number of points for each parameter."""

@@ -40,6 +40,7 @@ class Entry:
     """A method on a problem at a size; what stands in the config.json of its folder."""
 
     contest: str
+    """The name of the study; it has this name in records."""
     problem: str
     method: str
     parameters: int | None

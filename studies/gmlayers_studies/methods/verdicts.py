@@ -1,4 +1,4 @@
-"""What the records of a contest say of its claim: how the module stands beside the best of its peers."""
+"""What the records of a study of methods say of its claim: how the module stands beside the best of its peers."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Net:
         if what.classes is None:
             raise ValueError(f"studies judge the share of wrong classes, and the target of {task} is a number")
         name = task.lower() if task.lower() in NAMES else Path(task).stem
-        own = self.on.get(task.lower(), self)
+        own = self.on.get(name, self)
         seeds, sizes = profile.of(self.label)
         for size in sizes:
             assert isinstance(size, Epochs)

@@ -42,6 +42,12 @@ def positive(name: str, value: object) -> int:
     return size
 
 
+def check_real(name: str, dtype: object) -> None:
+    """Raise ``TypeError`` for a dtype of parameters that is not of real floating-point numbers; None is any."""
+    if dtype is not None and not getattr(dtype, "is_floating_point", False):
+        raise TypeError(f"{name} must be of real floating-point numbers, such as torch.float32, got {dtype}")
+
+
 def in_a_clone(extra: str, project: str = ".") -> str:
     """Return how to install an extra; the packages are on no index, and so come from a clone of their repository."""
     return f"from a clone of gmlayers: pip install '{project}[{extra}]'"

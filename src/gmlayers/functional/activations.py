@@ -61,6 +61,12 @@ class Activation:
     def __repr__(self) -> str:
         return self.name
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle an activation of the table by its name: some are made of functions that have none."""
+        if ACTIVATIONS.get(self.name) is self:
+            return get_activation, (self.name,)
+        return Activation, (self.f, self.mean, self.gate, self.name, self.higher)
+
 
 def _relu_mean(m: Tensor, var: Tensor) -> Tensor:
     """E max(z, 0) = s ρ(t)."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gmlayers import ops
-from gmlayers._names import look_up, positive
+from gmlayers._names import check_real, look_up, positive
 from gmlayers.functional import ACTIVATIONS, Activation, get_activation
 from gmlayers.nn._covariance import Covariance, Regression, Root, get_covariance
 from gmlayers.ops._dispatch import autocast_on
@@ -89,6 +89,7 @@ class GMLayer(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        check_real("GMLayer: dtype", dtype)
         self.in_features = positive("GMLayer: in_features", in_features)
         self.out_features = positive("GMLayer: out_features", out_features)
         self.num_components = positive("GMLayer: num_components", num_components)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gmlayers import ops
-from gmlayers._names import positive
+from gmlayers._names import check_real, positive
 from gmlayers.functional import gmnm
 from gmlayers.nn._form import Form, get_form
 from gmlayers.nn._gm_layer import autocast_off, check_input, upcast
@@ -102,6 +102,7 @@ class GMNM(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        check_real("GMNM: dtype", dtype)
         self.in_features = positive("GMNM: in_features", in_features)
         self.out_features = positive("GMNM: out_features", out_features)
         self.num_components = positive("GMNM: num_components", num_components)

@@ -372,3 +372,37 @@ def test_a_module_at_two_places_is_swapped_once():
     swapped = convert.swap_layers(model, exact)
     assert len(swapped.blocks) == 1
     torch.testing.assert_close(model(x), before, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (10, r"expected a function of a Block that returns a module, got 10; for instance lambda block: GMLayer"),
+        (None, r"expected a function of a Block that returns a module, got None"),
+        (GMLayer.matching, r"expected a function of one Block, got GMLayer.matching\(first: .*write lambda block"),
+        (lambda: nn.Identity(), r"expected a function of one Block, got .*<lambda>\(\); write lambda block"),
+    ],
+)
+def test_what_makes_the_modules_takes_a_block(make, match):
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    with pytest.raises(TypeError, match=match) as refused:
+        convert.swap_layers(model, make)
+    assert "\n" not in str(refused.value)
+    assert isinstance(model[1], nn.ReLU)
+
+
+@pytest.mark.parametrize("model", [None, "mlp", [nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)]])
+def test_blocks_are_looked_for_in_a_module(model):
+    with pytest.raises(TypeError, match="expected a module with blocks inside, got "):
+        convert.swap_layers(model, lambda block: block.first)
+
+
+def test_where_nothing_is_found_gated_blocks_are_said_to_be_no_pattern():
+    class LlamaMLP(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gate_proj, self.up_proj, self.down_proj = nn.Linear(4, 8), nn.Linear(4, 8), nn.Linear(8, 4)
+            self.act_fn = nn.SiLU()
+
+    with pytest.raises(ValueError, match="gated blocks, as in Llama and T5, are not among them"):
+        convert.swap_layers(LlamaMLP(), lambda block: block.first)

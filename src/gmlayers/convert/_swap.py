@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -72,7 +73,7 @@ def swap_layers(
     Raises:
         ValueError: if there is no block, one has forward hooks, or dropout between activation and second, is not in
             place any more or given twice, or the new module gives another number of features.
-        TypeError: if what is made is not a module.
+        TypeError: if the model, or what is made, is not a module, or ``convert`` does not take a block alone.
 
     Example:
         >>> from torch import nn
@@ -87,12 +88,14 @@ def swap_layers(
         >>> model[0]
         Linear(in_features=4, out_features=30, bias=True)
     """
+    _check_arguments(model, convert)
     chosen = tuple(find_blocks(model) if blocks is None else blocks)
     if not chosen:
         named = ", ".join(f"{p.first} - {p.activation} - {p.second}" for p in PATTERNS)
         raise ValueError(
             f"swap_layers: found no block in {type(model).__name__}; looked for Linear, a known activation, Linear in "
-            f"nn.Sequential, and for {named}; give blocks=find_blocks(model, patterns=..., activations=...)"
+            f"nn.Sequential, and for {named}; gated blocks, as in Llama and T5, are not among them; give "
+            f"blocks=find_blocks(model, patterns=..., activations=...)"
         )
     _check(chosen, remove_dropout)
     modules = tuple(_made(convert, block) for block in chosen)
@@ -104,6 +107,25 @@ def swap_layers(
     for (owner, name, _), new in edits:
         setattr(owner, name, new)
     return swapped
+
+
+def _check_arguments(model: object, convert: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"swap_layers: expected a module with blocks inside, got {type(model).__name__}")
+    if not callable(convert):
+        raise TypeError(
+            f"swap_layers: expected a function of a Block that returns a module, got {convert!r}; for instance "
+            f"lambda block: GMLayer.matching(block.first, block.second)"
+        )
+    try:
+        inspect.signature(convert).bind(None)
+    except TypeError:
+        raise TypeError(
+            f"swap_layers: expected a function of one Block, got {getattr(convert, '__qualname__', convert)}"
+            f"{inspect.signature(convert)}; write lambda block: ...(block.first, block.second)"
+        ) from None
+    except ValueError:  # what is written in C may have no signature
+        return
 
 
 def _check(blocks: Sequence[Block], remove_dropout: bool) -> None:

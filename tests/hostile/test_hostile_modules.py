@@ -10,6 +10,8 @@ import torch
 from gmlayers import GMNM, GMLayer
 from gmlayers.functional import ACTIVATIONS, Activation, get_activation
 
+FAMILIES = ("low_rank", "shared_factor", "diagonal", "regression", "full")
+
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128, torch.int64, torch.bool, "float32"])
 @pytest.mark.parametrize(
@@ -58,3 +60,23 @@ def test_an_activation_of_your_own_travels_by_its_functions():
     assert copy.deepcopy(own) == own
     with pytest.raises((AttributeError, pickle.PicklingError)):
         pickle.dumps(Activation(lambda z: z, _mean, _gate))
+
+
+MODULES = {
+    **{family: lambda f=family: GMLayer(6, 3, 5, covariance=f) for family in FAMILIES},
+    **{
+        f"GMNM {form}": lambda f=form: GMNM(6, 3, 5, form=f, domain=(-9, 9))
+        for form in ("mahalanobis", "diagonal", "ridge")
+    },
+}
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # checks of shapes, which stay as they are
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace(_method)?. is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("name", MODULES)
+def test_what_is_traced_takes_batches_of_any_size(name):
+    module = MODULES[name]()
+    traced = torch.jit.trace(module, torch.randn(4, 6), check_trace=False)
+    for rows in (1, 4, 9, 0):
+        x = torch.randn(rows, 6)
+        torch.testing.assert_close(traced(x), module(x))

@@ -57,6 +57,11 @@ def run(call: Call, *tensors: Tensor | None) -> tuple[Tensor, ...]:
     return _values(call, tensors)[0 : call.outputs]
 
 
+def recorded() -> bool:
+    """Return whether a compiler or a tracer records what is done: it may be replayed on batches of other sizes."""
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+
+
 def _plain_only(tensors: Tensors) -> bool:
     """Return whether only torch's own operations know what to do: forward mode, tracing, subclasses of tensors.
 
@@ -72,7 +77,7 @@ def _plain_only(tensors: Tensors) -> bool:
 
 def readable(tensor: Tensor) -> bool:
     """Return whether Python may look at the numbers: there are some, and no device is waited for."""
-    if torch.compiler.is_compiling() or tensor.device.type != "cpu":
+    if recorded() or tensor.device.type != "cpu":
         return False
     return not (_plain_only((tensor,)) or _batched(tensor))
 

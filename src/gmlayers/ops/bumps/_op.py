@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gmlayers.ops._dispatch import AUTOCAST, Implementation, Operation, autocast_on, cost, triton_cost, triton_refuses
-from gmlayers.ops._fused import Tensors, run
+from gmlayers.ops._fused import Tensors, recorded, run
 from gmlayers.ops.bumps import operators, projections, reference
 from gmlayers.ops.bumps.projections import offsets, through_offsets
 
@@ -185,7 +185,7 @@ def bumps(x: Tensor, mean: Tensor, projection: Tensor, *, implementation: str | 
         >>> bumps(torch.zeros(1, 2), torch.zeros(3, 2), torch.ones(3, 2, 2))
         tensor([[1., 1., 1.]])
     """
-    if torch.compiler.is_compiling():
+    if recorded():
         _check(x, mean, projection)
         return reference.bumps(x, mean, projection)
     arguments = Arguments.of(x, mean, projection)
@@ -220,7 +220,7 @@ def bumps_laplacian(
         >>> bumps_laplacian(torch.zeros(1, 2), torch.zeros(1, 2), torch.eye(2)[None])
         (tensor([[1.]]), tensor([[-2.]]))
     """
-    if torch.compiler.is_compiling():
+    if recorded():
         _check(x, mean, projection)
         return reference.bumps_laplacian(x, mean, projection)
     arguments = Arguments.of(x, mean, projection)

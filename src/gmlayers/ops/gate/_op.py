@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gmlayers.functional import ACTIVATIONS, Activation, get_activation
 from gmlayers.ops._dispatch import Implementation, Operation, cost, triton_cost, triton_refuses
-from gmlayers.ops._fused import Tensors, run
+from gmlayers.ops._fused import Tensors, recorded, run
 from gmlayers.ops.gate import compiled, reference
 from gmlayers.ops.gate.closed import Closed, Gelu, Relu
 
@@ -167,7 +167,7 @@ def gate(
         tensor([0.5000, 0.5000])
     """
     activation = get_activation(activation)
-    if torch.compiler.is_compiling():
+    if recorded():
         _check(m, var, reading)
         if activation is ACTIVATIONS["relu"] and m.dtype == torch.float32:
             level, slope = compiled.relu(m, var)

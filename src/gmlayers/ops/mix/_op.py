@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gmlayers.ops._dispatch import AUTOCAST, Implementation, Operation, autocast_on, cost, triton_cost, triton_refuses
-from gmlayers.ops._fused import Tensors, run
+from gmlayers.ops._fused import Tensors, recorded, run
 from gmlayers.ops.mix import operators, reference
 from gmlayers.ops.mix.products import ByInputs, ByOutputs, ByRows, scaled
 
@@ -188,7 +188,7 @@ def mix(
         scale: s, (K, in); ones if not given.
         implementation: ``"one_gemm"``, ``"blocked"``, ``"gated_input"``, ``"by_rows"``, ``"triton"`` or
             ``"reference"``; the cheapest by count if not given, see :func:`gmlayers.ops.explain`. Inside
-            ``torch.compile`` it is always the reference, which the compiler fuses.
+            ``torch.compile`` and ``torch.jit.trace`` it is always the reference, which a compiler fuses.
 
     Returns:
         (..., out), in the dtype of x. All derivatives of any order, forward and reverse, ``vmap``.
@@ -201,7 +201,7 @@ def mix(
         >>> mix(torch.rand(5, 3), torch.randn(3, 2, 4), torch.randn(5, 4)).shape
         torch.Size([5, 2])
     """
-    if torch.compiler.is_compiling():
+    if recorded():
         _check(gate, weight, x, scale)
         return reference.mix(gate, weight, scale, x)
     arguments = Arguments.of(gate, weight, x, scale)

@@ -20,7 +20,8 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 
-from gmlayers.experiments.records import read_json, write_whole
+from gmlayers.experiments.files import write_whole
+from gmlayers.experiments.records import read_json
 from gmlayers_studies.records import METRICS, Folder, Kept, Records, Row
 from gmlayers_studies.study import Run
 

@@ -11,7 +11,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from gmlayers._names import look_up
 from gmlayers.experiments import display
-from gmlayers.experiments.records import write_whole
+from gmlayers.experiments.files import write_whole
 from gmlayers_studies import cluster, papers, runner
 from gmlayers_studies.catalogue import TITLES
 from gmlayers_studies.pages import PAGES

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gmlayers.experiments import display, plots
-from gmlayers.experiments.records import environment_in_words, write_whole
+from gmlayers.experiments.files import write_whole
+from gmlayers.experiments.records import environment_in_words
 from gmlayers_studies.archive import last_rows
 from gmlayers_studies.study import Finding, Results
 

@@ -12,9 +12,9 @@ import torch
 
 from gmlayers.experiments import display
 from gmlayers.experiments.data import load
+from gmlayers.experiments.files import write_whole
 from gmlayers.experiments.models import MODELS, Shape
 from gmlayers.experiments.plots import curves
-from gmlayers.experiments.records import write_whole
 from gmlayers.experiments.trainer import Trainer, Trial
 
 EPOCHS = 40

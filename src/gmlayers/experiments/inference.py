@@ -19,7 +19,8 @@ from tyro.conf import Positional, arg
 
 from gmlayers.experiments import display, run_folder
 from gmlayers.experiments.data import read_inputs
-from gmlayers.experiments.records import Metrics, read_json, write_whole
+from gmlayers.experiments.files import write_whole
+from gmlayers.experiments.records import Metrics, read_json
 from gmlayers.experiments.trainer import Task, check_device, examples, judge, outputs, read_model
 
 
@@ -157,7 +158,7 @@ def predict(
 
 
 def _refuse_existing(out: Path | None) -> None:
-    if out is not None and out.exists():
+    if out is not None and (out.exists() or out.is_symlink()):  # a link to nothing as well
         raise FileExistsError(f"{out} exists; choose another --out")
 
 

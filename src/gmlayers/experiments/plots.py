@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from gmlayers.experiments.records import write_whole
+from gmlayers.experiments.files import write_whole
 
 COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#000000", "#999999", "#009E73", "#CC79A7", "#E69F00")
 """Colour-blind readers can tell these colours of Okabe and Ito apart."""

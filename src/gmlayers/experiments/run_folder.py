@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gmlayers.experiments.data import Data, Kind, load
+from gmlayers.experiments.files import sync_folder
 from gmlayers.experiments.models import Recipe, Shape
 from gmlayers.experiments.records import environment, read_json, write_json
 from gmlayers.experiments.trainer import Task, Trial
@@ -81,7 +82,7 @@ def create(run: Run, folder: Path) -> None:
     Raises:
         FileExistsError: if something stands there already.
     """
-    if folder.exists():
+    if folder.exists() or folder.is_symlink():  # a link to nothing as well
         raise FileExistsError(
             f"{folder} exists; continue it with `gmlayers train --resume {folder}`, or choose another --out"
         )
@@ -93,6 +94,7 @@ def create(run: Run, folder: Path) -> None:
         write_json(staging / "environment.json", environment())
         write_json(staging / "config.json", {"format": FORMAT, **asdict(run)})
         staging.rename(folder)
+        sync_folder(folder.parent)
     finally:
         shutil.rmtree(staging.parent)
 

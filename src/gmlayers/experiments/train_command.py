@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from gmlayers._names import look_up
 from gmlayers.experiments import display, run_folder
 from gmlayers.experiments.batched import BatchedTrainer
 from gmlayers.experiments.data import NAMES, Data, Kind, load
+from gmlayers.experiments.files import lock, refuse_links, sweep
 from gmlayers.experiments.models import MODELS, Recipe, Shape
 from gmlayers.experiments.records import write_json
 from gmlayers.experiments.run_folder import Run, fingerprint, seed_folder
@@ -109,11 +110,14 @@ def train_run(
 
     Raises:
         KeyboardInterrupt: with the command that continues the run.
+        ValueError: if there is a link in the folder, which may lead anywhere.
     """
+    refuse_links(folder)
     torch.set_num_threads(run.threads)
     train_seeds = _together if batched else _one_by_one
     try:
         with _alone(folder), display.live() as live:
+            sweep(folder)
             summaries = train_seeds(run, data, folder, live, tensorboard=tensorboard, compiled=compiled)
     except KeyboardInterrupt:
         options = " --batched" * batched + " --compiled" * compiled
@@ -174,7 +178,7 @@ def _shown(trainer: Trainer, live: display.Live, *, tensorboard: bool) -> Iterat
 def _alone(folder: Path) -> AbstractContextManager[BaseFileLock]:
     """Hold the run, so that no other process appends to its metrics; raise if one holds it already."""
     try:
-        return FileLock(folder / ".lock").acquire(blocking=False)
+        return lock(folder / ".lock").acquire(blocking=False)
     except Timeout:
         raise BlockingIOError(f"{folder} is being trained by another process; wait for it or stop it") from None
 
@@ -271,6 +275,7 @@ def train(
             raise ValueError(
                 "--resume takes everything from the folder; give no more than --tensorboard, --batched, --compiled"
             )
+        refuse_links(resume)
         run, folder = run_folder.open_run(resume), resume
         if run.watch is not None:
             raise ValueError(f"{resume} is watched by `gmlayers reproduce`; continue it by that command")

@@ -29,7 +29,7 @@ def write(results: Results, found: Finding, folder: Path) -> None:
         found.rows,
         f"Claim: {study.claim}.",
         found.sentences,
-        f"Figure: {folder / name}.png  numbers: {folder / name}.csv  page: {folder / name}.md\n",
+        f"Figure: {folder / name}.png  numbers: {folder / name}.csv  page: {folder / name}.md",
     )
 
 

@@ -22,7 +22,7 @@ from typing import BinaryIO
 from filelock import FileLock
 
 TEMPORARY = ".gmlayers-"
-"""The names of files that are being written begin with this. What follows is drawn anew each time."""
+"""A file that is being written has a name with this beginning. Its rest is drawn anew each time."""
 
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # not on every system
 
@@ -125,7 +125,8 @@ def read_whole(path: Path) -> bytes:
 
 def refuse_special(path: Path) -> None:
     """Raise ``ValueError`` if something other than a file stands at a path, or at the end of the links there."""
-    _refuse_mode(path, path.stat().st_mode)
+    with suppress(FileNotFoundError):  # whoever opens it will say so
+        _refuse_mode(path, path.stat().st_mode)
 
 
 def lock(path: Path) -> FileLock:

@@ -193,7 +193,7 @@ def report(run: Run, folder: Path, summaries: list[dict[str, Any]]) -> None:
         rows.append(["mean ± std", display.shown(values, percent=percent), display.shown(seconds, percent=False)])
     title = f"{run.model} on {run.source}: {summaries[0]['parameters']:,} parameters, {run.recipe.epochs} epochs"
     display.print_table(title, ["seed", run.metric.replace("_", " "), "seconds"], rows)
-    display.output().print(f"Everything stands in {folder}. Next: gmlayers evaluate {folder}", soft_wrap=True)
+    display.say(f"Everything stands in {folder}. Next: gmlayers evaluate {folder}")
 
 
 def train(
@@ -279,7 +279,7 @@ def train(
         run, folder = run_folder.open_run(resume), resume
         if run.watch is not None:
             raise ValueError(f"{resume} is watched by `gmlayers reproduce`; continue it by that command")
-        data = run.load()
+        data = run_folder.load_named(run, folder)
     elif source is None:
         raise ValueError("what to train on? give a data set such as mnist, a path, or --resume FOLDER")
     else:

@@ -130,12 +130,13 @@ def test_nor_in_errors_and_notes(tabular, tmp_path, call):
 
 
 def test_nor_of_folders(received, tmp_path, call):
-    name = f"={TITLE}[red]"
+    name = f"={TITLE}[red]$\\foo$"
     received.rename(tmp_path / name)
     out = tmp_path / "out.csv"
-    for command in (["train", "--resume"], ["compare", "--out", out]):
+    for command in (["train", "--resume"], ["compare", "--out", out, "--figure", tmp_path / "figure.png"]):
         code, shown, err = call(*command, tmp_path / name)
         assert code == 0
         assert harmless(shown + err)
         assert r"=\x1b]0;gone\x07[red]" in shown
-    assert out.read_text().splitlines()[1].startswith(r"'=\x1b]0;gone\x07[red],low_rank,")
+    assert (tmp_path / "figure.png").exists()
+    assert out.read_text().splitlines()[1].startswith(r"'=\x1b]0;gone\x07[red]$\foo$,low_rank,")

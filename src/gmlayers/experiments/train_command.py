@@ -224,7 +224,8 @@ def train(
 
     The run folder holds config.json, environment.json, summary.json, and for every seed metrics.jsonl and
     checkpoint.safetensors. A run that was stopped, at any moment, continues with the option --resume to the
-    same bits on the same machine.
+    same bits on the same machine. A run folder may come from somebody else: nothing in it is unpickled, nothing is
+    written through a link in it, and the path that it says its data have is printed before it is read.
 
     For example:
 

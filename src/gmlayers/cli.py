@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from gmlayers._names import in_a_clone, look_up
+from gmlayers.experiments.text import visible
 
 DESCRIPTION = """Neural-network layers whose neurons are distributions.
 
@@ -116,13 +117,17 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.errno is not None:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}; nothing already written is lost"
-    return " ".join(str(error).split())
+    return _joined(error)
+
+
+def _joined(message: object) -> str:
+    return " ".join(str(message).split())
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:
-    print(f"gmlayers: note: {message}", file=sys.stderr)  # noqa: T201
+    print(f"gmlayers: note: {visible(_joined(message))}", file=sys.stderr)  # noqa: T201
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"gmlayers: {message}", file=sys.stderr)  # noqa: T201
+    print(f"gmlayers: {visible(message)}", file=sys.stderr)  # noqa: T201
     sys.exit(code)

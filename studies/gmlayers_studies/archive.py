@@ -20,7 +20,9 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 
-from gmlayers.experiments.records import read_json, write_whole
+from gmlayers.experiments.files import write_whole
+from gmlayers.experiments.records import read_json
+from gmlayers.experiments.text import cell
 from gmlayers_studies.records import METRICS, Folder, Kept, Records, Row
 from gmlayers_studies.study import Run
 
@@ -159,13 +161,18 @@ def records_in(folder: Path, study: str | None = None) -> Records:
 
 
 def last_rows(records: Records, runs: Mapping[str, Run]) -> bytes:
-    """Return the table of the last rows of all trials, with what is to be said about their runs beside them."""
-    rows = [
-        {**{name: str(value) for name, value in run.about.items()}, "run": place, "trial": trial, **_cells(rows[-1])}
-        for place, run in runs.items()
-        for trial in records.trials(place)
-        if (rows := records.rows(place, trial, warn=False))
-    ]
+    """Return the table of the last rows of all trials, with what is to be said about their runs beside them.
+
+    Raises:
+        ValueError: if a run, a trial or a column has a name that a spreadsheet would run, or a terminal obey.
+    """
+    rows = []
+    for place, run in runs.items():
+        about = {name: str(cell(value)) for name, value in run.about.items()}
+        for trial in records.trials(place):
+            if own := records.rows(place, trial, warn=False):
+                _refuse_names(place, trial, *own[-1])
+                rows.append({**about, "run": place, "trial": trial, **_cells(own[-1])})
     return _table(rows).encode()
 
 
@@ -242,6 +249,15 @@ def _summary(study: str, records: Records, runs: Mapping[str, Run], contents: Ma
 
 def _before_last(rows: Sequence[Row], table: str, run: Run) -> Sequence[Row]:
     return run.condense(rows[:-1]) if table == METRICS else rows
+
+
+def _refuse_names(place: str, trial: str, *columns: str) -> None:
+    """Raise ``ValueError`` for a name that must stand in a table as it is, and may not: it is read back."""
+    for name in (place, trial, *columns):
+        if cell(name) != name:
+            raise ValueError(
+                f"{place}, {trial}: a spreadsheet would run the name {name!r}, or a terminal obey it; give it another"
+            )
 
 
 def _cells(row: Row) -> dict[str, str]:

@@ -11,7 +11,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from gmlayers._names import look_up
 from gmlayers.experiments import display
-from gmlayers.experiments.records import write_whole
+from gmlayers.experiments.files import write_whole
 from gmlayers_studies import cluster, papers, runner
 from gmlayers_studies.catalogue import TITLES
 from gmlayers_studies.pages import PAGES
@@ -73,8 +73,7 @@ def reproduce(
             plan.finish()
     finally:
         for failure in failed.values():
-            text = f"not finished: {failure.folder}: {failure.reason}"
-            display.output().print(text, soft_wrap=True, markup=False)
+            display.say(f"not finished: {failure.folder}: {failure.reason}")
     if failed:
         raise ValueError(f"{len(failed)} trials were not finished; try again with --resume")
 
@@ -144,7 +143,7 @@ def archive(
             raise ValueError(f"{runs} holds no records; run gmlayers reproduce NAME --out {runs}")
     for path, plan in plans.items():
         for part in plan.archive(path):
-            display.output().print(f"{part}  {part.stat().st_size / 1024:,.0f} KiB", soft_wrap=True, markup=False)
+            display.say(f"{part}  {part.stat().st_size / 1024:,.0f} KiB")
 
 
 def _chosen(name: str) -> list[Study]:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from gmlayers.experiments.display import Live
+from gmlayers.experiments.files import refuse_links, sync_folder
 from gmlayers.experiments.records import environment, write_json
 from gmlayers_studies import papers, report, runner
 from gmlayers_studies.archive import records_in, write_archive
@@ -59,11 +60,12 @@ class Plan:
         """Make the folder of every run that is not finished, and refuse those that are in the way.
 
         Raises:
-            ValueError: if a run of another configuration is recorded in its place.
+            ValueError: if a run of another configuration is recorded in its place, or there is a link in its folder.
             FileExistsError: if a run was begun, is not finished, and is not to be resumed.
         """
         records = self.records
         for place, run in self.runs.items():
+            refuse_links(self.folder, place)
             folder, content = self.folder / place, records.config(place)
             if content is not None and (there := self.study.read(place, content)) != run:
                 found, wanted = as_read(content if there is None else there.config()), as_read(run.config())
@@ -138,6 +140,7 @@ def _make_folder(folder: Path, config: Row) -> None:
         write_json(staging / "environment.json", environment())
         write_json(staging / "config.json", config)
         staging.rename(folder)
+        sync_folder(folder.parent)
     except OSError:
         if not (folder / "config.json").exists():  # which another process may have made in the meantime
             raise

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gmlayers.experiments import display, plots
-from gmlayers.experiments.records import environment_in_words, write_whole
+from gmlayers.experiments.files import write_whole
+from gmlayers.experiments.records import environment_in_words
 from gmlayers_studies.archive import last_rows
 from gmlayers_studies.study import Finding, Results
 
@@ -28,7 +29,7 @@ def write(results: Results, found: Finding, folder: Path) -> None:
         found.rows,
         f"Claim: {study.claim}.",
         found.sentences,
-        f"Figure: {folder / name}.png  numbers: {folder / name}.csv  page: {folder / name}.md\n",
+        f"Figure: {folder / name}.png  numbers: {folder / name}.csv  page: {folder / name}.md",
     )
 
 

@@ -15,8 +15,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from gmlayers.experiments.files import lock, refuse_links, sweep
 from gmlayers.experiments.records import read_json, readable
 from gmlayers_studies import papers
 from gmlayers_studies.records import METRICS
@@ -55,9 +56,11 @@ def attempt(study: str, folder: Path, place: str, trial: str, setting: int, seed
         run = papers.study(study).read(place, read_json(folder / place / "config.json"))
         if run is None:
             return f"{folder / place} is not of {study}; choose another --out"
+        refuse_links(folder, f"{place}/{trial}")  # again: hours may have passed since the folder was made
         own.mkdir(exist_ok=True)
         path = own / f"{METRICS}.jsonl"
-        with FileLock(own / ".lock").acquire(blocking=False):
+        with lock(own / ".lock").acquire(blocking=False):
+            sweep(own)
             if not run.is_finished(readable(path, warn=False)):  # by another process, in the meantime
                 run.perform(own, setting, seed)
     except Timeout:

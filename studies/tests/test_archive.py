@@ -111,6 +111,18 @@ def test_the_table_of_last_rows_is_for_readers(folder):
     assert said == ["one, a", "task/one", "seed-0", "2", ROWS[-1]["words"]]
 
 
+def test_a_table_holds_nothing_that_a_spreadsheet_would_run(folder):
+    """Folders and their records may come from somebody else, and so may the name of a data set."""
+    runs = {"task/one": Made({"label": "=1+1", "allowed": -2, "dataset": "\x1b[2J"})}
+    (row, _) = csv.DictReader(io.StringIO(last_rows(records_in(folder), runs).decode()))
+    assert [row["label"], row["allowed"], row["dataset"]] == ["'=1+1", "-2", r"\x1b[2J"]
+    (folder / "task/two/seed-0/metrics.jsonl").write_text('{"epoch": 1, "@SUM(A1)": 0}\n')
+    (folder / "task/one/seed-0").rename(folder / "task/one/=1+1")
+    for place, name in (("task/one", "=1[+]1"), ("task/two", "@SUM[(]A1[)]")):
+        with pytest.raises(ValueError, match=f"{place}, .*: a spreadsheet would run the name '{name}'"):
+            last_rows(records_in(folder), {place: RUNS[place]})
+
+
 def test_other_archives_and_folders_complete_each_other(folder, tmp_path):
     path = tmp_path / "study.json"
     archived(folder, path)

@@ -44,6 +44,18 @@ def files(folder):
     return sorted(path.name for path in folder.iterdir() if path.is_file())
 
 
+@pytest.mark.parametrize("name", ["digits", "digits/gm-k-5/seed-0", "digits/gm-k-5/seed-0/metrics.jsonl"])
+def test_a_study_that_is_received_leads_nowhere(runs, tmp_path, refused, name):
+    """A link in it must not let records be written elsewhere."""
+    link, elsewhere = runs / name, tmp_path / "elsewhere"
+    link.rename(elsewhere)
+    link.symlink_to(elsewhere)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    line = refused("reproduce", "fig2", "--profile", "smoke", "--resume", "--out", runs)
+    assert line.startswith(f"{link} is a link to {elsewhere}, and nothing is written through a link")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_reproduce_refuses(refused, tmp_path):
     out = "--out", tmp_path / "out"
     assert refused("reproduce", "fig22", *out).startswith("unknown study 'fig22'; did you mean 'fig2'")

@@ -115,6 +115,27 @@ def test_seeds_wait_for_the_choice_of_their_setting(tmp_path):
     assert names(next(rounds), tmp_path) == ["made/b/seed-0", "made/b/seed-1"]
 
 
+@pytest.mark.parametrize(
+    "name", ["made", "made/a", "made/a/seed-0", "made/a/seed-0/metrics.jsonl", "made/a/config.json.part"]
+)
+def test_a_study_is_not_continued_through_a_link(tmp_path, name):
+    """Its folder may come from somebody else, with links that lead out of it."""
+    folder, outside = tmp_path / "records", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "metrics.jsonl").write_text("what the user would not lose")
+    plan = plan_of(folder, Made("made/a"))
+    plan.make(resume=False)
+    link = folder / name
+    if link.is_dir():
+        shutil.rmtree(link)
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(outside / "metrics.jsonl" if link.suffix else outside)
+    with pytest.raises(ValueError, match=f"{link} is a link to {outside}.*; delete it"):
+        plan.make(resume=True)
+    assert [path.name for path in outside.iterdir()] == ["metrics.jsonl"]
+    assert (outside / "metrics.jsonl").read_text() == "what the user would not lose"
+
+
 def test_the_names_of_what_is_configured_otherwise_are_said(tmp_path):
     plan_of(tmp_path, Made("made/a")).make(resume=False)
     plan_of(tmp_path, Made("made/a")).make(resume=False)  # nothing was begun

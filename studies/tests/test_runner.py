@@ -111,6 +111,19 @@ def test_a_trial_has_one_writer(done):
     assert found == f"{folder / 'seed-0'} is being written by another process; wait for it or stop it"
 
 
+@pytest.mark.parametrize("name", ["digits", "digits/gm-k-5", "digits/gm-k-5/seed-1", "digits/gm-k-5/seed-1/.lock"])
+def test_a_trial_is_not_run_through_a_link(done, tmp_path, name):
+    """It is looked at again by the process that runs it: hours may have passed since the study was begun."""
+    folder = shutil.copytree(done, tmp_path / "records")
+    link, elsewhere = folder / name, tmp_path / "elsewhere"
+    link.rename(elsewhere)
+    link.symlink_to(elsewhere)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    found = runner.attempt("fig2", folder, "digits/gm-k-5", "seed-1", 0, 1)
+    assert str(found).startswith(f"{link} is a link to {elsewhere}")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_records_that_no_checkpoint_continues_are_kept(done, tmp_path):
     copy = tmp_path / "digits" / "gm-k-5"
     shutil.copytree(done / "digits" / "gm-k-5", copy)

@@ -186,6 +186,27 @@ def test_a_part_of_something_else_is_found_by_the_checksum(server: Server, tmp_p
     assert behaviour.seen[-1] is None
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("name", ["file.bin.part", "file.bin.lock"])
+def test_nothing_is_downloaded_through_a_link(server: Server, tmp_path: Path, name: str, ranges: bool) -> None:
+    victim, folder = tmp_path / "victim", tmp_path / "cache"
+    victim.write_bytes(b"what the user would not lose")
+    folder.mkdir()
+    (folder / name).symlink_to(victim)
+    with pytest.raises(ValueError, match=rf"{name} is a link to {victim}.*; delete it"):
+        fetch(server.remote(a=Behaviour(ranges=ranges)), folder)
+    assert victim.read_bytes() == b"what the user would not lose"
+
+
+def test_a_download_replaces_a_link_and_not_what_it_leads_to(server: Server, tmp_path: Path) -> None:
+    victim, folder = tmp_path / "victim", tmp_path / "cache"
+    victim.write_bytes(b"what the user would not lose")
+    folder.mkdir()
+    (folder / "file.bin").symlink_to(victim)
+    assert fetch(server.remote(a=Behaviour()), folder).read_bytes() == CONTENT
+    assert victim.read_bytes() == b"what the user would not lose"
+
+
 def test_wrong_bytes_are_named_and_removed(server: Server, tmp_path: Path) -> None:
     wrong = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
     behaviour = Behaviour(content=wrong)

@@ -6,28 +6,6 @@ import torch
 from gmlayers.experiments import records
 
 
-def test_write_whole_replaces(tmp_path):
-    path = tmp_path / "a"
-    records.write_whole(path, b"old")
-    records.write_whole(path, b"new")
-    assert path.read_bytes() == b"new"
-    assert [p.name for p in tmp_path.iterdir()] == ["a"]
-
-
-def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
-    path = tmp_path / "a"
-    records.write_whole(path, b"old")
-
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(records.os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        records.write_whole(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["a"]
-
-
 def test_tensors_and_metadata_come_back(tmp_path):
     path = tmp_path / "a.safetensors"
     tensors = {"x": torch.randn(3, 2).T, "n": torch.tensor(5, dtype=torch.uint8)}

@@ -11,10 +11,11 @@ from typing import Any, cast
 
 import pooch
 import requests
-from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from urllib3.exceptions import HTTPError
+
+from gmlayers.experiments.files import lock, open_own
 
 CHUNK = 1 << 16  # bytes written at a time: what Ctrl-C can lose
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two pieces of an answer
@@ -143,7 +144,7 @@ def fetch(remote: Remote, folder: Path) -> Path:
             "set GMLAYERS_CACHE to a folder that can be written"
         ) from None
     # Two processes that append to one .part would spoil it; the second waits and finds the file complete.
-    with FileLock(folder / f"{remote.file}.lock"):
+    with lock(folder / f"{remote.file}.lock"):
         return _try_mirrors(remote, folder)
 
 
@@ -206,7 +207,7 @@ def _continue(url: str, part: Path) -> None:
         start = offset if continued else 0
         length = response.headers.get("Content-Length")
         total = None if length is None else start + int(length)
-        with part.open("ab" if continued else "wb") as file, _progress() as progress:
+        with open_own(part, truncate=not continued) as file, _progress() as progress:
             task = progress.add_task(part.stem, total=total, completed=start)
             for chunk in response.raw.stream(CHUNK, decode_content=False):
                 file.write(chunk)

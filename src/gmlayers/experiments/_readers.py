@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from gmlayers._names import unknown
+from gmlayers.experiments.files import refuse_special
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,6 +154,7 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         ValueError: if the file is no image of a supported format.
     """
+    refuse_special(path)
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             image.load()
@@ -268,6 +270,7 @@ def csv_header(path: Path) -> list[str]:
         ValueError: if the file is no UTF-8 text, names are missing or repeated, or a line has too few or too
             many fields.
     """
+    refuse_special(path)
     lines = _csv_lines(path)
     _, header = next(lines, (0, []))
     if not header:
@@ -393,6 +396,7 @@ def read_npz(path: Path) -> dict[str, NDArray[np.generic]]:
     Raises:
         ValueError: if the file is damaged or an array would have to be unpickled.
     """
+    refuse_special(path)
     arrays: dict[str, NDArray[np.generic]] = {}
     name = ""
     try:

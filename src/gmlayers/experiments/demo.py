@@ -12,9 +12,9 @@ import torch
 
 from gmlayers.experiments import display
 from gmlayers.experiments.data import load
+from gmlayers.experiments.files import write_whole
 from gmlayers.experiments.models import MODELS, Shape
 from gmlayers.experiments.plots import curves
-from gmlayers.experiments.records import write_whole
 from gmlayers.experiments.trainer import Trainer, Trial
 
 EPOCHS = 40
@@ -87,9 +87,8 @@ def demo(*, seeds: tuple[int, ...] = (0, 1, 2, 3, 4), out: Path = Path("runs/dem
         ["net", "parameters", "test error", "seconds a run"],
         [_line(str(label), part) for label, part in frame.groupby("net", sort=False)],
     )
-    console = display.output()
-    console.print(f"{time.perf_counter() - start:.0f} s. Figure: {out / 'demo.png'}  numbers: {out / 'demo.csv'}")
-    console.print("Next, real images (the first time with a download): gmlayers train mnist")
+    display.say(f"{time.perf_counter() - start:.0f} s. Figure: {out / 'demo.png'}  numbers: {out / 'demo.csv'}")
+    display.say("Next, real images (the first time with a download): gmlayers train mnist")
 
 
 def _line(label: str, part: pd.DataFrame) -> list[str]:

@@ -14,6 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from gmlayers.experiments.text import visible
+
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
     """Return mean and sample standard deviation (nan for one value)."""
@@ -62,7 +64,8 @@ class Live:
     def _bar(
         self, title: str, unit: str, done: float, total: float, figure: Callable[[dict[str, Any]], str]
     ) -> Callable[[dict[str, Any]], None]:
-        task = self.progress.add_task(title, total=total, figure="", visible=self.all is None)
+        title = visible(title)
+        task = self.progress.add_task(escape(title), total=total, figure="", visible=self.all is None)
         self.progress.update(task, completed=done)
         every = max(1, total // self.lines)
         at = done
@@ -101,6 +104,12 @@ def live(lines: int = 10, *, many: bool = False) -> Iterator[Live]:
         yield Live(console, progress, lines, many=many)
 
 
+def say(text: str) -> None:
+    """Print lines of text as they are, but for control characters."""
+    for line in text.split("\n"):
+        output().print(visible(line), soft_wrap=True, highlight=False, markup=False)
+
+
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> None:
     """Print a table under its title; the first ``left`` columns are aligned to the left, numbers to the right."""
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
@@ -108,9 +117,9 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
         text = 0 < index < left  # may be folded; names and numbers may not
         table.add_column(name, justify="left" if index < left else "right", no_wrap=not text)
     for row in rows:
-        table.add_row(*map(escape, row))  # brackets are no mark-up
+        table.add_row(*(escape(visible(cell)) for cell in row))  # brackets are no mark-up
     console = output()
-    console.print(title, style="bold", soft_wrap=True, markup=False)
+    console.print(visible(title), style="bold", soft_wrap=True, markup=False)
     console.print(table)
 
 
@@ -119,6 +128,6 @@ def print_findings(
 ) -> None:
     """Print what an experiment has found: a table, the claim, a line for each sentence, and where the figure is."""
     print_table(title, header, rows)
-    console = output()
-    for line in (claim, *(f"  {sentence}" for sentence in found), where):
-        console.print(line.replace("**", ""), soft_wrap=True, highlight=False, markup=False)
+    for line in (claim, *(f"  {sentence}" for sentence in found)):
+        say(line.replace("**", ""))
+    say(f"{where}\n")

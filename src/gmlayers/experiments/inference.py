@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 import sys
 import warnings
@@ -19,7 +17,9 @@ from tyro.conf import Positional, arg
 
 from gmlayers.experiments import display, run_folder
 from gmlayers.experiments.data import read_inputs
-from gmlayers.experiments.records import Metrics, read_json, write_whole
+from gmlayers.experiments.files import write_whole
+from gmlayers.experiments.records import Metrics, read_json
+from gmlayers.experiments.text import as_csv
 from gmlayers.experiments.trainer import Task, check_device, examples, judge, outputs, read_model
 
 
@@ -34,7 +34,7 @@ def evaluate(run: Annotated[Path, Positional, arg(metavar="RUN")], *, device: st
     """
     check_device(device)
     config = run_folder.open_run(run)
-    data = config.load()
+    data = run_folder.load_named(config, run)
     seen = examples(data, validate=config.validate, device=device)
     values, rows = [], []
     for seed in config.seeds:
@@ -81,7 +81,7 @@ def compare(
     rows = [row for _, row in sorted(lines)]
     display.print_table(f"{len(rows)} runs, the best first; seconds are per seed", header, rows, left=2)
     if out is not None:
-        write_whole(out, _as_csv(trials).encode())
+        write_whole(out, as_csv(trials).encode())
     if figure is not None:
         _draw(runs, figure)
 
@@ -131,6 +131,9 @@ def predict(
 ) -> None:
     """Predict for new files with a trained model, as CSV.
 
+    A name with control characters is written with escapes, and one that a spreadsheet would run as a formula begins
+    with an apostrophe.
+
     For a model of images each file is one image; one of another size is resized, with a warning. For a model
     of a table each file is a .csv or .npz with the columns it was trained on; others are ignored.
 
@@ -149,7 +152,7 @@ def predict(
         raise ValueError(f"seed {seed} is not in the run; it has {', '.join(map(str, config.seeds))}")
     model = read_model(config.trial(seed), config.task, run_folder.seed_folder(run, seed))
     names, x = _read(files, config.task)
-    text = _as_csv(_lines(names, outputs(model, x), config.task))
+    text = as_csv(_lines(names, outputs(model, x), config.task))
     if out is None:
         sys.stdout.write(text)
     else:
@@ -157,7 +160,7 @@ def predict(
 
 
 def _refuse_existing(out: Path | None) -> None:
-    if out is not None and out.exists():
+    if out is not None and (out.exists() or out.is_symlink()):  # a link to nothing as well
         raise FileExistsError(f"{out} exists; choose another --out")
 
 
@@ -179,9 +182,3 @@ def _lines(names: Sequence[str], output: Tensor, task: Task) -> Iterable[Sequenc
     probability, label = output.softmax(1).max(1)
     for name, p, index in zip(names, probability.tolist(), label.tolist()):
         yield name, task.classes[index], f"{p:.4f}"
-
-
-def _as_csv(lines: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()

@@ -15,7 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from gmlayers.experiments.records import write_whole
+from gmlayers.experiments.files import write_whole
+from gmlayers.experiments.text import visible
 
 COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#000000", "#999999", "#009E73", "#CC79A7", "#E69F00")
 """Colour-blind readers can tell these colours of Okabe and Ito apart."""
@@ -47,7 +48,7 @@ def curves(
             mean,
             yerr=std,
             errorevery=(index * every // len(values), every),  # bars side by side, not on top of each other
-            label=label,
+            label=visible(label).replace("$", r"\$"),  # a name is no formula
             color=COLOURS[index % len(COLOURS)],
             linestyle=STYLES[index % len(STYLES)],
             linewidth=1.6,

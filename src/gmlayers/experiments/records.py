@@ -1,4 +1,4 @@
-"""What a run leaves on disk: files written whole or not at all, and append-only metrics."""
+"""What a run leaves on disk: JSON, tensors, append-only metrics, and what is known of the machine."""
 
 from __future__ import annotations
 
@@ -18,20 +18,7 @@ import torch
 from torch import Tensor
 
 import gmlayers
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a crash at any moment leaves the old content or the new, never a part."""
-    partial = path.with_name(path.name + ".part")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+from gmlayers.experiments.files import open_own, read_whole, refuse_special, write_whole
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -49,7 +36,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there; expected the folder of a run made by `gmlayers train`")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_whole(path))
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}); restore it or start a new run") from None
     if not isinstance(content, dict):
@@ -69,6 +56,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         ValueError: if the file is cut, altered, or of another origin.
     """
+    refuse_special(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
@@ -86,9 +74,13 @@ class Metrics:
         self.path = path
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a line and bring it to the disk."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        """Add a line and bring it to the disk.
+
+        Raises:
+            ValueError: if the file is a link, or no file.
+        """
+        with open_own(self.path) as file:
+            file.write((json.dumps(row) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
 
@@ -103,14 +95,14 @@ class Metrics:
                 f"{self.path} is shorter than its checkpoint says ({self.size()} < {size} bytes); restore it, or "
                 f"delete {self.path.parent} to train this seed anew"
             )
-        if self.path.exists():
-            os.truncate(self.path, size)
+        if self.path.exists():  # as a new file, since this one may have a second name that is not of this run
+            write_whole(self.path, read_whole(self.path)[:size])
 
     def rows(self) -> list[dict[str, Any]]:
         """Return all lines."""
         if not self.path.exists():
             return []
-        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+        return [json.loads(line) for line in read_whole(self.path).decode().splitlines()]
 
 
 def readable(path: Path, *, warn: bool = True) -> list[dict[str, Any]]:
@@ -119,7 +111,7 @@ def readable(path: Path, *, warn: bool = True) -> list[dict[str, Any]]:
     A line that cannot be read is skipped, and named in a warning; of several for one epoch the last one counts.
     """
     rows: dict[int, dict[str, Any]] = {}
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    text = read_whole(path).decode(errors="replace") if path.exists() else ""
     for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
         try:
             row = json.loads(line)

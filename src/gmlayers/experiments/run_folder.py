@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gmlayers.experiments.data import Data, Kind, load
+from gmlayers.experiments.data import NAMES, Data, Kind, load
+from gmlayers.experiments.files import sync_folder
 from gmlayers.experiments.models import Recipe, Shape
 from gmlayers.experiments.records import environment, read_json, write_json
 from gmlayers.experiments.trainer import Task, Trial
@@ -81,7 +83,7 @@ def create(run: Run, folder: Path) -> None:
     Raises:
         FileExistsError: if something stands there already.
     """
-    if folder.exists():
+    if folder.exists() or folder.is_symlink():  # a link to nothing as well
         raise FileExistsError(
             f"{folder} exists; continue it with `gmlayers train --resume {folder}`, or choose another --out"
         )
@@ -93,6 +95,7 @@ def create(run: Run, folder: Path) -> None:
         write_json(staging / "environment.json", environment())
         write_json(staging / "config.json", {"format": FORMAT, **asdict(run)})
         staging.rename(folder)
+        sync_folder(folder.parent)
     finally:
         shutil.rmtree(staging.parent)
 
@@ -121,6 +124,19 @@ def run_of(content: Mapping[str, Any], path: Path) -> Run:
     content["shape"] = _dataclass(Shape, content.get("shape"), path)
     content["recipe"] = _dataclass(Recipe, content.get("recipe"), path)
     return _dataclass(Run, content, path)
+
+
+def load_named(run: Run, folder: Path) -> Data:
+    """Load the data that the configuration in a folder names; say first what is opened, if it is a path.
+
+    The folder may come from somebody else, who has chosen the path.
+
+    Raises:
+        ValueError: if there are no such data, or not those of the run any more.
+    """
+    if run.source.lower() not in NAMES:
+        warnings.warn(f"reading {run.source}, as {folder / 'config.json'} says", stacklevel=2)
+    return run.load()
 
 
 def seed_folder(folder: Path, seed: int) -> Path:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from gmlayers._names import look_up
 from gmlayers.experiments import display, run_folder
 from gmlayers.experiments.batched import BatchedTrainer
 from gmlayers.experiments.data import NAMES, Data, Kind, load
+from gmlayers.experiments.files import lock, refuse_links, sweep
 from gmlayers.experiments.models import MODELS, Recipe, Shape
 from gmlayers.experiments.records import write_json
 from gmlayers.experiments.run_folder import Run, fingerprint, seed_folder
@@ -109,11 +110,14 @@ def train_run(
 
     Raises:
         KeyboardInterrupt: with the command that continues the run.
+        ValueError: if there is a link in the folder, which may lead anywhere.
     """
+    refuse_links(folder)
     torch.set_num_threads(run.threads)
     train_seeds = _together if batched else _one_by_one
     try:
         with _alone(folder), display.live() as live:
+            sweep(folder)
             summaries = train_seeds(run, data, folder, live, tensorboard=tensorboard, compiled=compiled)
     except KeyboardInterrupt:
         options = " --batched" * batched + " --compiled" * compiled
@@ -174,7 +178,7 @@ def _shown(trainer: Trainer, live: display.Live, *, tensorboard: bool) -> Iterat
 def _alone(folder: Path) -> AbstractContextManager[BaseFileLock]:
     """Hold the run, so that no other process appends to its metrics; raise if one holds it already."""
     try:
-        return FileLock(folder / ".lock").acquire(blocking=False)
+        return lock(folder / ".lock").acquire(blocking=False)
     except Timeout:
         raise BlockingIOError(f"{folder} is being trained by another process; wait for it or stop it") from None
 
@@ -189,7 +193,7 @@ def report(run: Run, folder: Path, summaries: list[dict[str, Any]]) -> None:
         rows.append(["mean ± std", display.shown(values, percent=percent), display.shown(seconds, percent=False)])
     title = f"{run.model} on {run.source}: {summaries[0]['parameters']:,} parameters, {run.recipe.epochs} epochs"
     display.print_table(title, ["seed", run.metric.replace("_", " "), "seconds"], rows)
-    display.output().print(f"Everything stands in {folder}. Next: gmlayers evaluate {folder}", soft_wrap=True)
+    display.say(f"Everything stands in {folder}. Next: gmlayers evaluate {folder}")
 
 
 def train(
@@ -220,7 +224,8 @@ def train(
 
     The run folder holds config.json, environment.json, summary.json, and for every seed metrics.jsonl and
     checkpoint.safetensors. A run that was stopped, at any moment, continues with the option --resume to the
-    same bits on the same machine.
+    same bits on the same machine. A run folder may come from somebody else: nothing in it is unpickled, nothing is
+    written through a link in it, and the path that it says its data have is printed before it is read.
 
     For example:
 
@@ -271,10 +276,11 @@ def train(
             raise ValueError(
                 "--resume takes everything from the folder; give no more than --tensorboard, --batched, --compiled"
             )
+        refuse_links(resume)
         run, folder = run_folder.open_run(resume), resume
         if run.watch is not None:
             raise ValueError(f"{resume} is watched by `gmlayers reproduce`; continue it by that command")
-        data = run.load()
+        data = run_folder.load_named(run, folder)
     elif source is None:
         raise ValueError("what to train on? give a data set such as mnist, a path, or --resume FOLDER")
     else:

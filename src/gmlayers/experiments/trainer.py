@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from gmlayers import GMLayer, parameter_groups
 from gmlayers._names import look_up
 from gmlayers.experiments.data import Data
+from gmlayers.experiments.files import refuse_links, sweep
 from gmlayers.experiments.models import MODELS, Affine, Recipe, Shape, trunk, trunk_features
 from gmlayers.experiments.records import Metrics, read_tensors, readable, write_tensors
 from gmlayers.flows import optim as flow
@@ -259,7 +260,8 @@ class Trainer:
     Args:
         trial: what to train.
         data: on what.
-        folder: where metrics and checkpoints go; ``None`` keeps nothing. A checkpoint that is there is taken up.
+        folder: where metrics and checkpoints go; ``None`` keeps nothing. A checkpoint that is there is taken up. There
+            must be no link in it.
         compiled: whether training steps are compiled; see :func:`compile_steps`.
         watch: is called after every epoch, before anything of it is saved; what it returns joins the line of metrics.
     """
@@ -292,6 +294,8 @@ class Trainer:
         self.metrics = None if folder is None else Metrics(folder / "metrics.jsonl")
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
+            refuse_links(folder)
+            sweep(folder)
             self._take_up()
 
     @property

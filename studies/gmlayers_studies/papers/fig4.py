@@ -26,8 +26,9 @@ from torch import Tensor
 from gmlayers import GMLayer, diagnostics
 from gmlayers.diagnostics import NeuronMixture
 from gmlayers.experiments import plots
+from gmlayers.experiments.files import write_whole
 from gmlayers.experiments.models import PLAIN, MeanFieldNet, Shape
-from gmlayers.experiments.records import read_tensors, write_tensors, write_whole
+from gmlayers.experiments.records import read_tensors, write_tensors
 from gmlayers.experiments.run_folder import seed_folder
 from gmlayers.experiments.train_command import Changes
 from gmlayers.experiments.trainer import Trainer

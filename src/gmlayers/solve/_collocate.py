@@ -16,7 +16,7 @@ from gmlayers.solve.engine.collocation import Collocation
 from gmlayers.solve.engine.history import Iteration
 from gmlayers.solve.engine.least_squares import RANK_TOLERANCE
 from gmlayers.solve.engine.levenberg_marquardt import Limits
-from gmlayers.solve.engine.modules import Sum, answers, check_module, float32_allowed, warn_of_range
+from gmlayers.solve.engine.modules import Sum, answers, check_module, check_trained, float32_allowed, warn_of_range
 from gmlayers.solve.engine.results import VariableProjection
 from gmlayers.solve.engine.row_groups import RowGroup
 from gmlayers.solve.engine.separable import Separable
@@ -78,7 +78,8 @@ def collocate(
 
     Raises:
         ValueError: if the module is of other sizes or not on the CPU, an importance or another option is out of range,
-            or a function of the problem has values that are not finite.
+            a function of the problem has values that are not finite, or a parameter is frozen (``requires_grad`` is
+            False): all are written.
         RuntimeError: if a parameter is parametrized.
         TypeError: if the problem is none, the module of another kind, or options are no numbers.
 
@@ -104,6 +105,7 @@ def collocate(
     if not isinstance(problem, Problem):
         raise TypeError(f"collocate: expected a Problem(domain, equation, conditions), got {type(problem).__name__}")
     check_module("collocate", module)
+    check_trained("collocate", module)
     if module.in_features != problem.domain.dim or module.out_features != 1 or module.mean.device.type != "cpu":
         raise ValueError(
             f"collocate: expected a module with {problem.domain.dim} inputs and 1 output on the CPU, got "

@@ -13,7 +13,7 @@ from gmlayers.nn import GMNM
 from gmlayers.solve._checks import check_float32, warn_of_weights
 from gmlayers.solve._renamed import solver
 from gmlayers.solve.engine.least_squares import BLOCK, RANK_TOLERANCE, Rows, least_squares
-from gmlayers.solve.engine.modules import assign, check_data, float32_allowed, warn_of_range
+from gmlayers.solve.engine.modules import assign, check_data, check_trained, float32_allowed, warn_of_range
 from gmlayers.solve.engine.results import LeastSquares
 
 
@@ -54,7 +54,7 @@ def fit(
 
     Raises:
         ValueError: as for :func:`least_squares`, and if shapes or a device are not those of the module, or its dtype
-            cannot hold the weights.
+            cannot hold the weights; if the weight or the bias is frozen (``requires_grad`` is False).
         TypeError: if the module is of another kind, data are no tensors or complex, or options are no numbers.
         RuntimeError: if the module is parametrized; what is written here would be computed away.
 
@@ -74,6 +74,7 @@ def fit(
         True
     """
     check_data("fit", module, x, y, row_weight)
+    check_trained("fit", module, "weight", "bias")
     warn_of_range("fit", module, x, row_weight)
     check_float32("fit", float32_tolerance)
     wide = y.double()

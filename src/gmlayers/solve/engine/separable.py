@@ -176,9 +176,13 @@ class Separable:
         return self.renewed(point)
 
     def write(self, point: Projected) -> None:
-        """Write weights and shapes into the module."""
-        assign(self.module, point.weight)  # first: it may refuse
-        for name, value in self.split(point.parameters).items():
+        """Write weights and shapes into the module: all of them, or none if its dtype cannot hold one."""
+        shapes = self.split(point.parameters)
+        for name, value in shapes.items():
+            if not bool(value.to(self.module.mean.dtype).isfinite().all()):
+                raise ValueError(f"{name} has numbers that are too large for {self.module.mean.dtype}; scale x")
+        assign(self.module, point.weight)  # it may refuse, too
+        for name, value in shapes.items():
             getattr(self.module, name).copy_(value)
 
     # --- λ ----------------------------------------------------------------------------------------------------

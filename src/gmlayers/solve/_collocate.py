@@ -20,6 +20,7 @@ from gmlayers.solve.engine.modules import Sum, answers, check_module, check_trai
 from gmlayers.solve.engine.results import VariableProjection
 from gmlayers.solve.engine.row_groups import RowGroup
 from gmlayers.solve.engine.separable import Separable
+from gmlayers.solve.engine.units import root_mean_square
 from gmlayers.solve.equations import Problem
 
 SLACK = 1e-9
@@ -124,7 +125,7 @@ def collocate(
         warn_of_range("collocate", module, x.lerp(middle, SLACK))
         separable = Separable.of(module, groups, 1.0, regularisation, rank_tolerance)
         result = separable.descend("collocate", limits)
-        size = float(answers(module, x, Sum.of(module)).square().mean().sqrt())
+        size = float(root_mean_square(answers(module, x, Sum.of(module)).flatten()))
     allowed = float32_allowed(module, size, float32_tolerance)
     warn_of_float32("collocate", "the module", result.max_weight, float(result.float32_error), allowed)
     return result
@@ -157,6 +158,6 @@ def weighted(collocation: Collocation, module: GMNM, importance: Mapping[str, fl
             counts = block.weight(float(group.of_bumps(module).square().sum(1).mean()) or 1.0)
         else:
             counts = importance[block.name]
-        root = math.sqrt(counts / len(block.target))
+        root = math.sqrt(counts / len(block.target)) * (1.0 if importance is None else block.unit)
         found.append(group._replace(root=torch.full_like(group.constant, root)))
     return found

@@ -15,6 +15,7 @@ from gmlayers.solve._renamed import solver
 from gmlayers.solve.engine.least_squares import BLOCK, RANK_TOLERANCE, Rows, least_squares
 from gmlayers.solve.engine.modules import assign, check_data, check_trained, float32_allowed, warn_of_range
 from gmlayers.solve.engine.results import LeastSquares
+from gmlayers.solve.engine.units import unit_of
 
 
 @solver(weight="row_weight")
@@ -77,7 +78,8 @@ def fit(
     check_trained("fit", module, "weight", "bias")
     warn_of_range("fit", module, x, row_weight)
     check_float32("fit", float32_tolerance)
-    wide = y.double()
+    unit = unit_of(y.double())
+    wide = y.double() / unit
     share = (
         torch.full_like(wide[:, 0], 1 / len(wide))
         if row_weight is None
@@ -92,11 +94,14 @@ def fit(
         more = (solution[-1] + level).square() - solution[-1].square()
         lost = (lost.square() + 2.0**-48 * more).clamp(min=0).sqrt()
         solution[-1] += level
+    solution = unit * solution
     assign(module, solution)
     largest = float(solution.abs().amax())
-    size = float((share @ wide.square()).mean().sqrt())
+    size = unit * float((share @ wide.square()).mean().sqrt())
     warn_of_weights("fit", largest, float32_allowed(module, size, float32_tolerance))
-    return result._replace(weight=solution, max_weight=largest, float32_error=lost)
+    return result._replace(
+        weight=solution, residual=unit * result.residual, max_weight=largest, float32_error=unit * lost
+    )
 
 
 def _blocks(module: GMNM, x: Tensor, y: Tensor, row_weight: Tensor | None) -> Iterator[Rows]:

@@ -16,6 +16,7 @@ from gmlayers.solve.engine.levenberg_marquardt import Limits
 from gmlayers.solve.engine.modules import check_data, check_trained, float32_allowed, warn_of_range
 from gmlayers.solve.engine.results import VariableProjection
 from gmlayers.solve.engine.separable import Separable
+from gmlayers.solve.engine.units import root_mean_square
 
 
 @solver(weight="row_weight", tolerance="least_reduction")
@@ -112,8 +113,8 @@ def variable_projection(
     )
     problem = Separable.of_data(module, x, y, row_weight, regularisation, rank_tolerance)
     result = problem.descend("variable_projection", limits)
-    size = float(problem.target.norm()) / math.sqrt(problem.mass * module.out_features)
+    size = problem.unit * float(problem.target.norm()) / math.sqrt(problem.mass * module.out_features)
     allowed = float32_allowed(module, size, float32_tolerance)
-    lost = float(result.float32_error.square().mean().sqrt())
+    lost = float(root_mean_square(result.float32_error))
     warn_of_float32("variable_projection", "the module", result.max_weight, lost, allowed)
     return result

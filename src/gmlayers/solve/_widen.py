@@ -88,14 +88,14 @@ def widen(
     check_positive("widen: regularisation", regularisation)
     problem = Separable.of_data(module, x, y, row_weight, regularisation, 0.0)
     tried = [_left_out(problem, factor) for factor in factors]
-    errors = torch.tensor([error for error, _ in tried], dtype=torch.float64)
+    errors = problem.unit * torch.tensor([error for error, _ in tried], dtype=torch.float64)
     best = int(errors.argmin())
     if not math.isfinite(errors[best]):
         raise ValueError(
             f"widen: with {module.num_components} bumps and {len(x)} rows no error on rows that are left out is "
             f"finite; give more rows, fewer bumps, or factors nearer to 1 than {list(factors)}"
         )
-    assign(module, tried[best][1])  # first: it may refuse
+    assign(module, problem.unit * tried[best][1])  # first: it may refuse
     for parameter in module.form_parameters().values():
         parameter.div_(factors[best])
     return Widened(factors[best], errors)

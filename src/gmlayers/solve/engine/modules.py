@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gmlayers import ops
 from gmlayers.nn import GMNM
+from gmlayers.solve.engine.units import root_mean_square
 
 FLOAT32_SHARE = 1e-3
 """If nothing is said, a module of less than float64 may lose this share of the size of the targets without warning."""
@@ -139,7 +140,7 @@ def float32_loss(module: GMNM, x: Tensor, numbers: Sum | None = None) -> Tensor:
     """
     x, numbers = x.float(), Sum.of(module) if numbers is None else numbers
     lost = answers(module, x, numbers).double() - answers(module, x.double(), numbers)
-    return lost.square().mean(0).sqrt().nan_to_num(nan=torch.inf)
+    return root_mean_square(lost).nan_to_num(nan=torch.inf)
 
 
 def answers(module: GMNM, x: Tensor, numbers: Sum) -> Tensor:

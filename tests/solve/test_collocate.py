@@ -222,9 +222,9 @@ def test_errors():
     wild = solve.Problem(SQUARE, solve.laplacian(u) == (lambda x: x[:, 0] / 0), {"boundary": u == 0})
     with pytest.raises(ValueError, match="the right-hand side of the equation is not finite"):
         solve.collocate(net, wild)
-    large = solve.Problem(SQUARE, solve.laplacian(u) == 1e170, {"boundary": u == 0})
-    with pytest.raises(ValueError, match="collocate: the squares of the targets are not finite"):
-        solve.collocate(net, large)
+    large = solve.Problem(SQUARE, solve.laplacian(u) == 1e300, {"boundary": u == 0})
+    with pytest.raises(ValueError, match="collocate: the targets times their weights are not finite"):
+        solve.collocate(net, large, importance={"equation": 1e30, "boundary": 1.0})
     nn.utils.parametrize.register_parametrization(net, "weight", nn.Softplus())
     with pytest.raises(RuntimeError, match="collocate: remove the parametrizations"):
         solve.collocate(net, problem)

@@ -127,7 +127,7 @@ def kernel_drift(
         finite if the first kernel is 0.
 
     Raises:
-        ValueError: if the names of the parameters differ, and as :func:`tangent_kernel`.
+        ValueError: if the names of the parameters or the shapes of the outputs differ, and as :func:`tangent_kernel`.
 
     Example:
         >>> import copy, torch
@@ -149,6 +149,13 @@ def kernel_drift(
         raise ValueError(
             f"kernel_drift: the models must have the same parameter names; only the first has: {alone[0]}; only the "
             f"second has: {alone[1]}"
+        )
+    _require_rows("kernel_drift", x)
+    with torch.no_grad():
+        outputs = [tuple(model(x[:1]).shape[1:]) for model in (before, after)]
+    if outputs[0] != outputs[1]:
+        raise ValueError(
+            f"kernel_drift: the models must have outputs of one shape for an input, got {outputs[0]} and {outputs[1]}"
         )
     kernels = [tangent_kernel(model, x, parameters=parameters, chunk_size=chunk_size) for model in (before, after)]
     (first, last), dtype = (k.double() for k in kernels), kernels[0].dtype

@@ -68,10 +68,22 @@ class Activation:
         return Activation, (self.f, self.mean, self.gate, self.name, self.higher)
 
 
+def _reflected(t: Tensor) -> tuple[Tensor, Tensor]:
+    """Return -|t|, and where the sign was changed.
+
+    Above 0 the expectations of the ramps are polynomials plus their own tails, reflected. Written like that their
+    derivatives, which autograd takes term by term, do not cancel: the terms of d(sρ(m/s)) are t times as large as
+    their sum. Every branch has all derivatives of the function, so that there are none of the absolute value in it.
+    """
+    above = t > 0
+    return torch.where(above, -t, t), above
+
+
 def _relu_mean(m: Tensor, var: Tensor) -> Tensor:
-    """E max(z, 0) = s ρ(t)."""
+    """E max(z, 0) = s ρ(t), and for t > 0 also m + s ρ(-t)."""
     s = var.sqrt()
-    return s * ramp(m / s)
+    u, above = _reflected(m / s)
+    return s * ramp(u) + torch.where(above, m, 0.0)
 
 
 def _relu_gate(m: Tensor, var: Tensor) -> Tensor:
@@ -232,9 +244,15 @@ def _relu_squared(z: Tensor) -> Tensor:
 
 
 def _relu_squared_mean(m: Tensor, var: Tensor) -> Tensor:
-    """E relu(z)² = v (tρ(t) + Φ(t)); for t ≪ 0 the two terms cancel, up to a factor t² of rounding error."""
-    t = m * var.rsqrt()
-    return var * (t * ramp(t) + cdf(t))
+    """E relu(z)² = v (tρ(t) + Φ(t)) = vS(t), and for t > 0 also m² + v - vS(-t).
+
+    For t ≪ 0 the two terms cancel, up to a factor t² of rounding error. With the Mills ratio M = Φ/φ the density is a
+    common factor, so that its own error is none of the difference, nor of its derivative 2ρ.
+    """
+    u, above = _reflected(m * var.rsqrt())
+    mills = math.sqrt(math.pi / 2) * torch.special.erfcx(u * (-1 / math.sqrt(2)))
+    tail = var * pdf(u) * ((u * mills + 1) * u + mills)
+    return torch.where(above, m * m + var - tail, tail)
 
 
 def _relu_squared_gate(m: Tensor, var: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ def distance_squared(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
 def distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
     """Return the Wasserstein distance of Gaussians, (...): the root of :func:`distance_squared`.
 
-    Where it is 0 its gradient is taken to be 0.
+    Where it is 0 its gradient is taken to be 0. Means that are not finite are not looked for: NaN gives NaN.
 
     Example:
         >>> import torch
@@ -114,8 +114,8 @@ def distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor
     """
     _require_shapes("distance", mean1=mean1, cov1=cov1, mean2=mean2, cov2=cov2)
     squared = _distance_squared("distance", mean1, cov1, mean2, cov2)
-    apart = squared > 0
-    return torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0)
+    same = squared == 0  # NaN is not the same as anything
+    return torch.where(same, 0.0, torch.where(same, 1.0, squared).sqrt())
 
 
 def transport_map(cov1: Tensor, cov2: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gmlayers.functional._shapes import require_shapes
 from gmlayers.functional.activations import Activation, get_activation
 
 __all__ = ["VARIANCE_FLOOR", "gm_layer"]
@@ -60,6 +61,10 @@ def gm_layer(
         (..., out), in the common dtype of the arguments: float32 or float64. Call it outside of autocast;
         :class:`~gmlayers.GMLayer` takes care of lower precision.
 
+    Raises:
+        ValueError: shapes that do not fit, an activation that is not known.
+        TypeError: an argument that is no tensor.
+
     Example:
         >>> import torch
         >>> x, K, q = torch.randn(5, 3), 4, 2
@@ -67,6 +72,7 @@ def gm_layer(
         >>> y.shape
         torch.Size([5, 2])
     """
+    check_layer("gm_layer", x, mean, root, output_mean, output_root, bias, weight)
     act = get_activation(activation)
     m = torch.einsum("...i,ki->...k", x, mean)
     m = m if bias is None else m + bias
@@ -76,3 +82,26 @@ def gm_layer(
         "...kq,koq->...ko", a, output_root
     )
     return component.mean(-2) if weight is None else torch.einsum("...ko,k->...o", component, weight)
+
+
+def check_layer(
+    function: str,
+    x: Tensor,
+    mean: Tensor,
+    root: Tensor,
+    output_mean: Tensor,
+    output_root: Tensor,
+    bias: Tensor | None,
+    weight: Tensor | None,
+) -> None:
+    """Raise unless the arguments of :func:`gm_layer` have shapes that fit."""
+    require_shapes(
+        function,
+        x=(x, "... in"),
+        mean=(mean, "K in"),
+        root=(root, "K in q"),
+        output_mean=(output_mean, "K out"),
+        output_root=(output_root, "K out q"),
+        bias=(bias, "K"),
+        weight=(weight, "K"),
+    )

@@ -11,7 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gmlayers._names import whole
 from gmlayers.functional.activations import Activation, get_activation
+from gmlayers.functional.gm import check_layer
 
 __all__ = ["gate", "gauss_hermite", "gm_layer_monte_carlo", "mean"]
 
@@ -58,14 +60,19 @@ def mean(f: Callable[[Tensor], Tensor], m: Tensor, var: Tensor, *, order: int = 
     Returns:
         float64, the shape of ``m``.
 
+    Raises:
+        ValueError: means and variances, or values of f, of different shapes; variances that are not positive.
+        TypeError: an argument that is no tensor.
+
     Example:
         >>> import torch
         >>> mean(torch.square, torch.tensor(1.0), torch.tensor(4.0), order=8).round(decimals=10)
         tensor(5., dtype=torch.float64)
     """
     nodes, weights = gauss_hermite(order)
-    z = m.double()[..., None] + _std(var)[..., None] * nodes.to(m.device)
-    return (f(z) * weights.to(m.device)).sum(-1)
+    s = _std(m, var)
+    z = m.double()[..., None] + s[..., None] * nodes.to(m.device)
+    return (_values(f, z) * weights.to(m.device)).sum(-1)
 
 
 def gate(f: Callable[[Tensor], Tensor], m: Tensor, var: Tensor, *, order: int = 128) -> Tensor:
@@ -79,9 +86,9 @@ def gate(f: Callable[[Tensor], Tensor], m: Tensor, var: Tensor, *, order: int = 
         tensor(3., dtype=torch.float64)
     """
     nodes, weights = gauss_hermite(order)
-    s = _std(var)
+    s = _std(m, var)
     z = m.double()[..., None] + s[..., None] * nodes.to(m.device)
-    return (f(z) * (nodes * weights).to(m.device)).sum(-1) / s
+    return (_values(f, z) * (nodes * weights).to(m.device)).sum(-1) / s
 
 
 def gm_layer_monte_carlo(
@@ -105,6 +112,10 @@ def gm_layer_monte_carlo(
     Returns:
         Estimate and standard error, (..., out) each.
 
+    Raises:
+        ValueError: shapes that do not fit, an activation that is not known, fewer than two samples.
+        TypeError: an argument that is no tensor, a number of samples that is not whole.
+
     Example:
         >>> import torch
         >>> layer = torch.zeros(1, 2), torch.ones(1, 2, 1), torch.ones(1, 1), torch.zeros(1, 1, 1)
@@ -112,6 +123,9 @@ def gm_layer_monte_carlo(
         >>> estimate.shape, error.shape
         (torch.Size([1]), torch.Size([1]))
     """
+    check_layer("gm_layer_monte_carlo", x, mean, root, output_mean, output_root, bias, weight)
+    if whole("gm_layer_monte_carlo: samples", samples) < 2:
+        raise ValueError(f"gm_layer_monte_carlo: samples must be at least 2, for a standard error, got {samples}")
     f = get_activation(activation).f
     components, _, columns = root.shape
     weight = torch.full_like(mean[:, 0], 1 / components) if weight is None else weight
@@ -124,7 +138,23 @@ def gm_layer_monte_carlo(
     return h.mean(-2), h.std(-2) / math.sqrt(samples)
 
 
-def _std(var: Tensor) -> Tensor:
+def _std(m: Tensor, var: Tensor) -> Tensor:
+    for name, value in {"m": m, "var": var}.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"quadrature: {name} must be a tensor, got {type(value).__name__}")
+    if m.shape != var.shape:
+        raise ValueError(
+            f"quadrature: expected m and var of one shape, got m {tuple(m.shape)} and var {tuple(var.shape)}"
+        )
     if not (var > 0).all():
         raise ValueError(f"quadrature: variances must be positive, got {var.min().item()}")
     return var.double().sqrt()
+
+
+def _values(f: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    values = f(z)
+    if values.shape != z.shape:
+        raise ValueError(
+            f"quadrature: f must be elementwise, and made {tuple(values.shape)} of a tensor {tuple(z.shape)}"
+        )
+    return values

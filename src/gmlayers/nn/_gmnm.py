@@ -73,8 +73,8 @@ class GMNM(nn.Module):
     for the numbers, ask :meth:`outside`.
 
     Raises:
-        ValueError: sizes below 1, an unknown form, a rank for a form without one, a domain that is no box, a wrong
-            feature size, a wrong dtype.
+        ValueError: sizes below 1, an unknown form, a rank for a form without one, a domain that is no box or so
+            large or small that bumps of its size are not finite in the dtype, a wrong feature size, a wrong dtype.
         TypeError: a size that is not a whole number, an input that is not floating point.
 
     Example:
@@ -172,9 +172,8 @@ class GMNM(nn.Module):
         options = {"device": x.device, "dtype": x.dtype}
         cuda = [x.device] if x.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):  # the parameters that are drawn are written over
-            module = cls(
-                x.shape[1], out_features, num_components, form=form, rank=rank, domain=domain, bias=bias, **options
-            )
+            module = cls(x.shape[1], out_features, num_components, form=form, rank=rank, bias=bias, **options)
+        module.domain = _box(domain, module.in_features)  # only now: no bumps are to be drawn in it
         size = torch.where(high > low, wide.std(0, correction=0), 1.0)
         unit = (wide - wide.mean(0)) / size
         m = module.num_components
@@ -229,10 +228,16 @@ class GMNM(nn.Module):
                     f"GMNM: in {sample.dtype} the domain {self.domain} is a point; take torch.float64, or measure the "
                     f"inputs from a place near them"
                 )
-            low, high = low.to(sample.device), high.to(sample.device)
+            unit = 2 / (self.form.width(self.in_features, self.num_components) * (high - low))
+            held = torch.stack([low, high, unit]).to(self.mean.dtype)
+            if not bool(held.isfinite().all() and (held[2] > 0).all()):
+                raise ValueError(
+                    f"GMNM: the domain {self.domain} is too large or too small for finite bumps in {self.mean.dtype}; "
+                    f"scale the inputs to numbers of about 1"
+                )
+            low, high, unit = low.to(sample.device), high.to(sample.device), unit.to(sample.device)
             self.mean.copy_(low + (high - low) * upcast(self.mean).uniform_(generator=generator))
             sample = low + (high - low) * sample.uniform_(generator=generator)
-            unit = 2 / (self.form.width(self.in_features, self.num_components) * (high - low))
         self.form.init(self.form_parameters(), unit, generator)
         self._init_weight(sample, generator)
 

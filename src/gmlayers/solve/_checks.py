@@ -6,11 +6,14 @@ import math
 import warnings
 from collections.abc import Mapping
 from numbers import Real
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from gmlayers._names import whole
+
+V = TypeVar("V")
 
 
 def check_limits(
@@ -78,6 +81,19 @@ def floating(name: str, value: object) -> Tensor:
     return value
 
 
+def without_gradient(name: str, value: V) -> V:
+    """Return what was given; raise ``TypeError`` for a tensor, alone or in a list, whose gradient would be lost."""
+    if isinstance(value, list | tuple):
+        for part in value:
+            without_gradient(name, part)
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise TypeError(
+            f"{name} requires a gradient, and none goes through a solve; give its values alone, by .detach(), got a "
+            f"tensor {tuple(value.shape)}"
+        )
+    return value
+
+
 def warn_of_float32(name: str, what: str, max_weight: float, lost: float, tolerance: float | None) -> None:
     """Warn, at the line that called the caller's caller, if it was measured that float32 loses more than that."""
     _warn(name, f"{what} in float32 is", max_weight, lost, tolerance, "stay in float64")
@@ -98,15 +114,19 @@ def _warn(name: str, what: str, max_weight: float, lost: float, tolerance: float
         )
 
 
-def as_number(value: object) -> float | None:
-    """Return a real number, or a tensor of one, as ``float``; None for anything else."""
+def as_number(value: object, name: str = "a number") -> float | None:
+    """Return a real number, or a tensor of one, as ``float``; None for anything else.
+
+    Raises:
+        TypeError: if it requires a gradient, which would be lost.
+    """
     if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
-        value = value.item()
+        value = without_gradient(name, value).item()
     return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
 
 
 def _real(name: str, value: object) -> float:
-    number = as_number(value)
+    number = as_number(value, name)
     if number is None:
         raise TypeError(f"{name} must be a number, got {value!r}")
     return number

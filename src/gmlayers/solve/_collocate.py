@@ -16,10 +16,11 @@ from gmlayers.solve.engine.collocation import Collocation
 from gmlayers.solve.engine.history import Iteration
 from gmlayers.solve.engine.least_squares import RANK_TOLERANCE
 from gmlayers.solve.engine.levenberg_marquardt import Limits
-from gmlayers.solve.engine.modules import Sum, answers, check_module, float32_allowed, warn_of_range
+from gmlayers.solve.engine.modules import Sum, answers, check_module, check_trained, float32_allowed, warn_of_range
 from gmlayers.solve.engine.results import VariableProjection
 from gmlayers.solve.engine.row_groups import RowGroup
 from gmlayers.solve.engine.separable import Separable
+from gmlayers.solve.engine.units import root_mean_square
 from gmlayers.solve.equations import Problem
 
 SLACK = 1e-9
@@ -78,7 +79,8 @@ def collocate(
 
     Raises:
         ValueError: if the module is of other sizes or not on the CPU, an importance or another option is out of range,
-            or a function of the problem has values that are not finite.
+            a function of the problem has values that are not finite, or a parameter is frozen (``requires_grad`` is
+            False): all are written.
         RuntimeError: if a parameter is parametrized.
         TypeError: if the problem is none, the module of another kind, or options are no numbers.
 
@@ -104,6 +106,7 @@ def collocate(
     if not isinstance(problem, Problem):
         raise TypeError(f"collocate: expected a Problem(domain, equation, conditions), got {type(problem).__name__}")
     check_module("collocate", module)
+    check_trained("collocate", module)
     if module.in_features != problem.domain.dim or module.out_features != 1 or module.mean.device.type != "cpu":
         raise ValueError(
             f"collocate: expected a module with {problem.domain.dim} inputs and 1 output on the CPU, got "
@@ -122,7 +125,7 @@ def collocate(
         warn_of_range("collocate", module, x.lerp(middle, SLACK))
         separable = Separable.of(module, groups, 1.0, regularisation, rank_tolerance)
         result = separable.descend("collocate", limits)
-        size = float(answers(module, x, Sum.of(module)).square().mean().sqrt())
+        size = float(root_mean_square(answers(module, x, Sum.of(module)).flatten()))
     allowed = float32_allowed(module, size, float32_tolerance)
     warn_of_float32("collocate", "the module", result.max_weight, float(result.float32_error), allowed)
     return result
@@ -155,6 +158,6 @@ def weighted(collocation: Collocation, module: GMNM, importance: Mapping[str, fl
             counts = block.weight(float(group.of_bumps(module).square().sum(1).mean()) or 1.0)
         else:
             counts = importance[block.name]
-        root = math.sqrt(counts / len(block.target))
+        root = math.sqrt(counts / len(block.target)) * (1.0 if importance is None else block.unit)
         found.append(group._replace(root=torch.full_like(group.constant, root)))
     return found

@@ -13,8 +13,9 @@ from gmlayers.nn import GMNM
 from gmlayers.solve._checks import check_float32, warn_of_weights
 from gmlayers.solve._renamed import solver
 from gmlayers.solve.engine.least_squares import BLOCK, RANK_TOLERANCE, Rows, least_squares
-from gmlayers.solve.engine.modules import assign, check_data, float32_allowed, warn_of_range
+from gmlayers.solve.engine.modules import assign, check_data, check_trained, float32_allowed, warn_of_range
 from gmlayers.solve.engine.results import LeastSquares
+from gmlayers.solve.engine.units import unit_of
 
 
 @solver(weight="row_weight")
@@ -54,7 +55,7 @@ def fit(
 
     Raises:
         ValueError: as for :func:`least_squares`, and if shapes or a device are not those of the module, or its dtype
-            cannot hold the weights.
+            cannot hold the weights; if the weight or the bias is frozen (``requires_grad`` is False).
         TypeError: if the module is of another kind, data are no tensors or complex, or options are no numbers.
         RuntimeError: if the module is parametrized; what is written here would be computed away.
 
@@ -74,9 +75,11 @@ def fit(
         True
     """
     check_data("fit", module, x, y, row_weight)
+    check_trained("fit", module, "weight", "bias")
     warn_of_range("fit", module, x, row_weight)
     check_float32("fit", float32_tolerance)
-    wide = y.double()
+    unit = unit_of(y.double())
+    wide = y.double() / unit
     share = (
         torch.full_like(wide[:, 0], 1 / len(wide))
         if row_weight is None
@@ -91,11 +94,14 @@ def fit(
         more = (solution[-1] + level).square() - solution[-1].square()
         lost = (lost.square() + 2.0**-48 * more).clamp(min=0).sqrt()
         solution[-1] += level
+    solution = unit * solution
     assign(module, solution)
     largest = float(solution.abs().amax())
-    size = float((share @ wide.square()).mean().sqrt())
+    size = unit * float((share @ wide.square()).mean().sqrt())
     warn_of_weights("fit", largest, float32_allowed(module, size, float32_tolerance))
-    return result._replace(weight=solution, max_weight=largest, float32_error=lost)
+    return result._replace(
+        weight=solution, residual=unit * result.residual, max_weight=largest, float32_error=unit * lost
+    )
 
 
 def _blocks(module: GMNM, x: Tensor, y: Tensor, row_weight: Tensor | None) -> Iterator[Rows]:

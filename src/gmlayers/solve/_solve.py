@@ -65,7 +65,7 @@ def solve(
 
     Raises:
         ValueError: if options are out of range, or coefficients or right-hand sides are of a wrong shape, not finite,
-            or too large to be squared; the error names them.
+            or too large for float64 in terms of each other; the error names them.
         TypeError: if the problem is none, or options are no numbers.
 
     Warns:

@@ -13,9 +13,10 @@ from gmlayers.solve._renamed import solver
 from gmlayers.solve.engine.history import Iteration
 from gmlayers.solve.engine.least_squares import RANK_TOLERANCE
 from gmlayers.solve.engine.levenberg_marquardt import Limits
-from gmlayers.solve.engine.modules import check_data, float32_allowed, warn_of_range
+from gmlayers.solve.engine.modules import check_data, check_trained, float32_allowed, warn_of_range
 from gmlayers.solve.engine.results import VariableProjection
 from gmlayers.solve.engine.separable import Separable
+from gmlayers.solve.engine.units import root_mean_square
 
 
 @solver(weight="row_weight", tolerance="least_reduction")
@@ -83,7 +84,8 @@ def variable_projection(
         ones under λ; :func:`~gmlayers.solve.fit` would put others in their place, without it.)
 
     Raises:
-        ValueError: if shapes are not those of the module, numbers are not finite, or options are out of range.
+        ValueError: if shapes are not those of the module, numbers are not finite, options are out of range, or a
+            parameter is frozen (``requires_grad`` is False): all are written.
         TypeError: if the module is of another kind, data are no tensors or complex, or options are no numbers.
         RuntimeError: if a parameter is parametrized; what is written here would be computed away.
 
@@ -102,6 +104,7 @@ def variable_projection(
         True
     """
     check_data("variable_projection", module, x, y, row_weight)
+    check_trained("variable_projection", module)
     warn_of_range("variable_projection", module, x, row_weight)
     if regularisation is not None:
         check_not_negative("variable_projection", {"regularisation": regularisation})
@@ -110,8 +113,8 @@ def variable_projection(
     )
     problem = Separable.of_data(module, x, y, row_weight, regularisation, rank_tolerance)
     result = problem.descend("variable_projection", limits)
-    size = float(problem.target.norm()) / math.sqrt(problem.mass * module.out_features)
+    size = problem.unit * float(problem.target.norm()) / math.sqrt(problem.mass * module.out_features)
     allowed = float32_allowed(module, size, float32_tolerance)
-    lost = float(result.float32_error.square().mean().sqrt())
+    lost = float(root_mean_square(result.float32_error))
     warn_of_float32("variable_projection", "the module", result.max_weight, lost, allowed)
     return result

@@ -11,7 +11,7 @@ from torch import Tensor
 from gmlayers.nn import GMNM
 from gmlayers.solve._checks import check_positive
 from gmlayers.solve._renamed import solver
-from gmlayers.solve.engine.modules import assign, check_data, warn_of_range
+from gmlayers.solve.engine.modules import assign, check_data, check_trained, warn_of_range
 from gmlayers.solve.engine.results import Widened
 from gmlayers.solve.engine.separable import Separable
 
@@ -58,7 +58,8 @@ def widen(
 
     Raises:
         ValueError: if shapes are not those of the module, numbers are not finite, options are out of range, or no
-            factor has a finite error, as with more bumps than rows can decide.
+            factor has a finite error, as with more bumps than rows can decide; if what is written is frozen
+            (``requires_grad`` is False).
         TypeError: if the module is of another kind, data are no tensors or complex, or options are no numbers.
         RuntimeError: if the module is parametrized; what is written here would be computed away.
 
@@ -76,6 +77,7 @@ def widen(
         (2.0, True)
     """
     check_data("widen", module, x, y, row_weight)
+    check_trained("widen", module, "weight", "bias", *module.form_parameters())
     warn_of_range("widen", module, x, row_weight)
     if not isinstance(factors, Sequence):
         raise TypeError(f"widen: factors must be a sequence of numbers, like {FACTORS}, got {factors!r}")
@@ -86,14 +88,14 @@ def widen(
     check_positive("widen: regularisation", regularisation)
     problem = Separable.of_data(module, x, y, row_weight, regularisation, 0.0)
     tried = [_left_out(problem, factor) for factor in factors]
-    errors = torch.tensor([error for error, _ in tried], dtype=torch.float64)
+    errors = problem.unit * torch.tensor([error for error, _ in tried], dtype=torch.float64)
     best = int(errors.argmin())
     if not math.isfinite(errors[best]):
         raise ValueError(
             f"widen: with {module.num_components} bumps and {len(x)} rows no error on rows that are left out is "
             f"finite; give more rows, fewer bumps, or factors nearer to 1 than {list(factors)}"
         )
-    assign(module, tried[best][1])  # first: it may refuse
+    assign(module, problem.unit * tried[best][1])  # first: it may refuse
     for parameter in module.form_parameters().values():
         parameter.div_(factors[best])
     return Widened(factors[best], errors)

@@ -335,7 +335,7 @@ A, Y = torch.ones(3, 2), torch.ones(3, 1)
         ([(A, Y, torch.ones(2))], {}, r"the weight of block 0 must be \(3,\) and not negative, got \(2,\)$"),
         ([(A, Y)], {"rank_tolerance": -1.0}, "rank_tolerance must be from 0 to below 1, got -1.0"),
         ([(A, Y)], {"rank_tolerance": 1.0}, "rank_tolerance must be from 0 to below 1, got 1.0"),
-        ([(1e300 * A.double(), Y.double())], {}, "the squares of the numbers are not finite"),
+        ([(1e300 * A.double(), Y, 1e20 * torch.ones(3))], {}, "the numbers times their weights are not finite"),
         ([(A, Y)], {"float32_tolerance": math.nan}, "float32_tolerance must not be negative, got nan"),
         ([(A, Y)], {"regularisation": -1.0}, "regularisation must be finite and not negative, got -1.0"),
         ([(A, Y)], {"regularisation": math.inf}, "finite and not negative, got inf"),

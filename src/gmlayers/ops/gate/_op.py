@@ -182,7 +182,8 @@ def gate(
 
 
 def _check(m: Tensor, var: Tensor, reading: Tensor | None) -> None:
-    if m.shape != var.shape or m.dtype != var.dtype or (reading is not None and reading.shape[:-1] != m.shape):
+    read = reading is None or (reading.ndim == m.ndim + 1 and reading.shape[:-1] == m.shape)
+    if m.shape != var.shape or m.dtype != var.dtype or not read:
         given = "" if reading is None else f", reading {tuple(reading.shape)}"
         raise ValueError(
             f"gate: expected m and var of one shape (..., K) and dtype and reading (..., K, r), got m {tuple(m.shape)} "

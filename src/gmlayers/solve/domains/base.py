@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gmlayers._shown import shown
+from gmlayers.solve._checks import without_gradient
 from gmlayers.solve.domains.sampling import LowDiscrepancy
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class Domain(ABC):
 
         Raises:
             ValueError: if a part has that name already, or points are of a wrong shape, not finite, or outside.
-            TypeError: if points are no tensor of floating-point numbers.
+            TypeError: if points are no tensor of floating-point numbers, or require a gradient.
 
         Example:
             >>> import torch
@@ -182,10 +183,15 @@ def check_domain(name: str, given: object) -> None:
 
 def bounds(name: str, low: Sequence[float] | Tensor, high: Sequence[float] | Tensor) -> tuple[Tensor, Tensor]:
     """Return lower and upper bounds in float64, (d,) each; raise ``ValueError`` if they bound nothing."""
-    a, b = (torch.as_tensor(v, dtype=torch.float64).reshape(-1) for v in (low, high))
+    a, b = (vector(f"{name}: a bound", v) for v in (low, high))
     if a.shape != b.shape or not len(a) or not bool((a < b).all() and a.isfinite().all() and b.isfinite().all()):
         raise ValueError(f"{name}: expected finite bounds with low < high, got {a.tolist()} and {b.tolist()}")
     return a, b
+
+
+def vector(name: str, given: Sequence[float] | Tensor) -> Tensor:
+    """Return numbers in float64, (n,); raise ``TypeError`` if they require a gradient."""
+    return torch.as_tensor(without_gradient(name, given), dtype=torch.float64).reshape(-1)
 
 
 def joined(found: Sequence[Points]) -> Points:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from gmlayers.solve._checks import floating
+from gmlayers.solve._checks import floating, without_gradient
 from gmlayers.solve.domains.base import BOUNDARY, Domain, Points, bounds
 from gmlayers.solve.domains.sampling import held_out_quarter
 from gmlayers.solve.domains.wrapped import Wrapped
@@ -26,7 +26,7 @@ class PointCloud(Domain):
     Raises:
         ValueError: if points are of different sizes or not finite, if there are fewer than four of a kind, if a
             coordinate is the same for all, or if normals are not as many as points, or of length 0.
-        TypeError: if something is no tensor of floating-point numbers.
+        TypeError: if something is no tensor of floating-point numbers, or requires a gradient.
 
     Example:
         >>> import torch
@@ -39,7 +39,7 @@ class PointCloud(Domain):
     dense = False
 
     def __init__(self, interior: Tensor, boundary: Mapping[str, Tensor | Points]) -> None:
-        self.points = floating("PointCloud: the interior", interior).double()
+        self.points = _points("PointCloud: the interior", interior)
         self.edge = {part: _as_points(part, given) for part, given in boundary.items()}
         every = [self.points, *(p.x for p in self.edge.values())]
         for x in every:
@@ -77,7 +77,7 @@ class Marked(Wrapped):
 
     def __init__(self, domain: Domain, points: Mapping[str, Tensor]) -> None:
         super().__init__(domain)
-        self.points = {name: floating(f"Marked: {name!r}", x).double() for name, x in points.items()}
+        self.points = {name: _points(f"Marked: {name!r}", x) for name, x in points.items()}
         for name, x in self.points.items():
             if name in domain.parts:
                 raise ValueError(f"Marked: there is a part {name!r} already; give the points another name")
@@ -99,10 +99,10 @@ class Marked(Wrapped):
 def _as_points(part: str, given: Tensor | Points) -> Points:
     """Return points of a part with normals of length 1, if there are any."""
     x, normal = given if isinstance(given, Points) else Points(given)
-    x = floating(f"PointCloud: the part {part!r}", x).double()
+    x = _points(f"PointCloud: the part {part!r}", x)
     if normal is None:
         return Points(x)
-    normal = floating(f"PointCloud: the normals of {part!r}", normal).double()
+    normal = _points(f"PointCloud: the normals of {part!r}", normal)
     length = torch.linalg.vector_norm(normal, dim=-1, keepdim=True)
     if normal.shape != x.shape or not bool(((length > 0) & length.isfinite()).all()):
         raise ValueError(
@@ -110,3 +110,8 @@ def _as_points(part: str, given: Tensor | Points) -> Points:
             f"{tuple(normal.shape)}"
         )
     return Points(x, normal / length)
+
+
+def _points(name: str, given: object) -> Tensor:
+    """Return points in float64; raise ``TypeError`` for what is no tensor of floats, or requires a gradient."""
+    return without_gradient(name, floating(name, given)).double()

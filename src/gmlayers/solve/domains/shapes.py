@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gmlayers.solve.domains.base import BOUNDARY, ON_EDGE, Domain, Points, bounds, joined
+from gmlayers.solve._checks import without_gradient
+from gmlayers.solve.domains.base import BOUNDARY, ON_EDGE, Domain, Points, bounds, joined, vector
 from gmlayers.solve.domains.corners import cross, crossing, edges_between, gaps, reentrant
 from gmlayers.solve.domains.sampling import LowDiscrepancy, spread
 
@@ -88,8 +89,8 @@ class Ball(Domain):
     """
 
     def __init__(self, centre: Sequence[float], radius: float) -> None:
-        self.centre = torch.as_tensor(centre, dtype=torch.float64).reshape(-1)
-        self.radius = float(radius)
+        self.centre = vector("Ball: the centre", centre)
+        self.radius = float(without_gradient("Ball: the radius", radius))
         if not (len(self.centre) and bool(self.centre.isfinite().all()) and 0 < self.radius < math.inf):
             raise ValueError(
                 f"Ball: expected a finite centre and a finite radius > 0, got {self.centre.tolist()} and {self.radius}"
@@ -133,7 +134,7 @@ class Polygon(Domain):
     """
 
     def __init__(self, vertices: Sequence[Sequence[float]]) -> None:
-        start = torch.as_tensor(vertices, dtype=torch.float64)
+        start = torch.as_tensor(without_gradient("Polygon: a vertex", vertices), dtype=torch.float64)
         if start.ndim != 2 or start.shape[1] != 2:
             raise ValueError(f"Polygon: expected vertices (n, 2), got {tuple(start.shape)}")
         if len(wrong := start[~start.isfinite().all(1)]):

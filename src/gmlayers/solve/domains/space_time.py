@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from gmlayers.solve._checks import without_gradient
 from gmlayers.solve.domains.base import BOUNDARY, Domain, Points, bounds, check_domain
 from gmlayers.solve.domains.sampling import GOLDEN, spread
 
@@ -37,6 +38,7 @@ class SpaceTime(Domain):
         for part in ("initial", "final"):
             if part in space.parts:
                 raise ValueError(f"SpaceTime: the domain of space has a part {part!r} already; give it another name")
+        without_gradient("SpaceTime: a time", (start, end))
         self.space, self.start, self.end = space, float(start), float(end)
         if not -math.inf < self.start < self.end < math.inf:
             raise ValueError(f"SpaceTime: expected finite times with start < end, got {self.start} and {self.end}")

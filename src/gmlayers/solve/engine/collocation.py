@@ -23,6 +23,7 @@ from gmlayers.solve.domains import Points
 from gmlayers.solve.engine.bump_sets import Bumps
 from gmlayers.solve.engine.derivatives import Axes, along_axes
 from gmlayers.solve.engine.least_squares import BLOCK, Rows
+from gmlayers.solve.engine.units import unit_of
 from gmlayers.solve.equations import EQUATION, Equation, Problem, coefficients, values
 
 CONDITION = 10.0
@@ -47,13 +48,17 @@ class Block:
     """What each of the points stands for, relative to those of other blocks of the same name."""
     importance: float
     """How much residuals count, in terms of the size of the rows."""
+    unit: float = 1.0
+    """Coefficients and right-hand side were divided by this, so that rows can be squared."""
 
     @classmethod
     def of(cls, name: str, equation: Equation, points: Points, volume: float) -> Block:
         """Assemble an equation at points; raise ``ValueError`` where its functions are not finite."""
         target = values(equation.right, points, f"the right-hand side of the {name}")
         by_axes = dict(coefficients(equation.expression, points, f"the {name}"))
-        return cls(name, by_axes, points, target, volume, 1.0 if name == EQUATION else CONDITION)
+        unit = unit_of(*by_axes.values())
+        by_axes = {axes: c / unit for axes, c in by_axes.items()}
+        return cls(name, by_axes, points, target / unit, volume, 1.0 if name == EQUATION else CONDITION, unit)
 
     def rows(self, bumps: Bumps) -> Tensor:
         """Return the rows of bumps along the axes, (n, m)."""

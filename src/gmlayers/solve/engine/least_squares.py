@@ -28,6 +28,7 @@ from gmlayers.solve._checks import (
     warn_of_weights,
 )
 from gmlayers.solve.engine.results import LeastSquares
+from gmlayers.solve.engine.units import unit_of, units_of_columns
 
 BLOCK = 2**21
 """Rows are computed in blocks of about this many numbers, which bounds the memory that they take."""
@@ -92,8 +93,9 @@ def least_squares(
         The weights, on the device of the rows, with what is to be known about them.
 
     Raises:
-        ValueError: if there are no rows, if the shapes of blocks do not fit, if numbers are not finite or too large to
-            be squared, if row weights or options are negative or out of range, or the regularisation is unknown.
+        ValueError: if there are no rows, if the shapes of blocks do not fit, if numbers are not finite or too
+            large for their weights, if row weights or options are negative or out of range, or the regularisation is
+            unknown.
         TypeError: if blocks are not tuples, or not of floating-point numbers.
 
     Example:
@@ -113,11 +115,15 @@ def least_squares(
     triangle = Triangle()
     for i, block in enumerate(blocks):
         triangle.add(_checked(block, i, triangle))
-    R, c, rest = triangle.parts()
+    R, c, left = triangle.parts()
+    unit = unit_of(c, left)
+    c, rest = c / unit, (left / unit).square().sum(0)
+    units = units_of_columns(R)
+    R = R / units
 
     norm = torch.linalg.vector_norm(R, dim=0)
     if not bool(norm.isfinite().all() and c.isfinite().all() and rest.isfinite().all()):
-        raise ValueError("least_squares: the squares of the numbers are not finite in float64; scale the rows")
+        raise ValueError("least_squares: the numbers times their weights are not finite in float64; scale the rows")
     scale = torch.where(norm > 0, norm, 1.0)
     U, sigma, Vh = torch.linalg.svd(R / scale, full_matrices=False)
     rank = numerical_rank(sigma, rank_tolerance)
@@ -130,18 +136,20 @@ def least_squares(
 
     squares = rest + (R @ weight - c).square().sum(0)
     total = rest + c.square().sum(0)
+    lost = 2.0**-24 * ((norm.unsqueeze(1) * weight).square().sum(0) / triangle.mass).sqrt()
+    weight = unit * (weight / units.unsqueeze(1))
     max_weight = float(weight.abs().amax())
     warn_of_weights("least_squares", max_weight, float32_tolerance)
     return LeastSquares(
         weight,
-        (squares / triangle.mass).sqrt(),
+        unit * (squares / triangle.mass).sqrt(),
         torch.where(total > 0, squares / torch.where(total > 0, total, 1.0), 0.0).sqrt(),
         triangle.rows,
         rank,
         condition_number(sigma, R.shape[1]),
         max_weight,
         float(lam),
-        2.0**-24 * ((norm.unsqueeze(1) * weight).square().sum(0) / triangle.mass).sqrt(),
+        unit * lost,
     )
 
 
@@ -183,14 +191,14 @@ class Triangle:
                 self._factor()
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return R (k, columns), c = Qᵀy (k, out), k ≤ columns, and the squares of what no weights reach, (out,)."""
+        """Return R (k, columns), c = Qᵀy (k, out), k ≤ columns, and what no weights reach, (..., out)."""
         if self.rows == 0:
             raise ValueError("least_squares: there are no rows, or all have weight 0")
         self._factor()
         (whole,) = self._buffer
         R, y = whole.split([self.columns, self.outputs], 1)
         k = min(self.columns, len(whole))
-        return R[:k], y[:k], y[k:].square().sum(0)
+        return R[:k], y[:k], y[k:]
 
     @property
     def _capacity(self) -> int:

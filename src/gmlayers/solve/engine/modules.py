@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gmlayers import ops
 from gmlayers.nn import GMNM
+from gmlayers.solve.engine.units import root_mean_square
 
 FLOAT32_SHARE = 1e-3
 """If nothing is said, a module of less than float64 may lose this share of the size of the targets without warning."""
@@ -24,7 +25,7 @@ def assign(module: GMNM, weight: Tensor) -> None:
         weight: the weights, (m, out), or with a bias (m + 1, out) and the bias last, as solutions have it.
 
     Raises:
-        ValueError: if the weight is of another shape, or too large for the dtype of the module.
+        ValueError: if the weight is of another shape, not finite, or too large for the dtype of the module.
         TypeError: if the module is of another kind, or the weight no tensor.
         RuntimeError: if the module is parametrized.
 
@@ -41,7 +42,9 @@ def assign(module: GMNM, weight: Tensor) -> None:
     sizes = [module.num_components, 1 if module.bias is not None else 0]
     if weight.shape != (sum(sizes), module.out_features):
         raise ValueError(f"assign: expected a weight {(sum(sizes), module.out_features)}, got {tuple(weight.shape)}")
-    if not bool(weight.to(module.weight.dtype).isfinite().all()) and bool(weight.isfinite().all()):
+    if not bool(weight.isfinite().all()):
+        raise ValueError("assign: the weight has numbers that are not finite; take the weights of a solution")
+    if not bool(weight.to(module.weight.dtype).isfinite().all()):
         raise ValueError(
             f"assign: weights up to {float(weight.abs().amax()):.2g} are too large for {module.weight.dtype}; take a "
             f"module of a wider dtype, or regularise"
@@ -80,6 +83,16 @@ def check_data(function: str, module: GMNM, x: Tensor, y: Tensor, row_weight: Te
     for name, value in {"x": x, "y": y, "row_weight": row_weight}.items():
         if value is not None and not bool(value.isfinite().all()):
             raise ValueError(f"{function}: {name} has numbers that are not finite; leave those rows out")
+
+
+def check_trained(function: str, module: GMNM, *names: str) -> None:
+    """Raise ``ValueError`` if one of these parameters, which are to be written, is frozen; of all if none are given."""
+    for name, parameter in module.named_parameters():
+        if (not names or name in names) and not parameter.requires_grad:
+            raise ValueError(
+                f"{function}: {name} would be written, and it is frozen (requires_grad=False); call "
+                f"module.{name}.requires_grad_() if it may change"
+            )
 
 
 def warn_of_range(function: str, module: GMNM, x: Tensor, row_weight: Tensor | None = None) -> None:
@@ -127,7 +140,7 @@ def float32_loss(module: GMNM, x: Tensor, numbers: Sum | None = None) -> Tensor:
     """
     x, numbers = x.float(), Sum.of(module) if numbers is None else numbers
     lost = answers(module, x, numbers).double() - answers(module, x.double(), numbers)
-    return lost.square().mean(0).sqrt().nan_to_num(nan=torch.inf)
+    return root_mean_square(lost).nan_to_num(nan=torch.inf)
 
 
 def answers(module: GMNM, x: Tensor, numbers: Sum) -> Tensor:

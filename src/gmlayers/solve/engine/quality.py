@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gmlayers.solve.engine.bump_sets import Bumps
 from gmlayers.solve.engine.collocation import Collocation
+from gmlayers.solve.engine.units import unit_of
 from gmlayers.solve.equations import EQUATION
 
 
@@ -17,17 +18,20 @@ class Mean:
     """A mean square of numbers that stand for different volumes."""
 
     def __init__(self) -> None:
-        self.total = self.volume = 0.0
+        self.total = self.volume = self.largest = 0.0
 
     def add(self, numbers: Tensor, volume: float) -> None:
         """Take in numbers, each of which stands for the volume."""
-        self.total += volume * float(numbers.square().sum())
+        before, self.largest = unit_of(self.largest), max(self.largest, float(numbers.abs().amax()))
+        unit = unit_of(self.largest)
+        self.total *= (before / unit) ** 2 if before < unit else 1.0
+        self.total += volume * float((numbers / unit).square().sum())
         self.volume += volume * len(numbers)
 
     @property
     def root(self) -> float:
         """The root mean square."""
-        return math.sqrt(self.total / self.volume)
+        return math.sqrt(self.total / self.volume) * unit_of(self.largest)
 
 
 class Answer(NamedTuple):
@@ -48,22 +52,22 @@ class Quality(NamedTuple):
     x: Tensor
     """All points, (n, d)."""
     squares: Tensor
-    """The shares of the points in the squares of the misfits, (n,)."""
+    """The shares of the points in the squares of the misfits, (n,); only their ratios count."""
 
     @classmethod
     def of(cls, collocation: Collocation, answer: Answer, size: float) -> Quality:
         """Return how good an answer of that size is."""
-        bumps, weight = answer
+        (bumps, weight), unit = answer, unit_of(size)
         misfits, residuals = {}, {}
         x, squares = [], []
         for name, blocks in collocation.by_name().items():
             left, scaled, shares = Mean(), Mean(), []
             for block in blocks:
                 residual = block.answers(bumps, weight) - block.target
-                left.add(residual, block.volume)
+                left.add(residual * block.unit, block.volume)
                 in_units = residual * (block.values_of_u().row_size(bumps) / block.row_size(bumps))
                 scaled.add(in_units, block.volume)
-                shares.append(block.volume * in_units.square().flatten())
+                shares.append(block.volume * (in_units / unit).square().flatten())
                 x.append(block.points.x)
             residuals[name], misfits[name] = left.root, scaled.root / size
             squares += [share / scaled.volume for share in shares]

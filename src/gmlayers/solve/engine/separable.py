@@ -28,6 +28,7 @@ from gmlayers.solve.engine.levenberg_marquardt import Descent, Limits
 from gmlayers.solve.engine.modules import Sum, assign, float32_loss
 from gmlayers.solve.engine.results import VariableProjection
 from gmlayers.solve.engine.row_groups import RowGroup
+from gmlayers.solve.engine.units import unit_of
 
 ROUNDING = 8
 """A residual is taken for 0 if it is at most this many units of rounding of the targets."""
@@ -71,6 +72,8 @@ class Separable:
 
     groups: Sequence[RowGroup]
     target: Tensor
+    """The targets in units, as are all weights and what they leave until they are written or told."""
+    unit: float
     regularisation: float
     """The λ of the weights."""
     spread: float | None
@@ -106,19 +109,21 @@ class Separable:
     ) -> Separable:
         """Return the problem of these rows, whose weights sum up to the mass; λ that is None follows what is left."""
         target = torch.cat([group.root * group.target for group in groups])
+        unit = unit_of(target)
+        target = target / unit
         spread = None
         if regularisation is None:
             spread = _spread(module, groups, target) / math.sqrt(mass)
             regularisation = _least(module)
         below = target.new_zeros(module.num_components if regularisation else 0, target.shape[1])
-        return cls(groups, torch.cat([target, below]), regularisation, spread, rank_tolerance, module, mass)
+        return cls(groups, torch.cat([target, below]), unit, regularisation, spread, rank_tolerance, module, mass)
 
     def descend(self, function: str, limits: Limits) -> VariableProjection:
         """Train the bumps of the module by Levenberg–Marquardt; the function is named in errors."""
         point = self.at(self.shapes(self.parameters(self.module)))
         if not math.isfinite(point.cost):
-            if not math.isfinite(float(self.target.square().sum())):
-                raise ValueError(f"{function}: the squares of the targets are not finite in float64; scale them")
+            if not bool(self.target.isfinite().all()):
+                raise ValueError(f"{function}: the targets times their weights are not finite in float64; scale them")
             raise ValueError(f"{function}: the bumps of the module are not finite on these inputs; draw them anew")
         reason, descent = Descent.run(*self.raised(point), limits)
         last, point = descent.residual, descent.point
@@ -128,7 +133,7 @@ class Separable:
             descent.history,
             rank,
             condition,
-            float(point.weight.abs().amax()),
+            float(self.unit * point.weight.abs().amax()),
             last.regularisation,
             last.float32_error(point),
         )
@@ -138,7 +143,7 @@ class Separable:
     @property
     def rounding(self) -> float:
         """The residual that is nothing but rounding of the target."""
-        return ROUNDING * torch.finfo(torch.float64).eps * float(self.target.norm()) / math.sqrt(self.mass)
+        return self.unit * ROUNDING * torch.finfo(torch.float64).eps * float(self.target.norm()) / math.sqrt(self.mass)
 
     def at(self, parameters: Tensor) -> Projected:
         """Return the best weights for shapes; shapes that overflow are infinitely bad."""
@@ -167,6 +172,10 @@ class Separable:
 
     def size(self, point: Projected) -> float:
         """Return the weighted root mean square of what is left of the rows, outputs summed."""
+        return self.unit * self.share_left(point)
+
+    def share_left(self, point: Projected) -> float:
+        """Return the same in units."""
         return float(point.left[: self.rows].norm()) / math.sqrt(self.mass)
 
     def adapted(self, point: Projected) -> tuple[Separable, Projected]:
@@ -176,9 +185,13 @@ class Separable:
         return self.renewed(point)
 
     def write(self, point: Projected) -> None:
-        """Write weights and shapes into the module."""
-        assign(self.module, point.weight)  # first: it may refuse
-        for name, value in self.split(point.parameters).items():
+        """Write weights and shapes into the module: all of them, or none if its dtype cannot hold one."""
+        shapes = self.split(point.parameters)
+        for name, value in shapes.items():
+            if not bool(value.to(self.module.mean.dtype).isfinite().all()):
+                raise ValueError(f"{name} has numbers that are too large for {self.module.mean.dtype}; scale x")
+        assign(self.module, self.unit * point.weight)  # it may refuse, too
+        for name, value in shapes.items():
             getattr(self.module, name).copy_(value)
 
     # --- λ ----------------------------------------------------------------------------------------------------
@@ -187,7 +200,7 @@ class Separable:
         """Return the factor from λ to what it follows."""
         if self.spread is None:
             return 1.0
-        share = min(self.size(point) / self.spread, 1.0) if self.spread else 1.0
+        share = min(self.share_left(point) / self.spread, 1.0) if self.spread else 1.0
         return max(FOLLOWING.share * share, _least(self.module)) / self.regularisation
 
     def renewed(self, point: Projected) -> tuple[Separable, Projected]:
@@ -265,8 +278,8 @@ class Separable:
 
     def float32_error(self, point: Projected) -> Tensor:
         """Return what a module with these bumps and weights loses in float32."""
-        p, form = self.split(point.parameters), self.module.form
-        weight, bias = point.weight[: len(p["mean"])], point.weight[len(p["mean"]) :].sum(0)
+        p, form, every = self.split(point.parameters), self.module.form, self.unit * point.weight
+        weight, bias = every[: len(p["mean"])], every[len(p["mean"]) :].sum(0)
         x = torch.cat([group.x[group.root[:, 0] > 0] for group in self.groups])
         return float32_loss(self.module, x, Sum(p["mean"], form.projection(p), weight, bias))
 

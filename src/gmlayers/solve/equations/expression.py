@@ -17,12 +17,16 @@ from torch import Tensor
 
 from gmlayers._names import positive
 from gmlayers.solve._checks import as_number
+from gmlayers.solve.equations.unknowns import NO_SYSTEMS, Unknown
 
 Function = Callable[[Tensor], Tensor]
 """A function takes points (n, d) and returns values (n,) or (n, 1)."""
 
 Coefficient = float | Function
-"""A coefficient, or a right-hand side, is a number or a function of the point."""
+"""A coefficient, or a right-hand side, is a number or a function of the point.
+
+Its gradient is not kept: a number that requires one is refused, and of what a function returns the values are taken.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,8 @@ class Expression:
     ``==``, which makes an :class:`Equation`.
     """
 
-    space: int
-    """The number of coordinates of space; they come first."""
-    time: bool
-    """True if time is the last coordinate."""
+    unknown: Unknown
+    """The one function whose derivatives the terms are."""
     terms: tuple[Term, ...]
 
     def __add__(self, other: Expression) -> Expression:
@@ -61,9 +63,11 @@ class Expression:
                 f"Expression: only terms with the unknown can be added, got {other!r}; write what is given on the "
                 f"other side of =="
             )
-        if (self.space, self.time) != (other.space, other.time):
-            raise ValueError("Expression: the terms have unknowns of different coordinates; use one unknown")
-        return Expression(self.space, self.time, self.terms + other.terms)
+        if self.unknown is not other.unknown:
+            raise ValueError(
+                f"Expression: got terms of {self.unknown!r} and of another unknown, {other.unknown!r}; {NO_SYSTEMS}"
+            )
+        return Expression(self.unknown, self.terms + other.terms)
 
     def __radd__(self, other: float) -> Expression:
         return self if other == 0 else self + other  # type: ignore[operator]  (the 0 is where `sum` starts)
@@ -82,7 +86,7 @@ class Expression:
             if not math.isfinite(number):
                 raise ValueError(f"Expression: a coefficient must be finite, got {number}")
             terms = (Term(t.axes, t.number * number, t.functions) for t in self.terms)
-        return Expression(self.space, self.time, tuple(terms))
+        return Expression(self.unknown, tuple(terms))
 
     __rmul__ = __mul__
 
@@ -110,6 +114,16 @@ class Expression:
     __hash__ = None  # type: ignore[assignment]
 
     @property
+    def space(self) -> int:
+        """The number of coordinates of space; they come first."""
+        return self.unknown.space
+
+    @property
+    def time(self) -> bool:
+        """True if time is the last coordinate."""
+        return self.unknown.time
+
+    @property
     def dim(self) -> int:
         """The number of coordinates, time included."""
         return self.space + self.time
@@ -128,7 +142,7 @@ class Expression:
         if any(len(t.axes) == 2 for t in self.terms):
             raise ValueError("Expression: derivatives go up to the second; this one would be the third")
         terms = tuple(Term(tuple(sorted((*t.axes, axis))), t.number) for t in self.terms)
-        return Expression(self.space, self.time, terms)
+        return Expression(self.unknown, terms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +156,16 @@ class Equation:
         raise TypeError("Equation: an equation between expressions is neither true nor false")
 
 
-def unknown(space: int, *, time: bool = False) -> Expression:
-    """Return the unknown function of so many coordinates of space, and of time, which is then the last coordinate.
+def unknown(space: int, *, time: bool = False, name: str | None = None) -> Expression:
+    """Return an unknown function of so many coordinates of space, and of time, which is then the last coordinate.
+
+    Every call makes another unknown. The equation of a problem and its conditions are all of one: call this once, and
+    write them with what it returned.
+
+    Args:
+        space: the number of coordinates of space, at least 1.
+        time: whether the unknown depends on time, too.
+        name: what messages call it.
 
     Raises:
         ValueError: if there are no coordinates.
@@ -154,7 +176,7 @@ def unknown(space: int, *, time: bool = False) -> Expression:
         >>> u = solve.unknown(1, time=True)
         >>> heat = solve.dt(u) - 0.1 * solve.laplacian(u) == 0
     """
-    return Expression(positive("unknown: space", space), time, (Term((), 1.0),))
+    return Expression(Unknown(positive("unknown: space", space), time, name), (Term((), 1.0),))
 
 
 def grad(u: Expression) -> tuple[Expression, ...]:
@@ -222,7 +244,7 @@ def normal_derivative(u: Expression) -> Expression:
     parts = []
     for i, part in enumerate(grad(u)):
         parts.extend(Term(t.axes, t.number, (Normal(i),)) for t in part.terms)
-    return Expression(u.space, u.time, tuple(parts))
+    return Expression(u.unknown, tuple(parts))
 
 
 def dot(factors: Sequence[Coefficient], terms: Sequence[Expression]) -> Expression:
@@ -264,7 +286,7 @@ def _hashable(function: Function) -> Function:
 
 
 def _number(name: str, given: object) -> float:
-    number = as_number(given)
+    number = as_number(given, f"Expression: {name}")
     if number is None:
         raise TypeError(f"Expression: {name} must be a number or a function of points (n, d), got {given!r}")
     return number

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gmlayers.solve.domains import Domain
-from gmlayers.solve.equations.expression import Equation, Expression
+from gmlayers.solve.equations.expression import Equation, Expression, Term
+from gmlayers.solve.equations.unknowns import NO_SYSTEMS
 
 EQUATION = "equation"
 """The residual of the equation has this name; conditions are named by their part of the boundary."""
@@ -23,7 +24,8 @@ class Problem:
 
     Raises:
         ValueError: if the equation or a condition does not have the unknown in it, if the unknown does not have as many
-            coordinates as the domain, or if the domain does not have a part.
+            coordinates as the domain, if a condition is in another unknown than the equation, or if the domain does not
+            have a part.
         TypeError: if something is no equation, or no domain.
 
     Example:
@@ -66,8 +68,18 @@ class Problem:
                     f"Problem: the unknown of the {name} has {equation.expression.dim} coordinates, the domain "
                     f"{self.domain.dim}"
                 )
+            if equation.expression.unknown is not self.equation.expression.unknown:
+                raise ValueError(
+                    f"Problem: the equation is one of {self.equation.expression.unknown!r}, and the {name} of another "
+                    f"unknown, {equation.expression.unknown!r}; {NO_SYSTEMS}"
+                )
             if _vanishes(equation.expression):
                 raise ValueError(f"Problem: the {name} does not have the unknown in it")
+
+    @property
+    def unknown(self) -> Expression:
+        """The unknown of the equation, to write other conditions with."""
+        return Expression(self.equation.expression.unknown, (Term((), 1.0),))
 
     def asked(self) -> Iterator[tuple[str, str | None, Equation]]:
         """Yield name, part of the boundary and equation of all that is asked for; the equation inside is first."""

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from gmlayers._names import unknown
 from gmlayers.experiments.files import refuse_special
+from gmlayers.experiments.text import is_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -282,7 +283,7 @@ def csv_header(path: Path) -> list[str]:
         if name in names[:index]:
             raise ValueError(f"{path}: two columns are named {name!r}; rename one")
     # pandas numbers the columns of a table without names from 0, which is a header all the same.
-    if all(map(_is_number, names)) and names != [str(index) for index in range(len(names))]:
+    if all(map(is_number, names)) and names != [str(index) for index in range(len(names))]:
         raise ValueError(f"{path}: the first line holds only numbers; it must hold the column names")
     for line, fields in lines:
         if len(fields) != len(names):
@@ -376,15 +377,6 @@ def _shown(text: str) -> str:
     if not text.strip():
         return "an empty field"
     return repr(text if len(text) <= 40 else text[:37] + "...")
-
-
-def _is_number(text: str) -> bool:
-    """Whether a text is a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 # NPZ
@@ -489,5 +481,5 @@ def typed(texts: NDArray[np.str_]) -> NDArray[np.generic]:
 
 def words(texts: NDArray[np.generic]) -> tuple[int, int]:
     """Return the first row that is no number, and how many there are."""
-    rows = [row for row, text in enumerate(texts) if not _is_number(str(text))]
+    rows = [row for row, text in enumerate(texts) if not is_number(str(text))]
     return rows[0], len(rows)

@@ -41,7 +41,7 @@ def cell(value: object) -> object:
     """
     if not isinstance(value, str):
         return value
-    return "'" * (value.startswith(_FORMULA) and not _is_number(value)) + visible(value)
+    return "'" * (value.startswith(_FORMULA) and not is_number(value)) + visible(value)
 
 
 def as_csv(lines: Iterable[Sequence[object]]) -> str:
@@ -55,7 +55,8 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Return whether a text is a number."""
     try:
         float(text)
     except ValueError:

@@ -155,3 +155,10 @@ def test_a_mean_of_tiny_and_large_numbers_does_not_depend_on_their_order():
     mean = Mean()
     mean.add(parts[0], 1.0)
     assert mean.root == pytest.approx(1e-200)
+
+
+def test_no_numbers_add_nothing_to_a_mean():
+    mean = Mean()
+    for part in (torch.empty(0, dtype=F64), torch.tensor([3.0], dtype=F64), torch.empty(0, dtype=F64)):
+        mean.add(part, 2.0)
+    assert mean.root == 3

@@ -16,7 +16,7 @@ from PIL import Image
 
 from gmlayers.cli import main
 from gmlayers.experiments import demo as demo_module
-from gmlayers.experiments import run_folder
+from gmlayers.experiments import records
 from gmlayers.experiments.models import MODELS
 from gmlayers.experiments.records import read_tensors
 from gmlayers.functional import ACTIVATIONS
@@ -384,7 +384,7 @@ def test_a_run_folder_is_there_with_its_configuration_or_not_at_all(tmp_path, ca
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_folder, "write_json", full)
+    monkeypatch.setattr(records, "write_json", full)
     refused(call(capsys, "train", "digits", *FAST, "--out", tmp_path / "run"), "No space left")
     assert not list(tmp_path.iterdir())
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from gmlayers.experiments.display import Live
-from gmlayers.experiments.files import refuse_links, sync_folder
-from gmlayers.experiments.records import environment, write_json
+from gmlayers.experiments.files import refuse_links
+from gmlayers.experiments.records import make_folder
 from gmlayers_studies import papers, report, runner
 from gmlayers_studies.archive import records_in, write_archive
 from gmlayers_studies.records import Records, Row, as_read, seed_name, setting_name
@@ -133,16 +131,8 @@ def _make_folder(folder: Path, config: Row) -> None:
     """Make the folder of a run, with its configuration or not at all; leave one that is there as it is."""
     if (folder / "config.json").exists():
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)) / folder.name
     try:
-        staging.mkdir()
-        write_json(staging / "environment.json", environment())
-        write_json(staging / "config.json", config)
-        staging.rename(folder)
-        sync_folder(folder.parent)
+        make_folder(folder, config)
     except OSError:
         if not (folder / "config.json").exists():  # which another process may have made in the meantime
             raise
-    finally:
-        shutil.rmtree(staging.parent)

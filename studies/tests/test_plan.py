@@ -152,7 +152,7 @@ def test_a_folder_has_its_configuration_or_is_not_there(tmp_path, monkeypatch):
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gmlayers_studies.plan.environment", fail)
+        patch.setattr("gmlayers.experiments.records.environment", fail)
         with pytest.raises(OSError, match="full"):
             plan_of(tmp_path, Made("made/a")).make(resume=False)
     assert list((tmp_path / "made").iterdir()) == []

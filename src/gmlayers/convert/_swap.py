@@ -118,14 +118,16 @@ def _check_arguments(model: object, convert: object) -> None:
             f"lambda block: GMLayer.matching(block.first, block.second)"
         )
     try:
-        inspect.signature(convert).bind(None)
+        signature = inspect.signature(convert)
+    except ValueError:  # what is written in C may have none
+        return
+    try:
+        signature.bind(None)
     except TypeError:
         raise TypeError(
             f"swap_layers: expected a function of one Block, got {getattr(convert, '__qualname__', convert)}"
-            f"{inspect.signature(convert)}; write lambda block: ...(block.first, block.second)"
+            f"{signature}; write lambda block: ...(block.first, block.second)"
         ) from None
-    except ValueError:  # what is written in C may have no signature
-        return
 
 
 def _check(blocks: Sequence[Block], remove_dropout: bool) -> None:

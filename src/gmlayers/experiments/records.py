@@ -6,7 +6,9 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +20,7 @@ import torch
 from torch import Tensor
 
 import gmlayers
-from gmlayers.experiments.files import open_own, read_whole, refuse_special, write_whole
+from gmlayers.experiments.files import open_own, read_whole, refuse_special, sync_folder, write_whole
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -42,6 +44,24 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}; start a new run")
     return content
+
+
+def make_folder(folder: Path, config: Mapping[str, Any]) -> None:
+    """Make the folder of a run, with its configuration and what is known of the machine, or not at all.
+
+    Raises:
+        OSError: if that is not possible, or the folder is there and not empty.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)) / folder.name
+    try:
+        staging.mkdir()
+        write_json(staging / "environment.json", environment())
+        write_json(staging / "config.json", config)
+        staging.rename(folder)
+        sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(staging.parent)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:

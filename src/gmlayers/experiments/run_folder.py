@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -12,9 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gmlayers.experiments.data import NAMES, Data, Kind, load
-from gmlayers.experiments.files import sync_folder
 from gmlayers.experiments.models import Recipe, Shape
-from gmlayers.experiments.records import environment, read_json, write_json
+from gmlayers.experiments.records import make_folder, read_json
 from gmlayers.experiments.trainer import Task, Trial
 
 FORMAT = 1
@@ -87,17 +84,7 @@ def create(run: Run, folder: Path) -> None:
         raise FileExistsError(
             f"{folder} exists; continue it with `gmlayers train --resume {folder}`, or choose another --out"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Made under another name first, so that a run folder is there with its configuration or not at all.
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)) / folder.name
-    try:
-        staging.mkdir()
-        write_json(staging / "environment.json", environment())
-        write_json(staging / "config.json", {"format": FORMAT, **asdict(run)})
-        staging.rename(folder)
-        sync_folder(folder.parent)
-    finally:
-        shutil.rmtree(staging.parent)
+    make_folder(folder, {"format": FORMAT, **asdict(run)})
 
 
 def open_run(folder: Path) -> Run:

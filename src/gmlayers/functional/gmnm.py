@@ -35,6 +35,7 @@ from torch import Tensor
 
 from gmlayers._names import whole
 from gmlayers._shown import brief
+from gmlayers.functional._shapes import require_shapes
 
 __all__ = [
     "Derivatives",
@@ -273,14 +274,12 @@ def _curved(v: Tensor, f: Tensor, projection: Tensor) -> Tensor:
 
 
 def _check(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
-    m, _, d = projection.shape if projection.ndim == 3 else (-1, -1, -1)
-    fits = x.ndim > 0 and x.shape[-1] == d and mean.shape == (m, d)
-    if weight is not None:
-        fits = fits and weight.ndim == 2 and len(weight) == m and (bias is None or bias.shape == weight.shape[1:])
-    if not fits:
-        optional = {"weight": weight, "bias": bias}
-        given = "".join(f", {name} {tuple(value.shape)}" for name, value in optional.items() if value is not None)
-        raise ValueError(
-            f"gmnm: expected x (..., d), mean (m, d), projection (m, p, d), weight (m, out), bias (out,), got "
-            f"x {tuple(x.shape)}, mean {tuple(mean.shape)}, projection {tuple(projection.shape)}{given}"
-        )
+    """Raise unless the arguments have shapes that fit."""
+    require_shapes(
+        "gmnm",
+        x=(x, "... d"),
+        mean=(mean, "m d"),
+        projection=(projection, "m p d"),
+        weight=(weight, "m out"),
+        bias=(bias, "out"),
+    )

@@ -78,8 +78,9 @@ def fit(
     check_trained("fit", module, "weight", "bias")
     warn_of_range("fit", module, x, row_weight)
     check_float32("fit", float32_tolerance)
-    unit = unit_of(y.double())
-    wide = y.double() / unit
+    wide = y.double()
+    unit = unit_of(wide)
+    wide = wide / unit
     share = (
         torch.full_like(wide[:, 0], 1 / len(wide))
         if row_weight is None

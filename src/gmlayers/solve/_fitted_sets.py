@@ -21,6 +21,7 @@ from gmlayers.solve.engine.held_out import FIRST, SEED, Data, Shapes
 from gmlayers.solve.engine.least_squares import BLOCK
 from gmlayers.solve.engine.pruning import needed
 from gmlayers.solve.engine.results import LeastSquares, Refinement
+from gmlayers.solve.engine.units import root_mean_square
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ def helps_no_more(errors: list[float], patience: int) -> bool:
 
 def rms(values: Tensor) -> float:
     """Return the root mean square."""
-    return float(values.square().mean().sqrt())
+    return float(root_mean_square(values.flatten()))
 
 
 def _shapes(module: GMNM) -> Shapes:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gmlayers.solve.engine.bump_sets import Bumps
 from gmlayers.solve.engine.collocation import Collocation
-from gmlayers.solve.engine.units import unit_of
+from gmlayers.solve.engine.units import largest_of, unit_of
 from gmlayers.solve.equations import EQUATION
 
 
@@ -22,7 +22,7 @@ class Mean:
 
     def add(self, numbers: Tensor, volume: float) -> None:
         """Take in numbers, each of which stands for the volume."""
-        before, self.largest = unit_of(self.largest), max(self.largest, float(numbers.abs().amax()))
+        before, self.largest = unit_of(self.largest), max(self.largest, largest_of(numbers))
         unit = unit_of(self.largest)
         self.total *= (before / unit) ** 2 if before < unit else 1.0
         self.total += volume * float((numbers / unit).square().sum())

@@ -16,7 +16,7 @@ squared in float64."""
 
 def unit_of(*values: Tensor | float) -> float:
     """Return the unit for numbers: 1, or a power of two near the largest if that is out of reach."""
-    largest = max(_largest(v) for v in values)
+    largest = max(largest_of(v) for v in values)
     if largest == 0 or not math.isfinite(largest):
         return 1.0
     exponent = math.frexp(largest)[1] - 1
@@ -30,12 +30,13 @@ def units_of_columns(matrix: Tensor) -> Tensor:
 
 
 def root_mean_square(values: Tensor) -> Tensor:
-    """Return the roots of the mean squares of columns (n, k), (k,)."""
+    """Return the roots of the mean squares along the first axis: of columns (n, k), (k,), of numbers (n,), one."""
     unit = unit_of(values)
     return (values / unit).square().mean(0).sqrt() * unit
 
 
-def _largest(values: Tensor | float) -> float:
+def largest_of(values: Tensor | float) -> float:
+    """Return the largest magnitude of numbers, 0 if there are none."""
     if not isinstance(values, Tensor):
         return abs(values)
     return float(values.abs().amax()) if values.numel() else 0.0

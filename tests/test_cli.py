@@ -309,7 +309,7 @@ def test_ctrl_c_names_the_option_that_continues_at_once(tmp_path):
     wait_for_epochs(process, tmp_path / "run" / "seed-1" / "metrics.jsonl", 1)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert f"continue with: gmlayers train --resume {tmp_path / 'run'} --batched" in " ".join(err.split())
 
 

@@ -322,21 +322,6 @@ def test_float32():
 # ---- what is refused -----------------------------------------------------------------------------------------------
 
 
-def test_a_step_that_leaves_the_manifold_names_matrix_and_time():
-    F = Quadratic(torch.diag(torch.tensor([1.0, 100.0])).double(), torch.zeros(2).double())
-    start = Covariances(torch.zeros(2, 2).double(), torch.eye(2).double().expand(2, 2, 2))
-    with pytest.raises(
-        ValueError, match=r"flow: stopped at time 0\.1: .*\[0\] is not positive.* try a step below 0\.1"
-    ):
-        list(flow(F, start, step=0.1, steps=3, method=euler))
-    with pytest.raises(ValueError, match=r"stopped at time 5: .*cov\[0\] is not .*try a step below 5"):
-        list(flow(lambda m: -m.cov.diagonal(dim1=-2, dim2=-1).sum(), start, step=5.0, steps=3, method=bad_step))
-
-
-def bad_step(functional, m, step, reaction):
-    return m.plus(m.rate(flows.velocity(functional, m))._replace(spread=-m.cov), step)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [

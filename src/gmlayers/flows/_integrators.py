@@ -31,6 +31,7 @@ from gmlayers._names import whole
 from gmlayers._shown import brief
 from gmlayers.flows._functionals import Functional, Regularised
 from gmlayers.flows._mixture import Gradient, Mixture, Roots, Velocity
+from gmlayers.flows._steps import Refused, Stepper
 
 
 class Moment(NamedTuple):
@@ -65,11 +66,10 @@ def gradient(functional: Functional, mixture: Mixture) -> tuple[Tensor, Gradient
         >>> found.mean[0]
         tensor([0.2500, 0.2500])
     """
-    leaves = [t.detach().requires_grad_() for t in (mixture.mean, mixture.spread, mixture.weight)]
+    value, leaves = _value(functional, mixture)
+    if not value.requires_grad:
+        raise ValueError("gradient: the functional does not depend on the mixture, or has detached it")
     with torch.enable_grad():
-        value = _scalar(functional, mixture.like(*leaves))
-        if not value.requires_grad:
-            raise ValueError("gradient: the functional does not depend on the mixture, or has detached it")
         found = Gradient(*torch.autograd.grad(value, leaves, materialize_grads=True))
     for name, t in {"the functional": value.detach(), **found._asdict()}.items():
         if not bool(t.isfinite().all()):
@@ -157,12 +157,19 @@ def flow(
     steps: int,
     method: Method = rk4,
     reaction: float = 0.0,
+    tolerance: float | None = None,
 ) -> Iterator[Moment]:
     r"""Follow the gradient flow of a functional, from the start on: ``steps + 1`` moments.
 
     With the coordinates :class:`Roots` this is the flow of Theorem 1 of Chewi, Rigollet and Yan (2025); with
     :class:`Covariances` the same in other coordinates; with :meth:`Roots.particles` that of points, the network's own;
     with a reaction the Wasserstein–Fisher–Rao flow of each.
+
+    Moments are ``step`` apart, whatever the flow needs in between. A step that leaves the manifold or the finite
+    numbers, or lets the functional rise, which no gradient flow does, is taken in halves, these in halves if need be,
+    and so on; later steps begin with parts of that length, which grow again. A step that is taken whole is one of the
+    method. This keeps a stiff flow stable, and at the times given; how accurate it is on the way depends on the step,
+    unless a ``tolerance`` says.
 
     Args:
         functional: any function of a mixture, differentiable; see :mod:`gmlayers.flows`.
@@ -171,11 +178,14 @@ def flow(
         steps: number of steps, at least 0.
         method: :func:`euler`, :func:`rk4`, :func:`forward_backward`, or one of your own.
         reaction: rate at which mass moves between components, at least 0.
+        tolerance: what a step may be off by, as a share of the standard deviation of the mixture, positive: parts are
+            compared with two of half their length, and these are taken. That costs three times as much. By default
+            only what raises the functional is refused.
 
     Raises (while it is followed):
-        TypeError: if the start is no mixture, the number of steps no whole number.
-        ValueError: for options out of range, a functional that is not finite, a step that leaves the manifold; the
-            message says at which time.
+        TypeError: if the start is no mixture, the number of steps no whole number, the functional returns no tensor.
+        ValueError: for options out of range, a functional that is not finite, a step of which no part, however short,
+            stays on the manifold; the message says at which time.
 
     Example:
         >>> import torch
@@ -193,24 +203,50 @@ def flow(
         raise ValueError(f"flow: steps must be at least 0, got {steps}")
     if not 0 <= reaction < math.inf:
         raise ValueError(f"flow: reaction must be finite and not negative, got {reaction}")
-    mixture = start.like(start.mean.detach(), start.spread.detach(), start.weight.detach())
-    for number in range(steps + 1):
+    if tolerance is not None and not 0 < tolerance < math.inf:
+        raise ValueError(f"flow: tolerance must be positive and finite, got {tolerance}")
+
+    def advance(mixture: Mixture, length: float) -> Mixture:
+        ahead = method(functional, mixture, length, reaction)
+        if not isinstance(ahead, Mixture):
+            raise TypeError(f"flow: a method must return a mixture, got {type(ahead).__name__}")
+        return ahead
+
+    def slope(mixture: Mixture) -> float:
+        found = gradient(functional, mixture)[1]
+        ahead = mixture.velocity(found)
+        moved = mixture.rate(ahead._replace(log_weight=reaction * ahead.log_weight))
+        by_weight = mixture.weight * moved.log_weight
+        return -float((found.mean * moved.mean).sum() + (found.spread * moved.spread).sum() + found.weight @ by_weight)
+
+    stepper = Stepper(advance, lambda mixture: _value(functional, mixture)[0].detach(), slope, tolerance)
+    try:
+        at = stepper.place(start.like(start.mean.detach(), start.spread.detach(), start.weight.detach()))
+    except ValueError as error:
+        raise ValueError(f"flow: stopped at time 0: {error}") from error
+    yield Moment(0.0, at.energy, at.mixture)
+    for number in range(1, steps + 1):
         try:
-            if number:
-                mixture = method(functional, mixture, step, reaction)
-            with torch.no_grad():
-                energy = float(_scalar(functional, mixture))
-        except ValueError as error:
-            advice = f"; try a step below {step:g}" if number else ""
-            raise ValueError(f"flow: stopped at time {number * step:g}: {error}{advice}") from error
-        yield Moment(number * step, energy, mixture)
+            at = stepper.over(at, step)
+        except Refused as error:
+            time = (number - 1) * step + error.time
+            why = error.reason or "what is left of the step does not come within the tolerance"
+            raise ValueError(
+                f"flow: stopped at time {time:g}: {why}; no step down to {error.length:.1g} leads on from there"
+            ) from error.reason
+        yield Moment(number * step, at.energy, at.mixture)
 
 
-def _scalar(functional: Functional, mixture: Mixture) -> Tensor:
-    value = functional(mixture)
+def _value(functional: Functional, mixture: Mixture) -> tuple[Tensor, list[Tensor]]:
+    """Return a functional, and what of the mixture it can be differentiated in: it may itself use derivatives."""
+    leaves = [t.detach().requires_grad_() for t in (mixture.mean, mixture.spread, mixture.weight)]
+    with torch.enable_grad():
+        value = functional(mixture.like(*leaves))
+    if not isinstance(value, Tensor):
+        raise TypeError(f"gradient: a functional must return a tensor, got {type(value).__name__}")
     if value.shape != ():
         raise ValueError(f"gradient: a functional must return a scalar, got shape {tuple(value.shape)}")
-    return value
+    return value, leaves
 
 
 def _worst(t: Tensor) -> str:

@@ -26,3 +26,5 @@ from gmlayers.flows._mixture import Gradient as Gradient
 from gmlayers.flows._mixture import Mixture as Mixture
 from gmlayers.flows._mixture import Roots as Roots
 from gmlayers.flows._mixture import Velocity as Velocity
+from gmlayers.flows._node_error import NodeError as NodeError
+from gmlayers.flows._node_error import node_error as node_error

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from gmlayers._shown import brief
-from gmlayers.flows._mixture import Mixture
-from gmlayers.functional import VARIANCE_FLOOR, Activation, get_activation
+from gmlayers.flows._mixture import Mixture, Roots
+from gmlayers.functional import VARIANCE_FLOOR, Activation, bures, get_activation
 from gmlayers.functional.quadrature import gauss_hermite
 
 Functional = Callable[[Mixture], Tensor]
@@ -57,22 +57,37 @@ def hermite_nodes(dim: int, order: int, *, dtype: torch.dtype = torch.float64) -
 def random_nodes(
     dim: int, number: int, *, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float64
 ) -> Nodes:
-    """Return draws of the standard Gaussian in pairs of opposite sign, of equal weight: for many dimensions.
+    r"""Return draws of the standard Gaussian with its moments up to degree 3, of equal weight: for many dimensions.
+
+    Draws Z are taken in pairs of opposite sign, so that moments of odd degree are 0, and mapped by the inverse of the
+    root of their own second moment, so that this is I: with :math:`\tfrac1n Z^\top Z = LL^\top` the nodes are the rows
+    of :math:`ZL^{-\top}` (moment matching; Barraquand, *Numerical valuation of high dimensional multivariate European
+    securities*, Management Science 1995). Quadratics are then integrated without error, and a Gaussian that is fitted
+    to one by :class:`Divergence` is exact. What is not quadratic leaves an error, which :func:`node_error` tells.
 
     Args:
         dim: number of dimensions q.
-        number: number of draws, even.
+        number: number of draws, even, and at least 2q, without which no second moment is I.
         generator: source of randomness.
         dtype: floating dtype of the nodes.
 
     Example:
+        >>> import torch
         >>> from gmlayers.flows import random_nodes
-        >>> random_nodes(20, 100).points.mean(0).abs().max() < 1e-12
+        >>> points, weight = random_nodes(20, 100)
+        >>> (points.T @ (weight[:, None] * points) - torch.eye(20)).abs().max() < 1e-12
         tensor(True)
     """
     if number < 2 or number % 2:
         raise ValueError(f"random_nodes: number must be even and positive, got {number}")
-    half = torch.randn(number // 2, dim, generator=generator, dtype=dtype)
+    if number < 2 * dim:
+        raise ValueError(
+            f"random_nodes: number must be at least {2 * dim} in {dim} dimensions, got {number}; fewer nodes leave "
+            f"directions in which they see nothing"
+        )
+    half = torch.randn(number // 2, dim, generator=generator, dtype=dtype).double()
+    root = torch.linalg.cholesky(half.T @ half / len(half))
+    half = torch.linalg.solve_triangular(root, half.T, upper=False).T.to(dtype)
     return Nodes(torch.cat([half, -half]), half.new_full((number,), 1 / number))
 
 
@@ -196,11 +211,18 @@ class Divergence:
     of its Hessian.
 
     Args:
-        potential: V, which takes points (..., d) to values (...); differentiable.
+        potential: V, which takes points (..., d) to values (...); differentiable. It may use autograd itself: in a
+            flow the points require gradients.
         nodes: what :func:`hermite_nodes` or :func:`random_nodes` gives, in as many dimensions as roots have columns.
 
-    Raises (when called):
-        ValueError: for nodes of another dimension, a singular covariance (there is no density).
+    With nodes that are neither exact nor many the flow fits the nodes; :func:`node_error` tells how much. Nodes that
+    lack the fourth moments of the Gaussian, random ones above all, are mapped by the symmetric root of Σ in place of C,
+    which the flow would turn to their liking.
+
+    Raises:
+        TypeError: for a potential that cannot be called; when called, for one that returns no tensor.
+        ValueError: when called, for nodes of another dimension, a singular covariance (there is no density), a
+            potential of another shape or one that is detached from its points.
 
     Example:
         >>> import torch
@@ -212,11 +234,16 @@ class Divergence:
     """
 
     def __init__(self, potential: Callable[[Tensor], Tensor], nodes: Nodes) -> None:
+        if not callable(potential):
+            raise TypeError(f"Divergence: potential must be a function of points, got {type(potential).__name__}")
         self.potential, self.nodes = potential, nodes
+        self._turns = not _hold_degree_4(nodes)
 
     def __call__(self, mixture: Mixture) -> Tensor:
         """Return F."""
         root = mixture.root
+        if self._turns and isinstance(mixture, Roots) and root.shape[1] == root.shape[2]:
+            root = bures.sqrt(mixture.cov)  # a root that may turn would be fitted to the nodes, too
         nodes = Nodes(*(t.to(root) for t in self.nodes))
         if nodes.points.shape[1] != root.shape[2]:
             raise ValueError(
@@ -224,7 +251,30 @@ class Divergence:
                 f"give nodes of {root.shape[2]}"
             )
         x = mixture.mean[:, None] + nodes.points @ root.mT
-        return mixture.weight @ ((self.potential(x) + log_density(mixture, x)) @ nodes.weight)
+        return mixture.weight @ ((self._values(x) + log_density(mixture, x)) @ nodes.weight)
+
+    def _values(self, x: Tensor) -> Tensor:
+        values = self.potential(x)
+        if not isinstance(values, Tensor):
+            raise TypeError(f"Divergence: the potential must return a tensor, got {type(values).__name__}")
+        if values.shape != x.shape[:-1]:
+            raise ValueError(
+                f"Divergence: the potential must take points (..., d) to values (...), and took {tuple(x.shape)} to "
+                f"{tuple(values.shape)} instead of {tuple(x.shape[:-1])}"
+            )
+        if x.requires_grad and not values.requires_grad and bool((values != values.flatten()[0]).any()):
+            raise ValueError(
+                "Divergence: the potential has detached its values from its points; it must be differentiable in torch"
+            )
+        return values
+
+
+def _hold_degree_4(nodes: Nodes) -> bool:
+    """Return whether nodes have the fourth moments of the Gaussian, so that turning them hardly matters."""
+    square = nodes.points.double().square()
+    moments = square.T @ (nodes.weight.double()[:, None] * square)
+    exact = 1 + 2 * torch.eye(len(moments), dtype=moments.dtype, device=moments.device)
+    return bool((moments - exact).abs().max() < 1e-4)
 
 
 def log_density(mixture: Mixture, x: Tensor) -> Tensor:

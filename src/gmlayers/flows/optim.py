@@ -141,27 +141,32 @@ class _Wasserstein(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            if group["names"]:
-                self._move_layer(group)
-            else:
+        # all that can fail comes before anything moves
+        tangents = [self._tangent(group) if group["names"] else None for group in self.param_groups]
+        for group, tangent in zip(self.param_groups, tangents):
+            if tangent is not None:
+                self._move_layer(group, tangent)
+            elif not group["names"]:
                 for p in group["params"]:
                     if p.grad is not None:
                         p.sub_(group["lr"] * self._direction(group, p, p.grad, ()))
         return loss
 
-    def _move_layer(self, group: Mapping[str, Any]) -> None:
-        named: dict[str, Tensor] = dict(zip(group["names"], group["params"]))
+    def _tangent(self, group: Mapping[str, Any]) -> Named | None:
+        """Return the gradient of a layer by component, in coordinates in which steps are straight; None without one."""
+        named: Named = dict(zip(group["names"], group["params"]))
         if all(p.grad is None for p in named.values()):
-            return
-        coordinates = COORDINATES[group["coordinates"]]
+            return None
         gradient = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in named.items()}
-        tangent = _by_weight(named, coordinates.tangent(named, gradient), group["shared"])
+        return _by_weight(named, COORDINATES[group["coordinates"]].tangent(named, gradient), group["shared"])
+
+    def _move_layer(self, group: Mapping[str, Any], tangent: Named) -> None:
+        named: Named = dict(zip(group["names"], group["params"]))
         steps = {
             n: -group["lr"] * self._direction(group, named[n], t, tuple(range(n not in group["shared"], t.ndim)))
             for n, t in tangent.items()
         }
-        moved, turn = coordinates.moved(named, steps)
+        moved, turn = COORDINATES[group["coordinates"]].moved(named, steps)
         for name, value in moved.items():
             named[name].copy_(value)
         for name in () if turn is None else ("scale_tril", "coupling"):
@@ -263,8 +268,14 @@ def _by_weight(values: Named, tangent: Named, shared: Sequence[str]) -> Named:
             found[name] = len(t) * t
         else:
             weight = logits.softmax(0).view(-1, *[1] * (t.ndim - 1))
-            found[name] = torch.where(weight > 0, t / torch.where(weight > 0, weight, 1.0), 0.0)
+            found[name] = _ratio(t, weight)
     return found
+
+
+def _ratio(above: Tensor, below: Tensor) -> Tensor:
+    """Return a quotient that is 0 where its denominator is, and NaN where either of the two is."""
+    none = below == 0
+    return torch.where(none, 0.0 * above, above / torch.where(none, 1.0, below))
 
 
 def _straight(values: Named, gradient: Named) -> Named:  # noqa: ARG001
@@ -288,7 +299,7 @@ def _regression_tangent(values: Named, gradient: Named) -> Named:
     """
     std, of_mean = values["std"][:, None], gradient["intercept"]
     of_slope = gradient["slope"] - of_mean[..., None] * values["mean"][:, None]
-    of_coupling = torch.where(std == 0, 0.0, of_slope / torch.where(std == 0, 1.0, std))
+    of_coupling = _ratio(of_slope, std)
     return gradient | {
         "mean": gradient["mean"] - torch.einsum("ko,koi->ki", of_mean, values["slope"]),
         "std": gradient["std"] - (of_coupling * values["slope"]).sum(1),
@@ -302,7 +313,7 @@ def _regression_moved(values: Named, step: Named) -> tuple[Named, None]:
     moved = _plus(values, step)
     std = moved["std"][:, None]
     coupling = joint["coupling"] + step["slope"]
-    slope = torch.where(std == 0, 0.0, coupling / torch.where(std == 0, 1.0, std))
+    slope = _ratio(coupling, std)
     output_mean = joint["output_mean"] + step["intercept"]
     intercept = output_mean - torch.einsum("koi,ki->ko", slope, moved["mean"])
     return moved | {"slope": slope, "intercept": intercept}, None

@@ -116,5 +116,5 @@ def mixture_distance(one: Mixture, other: Mixture) -> Transport:
     plan, u, v = _solved(one.weight, other.weight, cost)
     through_weights = (one.weight - one.weight.detach()) @ u + (other.weight - other.weight.detach()) @ v  # it is 0
     squared = (plan * cost).sum() + through_weights
-    apart = squared > 0
-    return Transport(torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0), plan)
+    same = squared <= 0  # NaN is not
+    return Transport(torch.where(same, 0.0, torch.where(same, 1.0, squared).sqrt()), plan)

@@ -518,7 +518,7 @@ def test_parametrizations_apply():
 def test_reset_of_a_parametrized_layer_is_refused():
     layer = GMLayer(6, 3, 4)
     nn.utils.parametrize.register_parametrization(layer, "std", nn.Softplus())
-    with pytest.raises(RuntimeError, match="remove the parametrizations first"):
+    with pytest.raises(RuntimeError, match="remove the parametrizations of the module first"):
         layer.reset_parameters()
 
 

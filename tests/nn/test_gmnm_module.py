@@ -649,7 +649,7 @@ def test_parametrizations_apply_and_refuse_a_reset():
     x = torch.randn(5, 3)
     want = functional.gmnm.gmnm(x, module.mean, module.projection, module.weight, module.bias)
     torch.testing.assert_close(module(x), want)
-    with pytest.raises(RuntimeError, match="remove the parametrizations first"):
+    with pytest.raises(RuntimeError, match="remove the parametrizations of the module first"):
         module.reset_parameters()
 
 

@@ -94,7 +94,7 @@ class Stepper:
             share, reason = part / whole, None
             try:
                 found = self._part(at, step * share, share)
-            except (ValueError, torch.linalg.LinAlgError) as error:
+            except (ValueError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
                 found, reason = None, error
             if found is None:
                 if part == 1:

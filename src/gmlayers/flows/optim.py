@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from gmlayers._names import renamed
 from gmlayers.nn import Full, GMLayer, ParameterGroup, Regression
+from gmlayers.nn._computed import refuse_computed
 
 __all__ = ["LayerGroup", "WassersteinAdam", "WassersteinSGD", "component_groups", "layer_groups"]
 
@@ -91,10 +92,10 @@ def layer_groups(model: nn.Module, lr: float = 0.1) -> list[LayerGroup]:
     for layer in model.modules():
         if not isinstance(layer, GMLayer):
             continue
-        if nn.utils.parametrize.is_parametrized(layer):
-            raise ValueError(
-                "layer_groups: a GM layer is parametrized, and the flow moves its own parameters; undo that"
-            )
+        try:
+            refuse_computed("layer_groups", layer)
+        except RuntimeError as error:
+            raise ValueError(str(error)) from None
         named = {n: p for n, p in layer.named_parameters() if p.requires_grad and id(p) not in seen}
         seen |= {id(p) for p in named.values()}
         if named:

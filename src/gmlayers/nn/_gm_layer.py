@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gmlayers import ops
 from gmlayers._names import check_real, look_up, positive
 from gmlayers.functional import ACTIVATIONS, Activation, get_activation
+from gmlayers.nn._computed import refuse_computed
 from gmlayers.nn._covariance import Covariance, Regression, Root, get_covariance
 from gmlayers.ops._dispatch import autocast_on
 
@@ -219,10 +220,9 @@ class GMLayer(nn.Module):
             generator: source of randomness; torch's global one by default.
 
         Raises:
-            RuntimeError: if a parameter is parametrized; what is drawn here would be computed away.
+            RuntimeError: if a parameter is parametrized, pruned or normed; what is drawn here would be computed away.
         """
-        if nn.utils.parametrize.is_parametrized(self):
-            raise RuntimeError("GMLayer.reset_parameters: remove the parametrizations first, then register them anew")
+        refuse_computed("GMLayer.reset_parameters", self)
         self.covariance.init(self.family_parameters(), self.init_scale, generator)
         for constant in (self.bias, self.weight_logits):
             if constant is not None:

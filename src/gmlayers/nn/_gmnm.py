@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from gmlayers import ops
 from gmlayers._names import check_real, positive
 from gmlayers.functional import gmnm
+from gmlayers.nn._computed import refuse_computed
 from gmlayers.nn._form import Form, get_form
 from gmlayers.nn._gm_layer import autocast_off, check_input, upcast
 from gmlayers.nn._k_means import k_means
@@ -212,10 +213,9 @@ class GMNM(nn.Module):
             generator: source of randomness; torch's global one by default.
 
         Raises:
-            RuntimeError: if a parameter is parametrized; what is drawn here would be computed away.
+            RuntimeError: if a parameter is parametrized, pruned or normed; what is drawn here would be computed away.
         """
-        if nn.utils.parametrize.is_parametrized(self):
-            raise RuntimeError("GMNM.reset_parameters: remove the parametrizations first, then register them anew")
+        refuse_computed("GMNM.reset_parameters", self)
         sample = torch.empty(256, self.in_features, device=self.mean.device, dtype=upcast(self.mean).dtype)
         if self.domain is None:
             self.mean.normal_(generator=generator)

@@ -8,7 +8,8 @@ from torch import nn
 
 from gmlayers.nn._gm_layer import GMLayer
 
-_STDS = ("std", "factor_std", "scale_tril")
+_STDS = {std + suffix for std in ("std", "factor_std", "scale_tril") for suffix in ("", "_orig", "_g", "_v")}
+"""Names of stds; the suffixes are those that pruning and the older norms of weights give to what they compute from."""
 
 
 ParameterGroup = dict[str, Any]
@@ -72,7 +73,7 @@ def parameter_groups(
         for layer in model.modules()
         if isinstance(layer, GMLayer)
         for name, parameter in layer.named_parameters()
-        if name in _STDS or name.startswith(tuple(f"parametrizations.{std}." for std in _STDS))
+        if name.removeprefix("parametrizations.").split(".")[0] in _STDS
     }
     trained = [p for p in model.parameters() if p.requires_grad]
     stds = [p for p in trained if id(p) in is_std]

@@ -6,10 +6,11 @@ import warnings
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gmlayers import ops
 from gmlayers.nn import GMNM
+from gmlayers.nn._computed import refuse_computed
 from gmlayers.solve.engine.units import root_mean_square
 
 FLOAT32_SHARE = 1e-3
@@ -160,5 +161,4 @@ def check_module(function: str, module: GMNM) -> None:
         raise TypeError(
             f"{function}: expected a GMNM, got {type(module).__name__}; give the module itself, not what it is in"
         )
-    if nn.utils.parametrize.is_parametrized(module):
-        raise RuntimeError(f"{function}: remove the parametrizations of the module first, then register them anew")
+    refuse_computed(function, module)

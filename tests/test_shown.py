@@ -47,6 +47,7 @@ def results():
         flows.Gradient(torch.zeros(30, 6), torch.zeros(30, 6, 6), torch.zeros(30)),
         flows.velocity(quadratic, roots),
         flows.Moment(0.25, 1.5, covariances),
+        flows.NodeError(torch.rand(30), torch.rand(30)),
     ]
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from gmlayers.nn._gm_layer import GMLayer
 
 _STDS = {std + suffix for std in ("std", "factor_std", "scale_tril") for suffix in ("", "_orig", "_g", "_v")}
-"""Names of stds; the suffixes are those that pruning and the older norms of weights give to what they compute from."""
+"""These are the names of stds. Pruning and the older norms of weights give the suffixes to what they compute from."""
 
 
 ParameterGroup = dict[str, Any]

@@ -19,10 +19,10 @@ PATIENCE = 8
 """After this many good parts in a row one of twice the length is tried."""
 
 KINK = 2
-"""A part is halved at most this often for a rise that a kink explains: shorter parts lead over the kink as well."""
+"""A part is halved at most this many times for a kink. Shorter parts lead over it as well."""
 
 ROUNDING = 4.0
-"""A rise of the energy counts as none if it is at most this many times its own rounding errors."""
+"""A rise of the energy is no rise up to this many times its own rounding errors."""
 
 FAR = 1e4
 """A rise by this many times the rounding errors that were found once is one without a second look."""

@@ -171,6 +171,13 @@ def test_what_float32_makes_of_a_column_is_said_or_refused(path):
     )
 
 
+def test_a_number_that_is_written_in_another_way_is_shown(path):
+    advice = "write all numbers of the column in one way, and see --decimal"
+    asked(table(path, "a,y", lambda n: f'"{n},{"0" if n else "00.5"}",{n / 7}'), "line 2, column 'a'", "got '0,00.5'")
+    asked(table(path, "a,y", lambda n: f'"{n},5",{n / 7}'), "got '0,5'", advice, decimal="point")
+    asked(table(path, "a,y", lambda n: f"{n}{'$' if n else '€'},{n / 7}"), "line 2, column 'a'", "got '0€'", advice)
+
+
 def test_what_never_changes_and_what_is_true_is_said(path):
     _, line = understood(table(path, "a,zip,big,y", lambda n: f"{n},5,{n % 2 == 0},{n / 7}"))
     assert "True is 1 and false is 0 in: big. The same in every row: zip. Target" in line

@@ -377,10 +377,13 @@ def _check(table: Table, x: Tensor, features: Sequence[str]) -> None:
     row, index = map(int, wrong.nonzero()[0])
     name, count = features[index], int(wrong[:, index].sum())
     text = str(_frame(table, [name], text=[name])[name].iloc[row])
-    beyond = any(number(text, mark) for mark in MARKS)
+    sizes = [abs(found[0]) for mark in MARKS if (found := number(text, mark)) is not None]
+    beyond = bool(sizes) and min(sizes) > torch.finfo(torch.float32).max
     advice = "correct or remove it"
     if beyond:
         advice = "divide the column by a power of ten"
+    elif sizes:
+        advice = "write all numbers of the column in one way, and see --decimal"
     elif 2 * count > len(x):
         advice = (
             f"{count} of its {len(x)} values are none, and features must be numbers: remove the column, or write it in "

@@ -7,6 +7,7 @@ import statistics
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -108,11 +109,11 @@ def compare(
 def _names(folders: Sequence[Path]) -> dict[Path, str]:
     """The name of each folder, with as many of the folders that it lies in as tell all of them apart."""
     paths = {folder: folder.resolve() for folder in folders}
-    parts, names = 0, dict.fromkeys(folders, "")
-    while len(set(names.values())) < len(set(paths.values())):
-        parts += 1
-        names = {folder: str(Path(*path.parts[-parts:])) for folder, path in paths.items()}
-    return names
+
+    def names(parts: int) -> dict[Path, str]:
+        return {folder: str(Path(*path.parts[-parts:])) for folder, path in paths.items()}
+
+    return next(found for parts in count(1) if len(set((found := names(parts)).values())) == len(set(paths.values())))
 
 
 def _title(run: Run, folders: Sequence[Path]) -> str:

@@ -11,7 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LISTED = 40
-"""An error lists at most this many known names; a table may have a hundred thousand columns."""
+"""An error shows at most this many known names, since a table may have a hundred thousand columns."""
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:

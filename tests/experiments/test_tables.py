@@ -293,6 +293,16 @@ def test_new_rows_are_read_by_the_same_rule(path):
     assert read_inputs(path, shape=(2,), columns=["a", "b"], decimal="comma")[0][0].tolist() == [1234, 2]
 
 
+def test_lines_are_not_dropped_in_silence(path):
+    """The module that counts lines keeps one of white space, and the one that reads them drops it."""
+    path.write_text("a\n1\n\n2\n")
+    assert read_table(path, ["a"]).tolist() == [[1], [2]]
+    for blank in ("   ", "\t"):
+        path.write_text(f"a\n1\n{blank}\n2\n")
+        with pytest.raises(ValueError, match="its 3 rows can also be read as 2; look for lines without fields"):
+            read_table(path, ["a"])
+
+
 def test_nothing_is_said_unless_asked_for(path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,7 +1,9 @@
 """The commands as their users meet them."""
 
 import json
+import math
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,6 +126,51 @@ def test_compare_sorts_by_result_and_writes_files(run, tmp_path, capsys):
     refused(call(capsys, "compare", run, "--figure", figure), "exists")
 
 
+def test_compare_has_a_table_for_each_data_set_and_task(run, tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("a,y\n" + "".join(f"{n},{n / 7}\n" for n in range(40)))
+    for name, *options in (("small",), ("same",), ("other", "--target", "a"), ("held", "--validate")):
+        options = [*options, "--epochs", 1, "--width", 1, "--out", tmp_path / name]
+        assert call(capsys, "train", tmp_path / "t.csv", "--task", "regression", *options)[0] == 0
+    runs = [run, *(tmp_path / name for name in ("small", "other", "same", "held"))]
+    code, out, _ = call(capsys, "compare", *runs, "--out", tmp_path / "all.csv")
+    assert code == 0
+    titles = [line for line in out.splitlines() if "the best first" in line]
+    assert titles == [
+        "1 runs on digits by test error; the best first, seconds are per seed",
+        f"2 runs on {tmp_path / 't.csv'} by test rmse; the best first, seconds are per seed",
+        f"1 runs on {tmp_path / 't.csv'}, target a by test rmse; the best first, seconds are per seed",
+        f"1 runs on {tmp_path / 't.csv'} by validation rmse; the best first, seconds are per seed",
+    ]
+    order = [line.split()[0] for line in out.splitlines() if "low_rank" in line]
+    assert [order[0], set(order[1:3]), *order[3:]] == ["run", {"small", "same"}, "other", "held"]
+    frame = pd.read_csv(tmp_path / "all.csv")
+    assert frame.groupby(["checksum", "metric"], sort=False)["run"].agg(set).tolist() == [
+        {"run"}, {"small", "same"}, {"other"}, {"held"},
+    ]  # fmt: skip
+    assert set(frame["data"]) == {"digits", str(tmp_path / "t.csv")}
+    files = ["--out", tmp_path / "more.csv", "--figure", tmp_path / "more.png"]
+    code, out, err = call(capsys, "compare", *runs, *files)
+    refused((code, out, err), "--figure draws runs on the same data that are judged alike, got 4 kinds", "small, same")
+    assert out == ""
+    assert not (tmp_path / "more.csv").exists()
+    assert call(capsys, "compare", tmp_path / "small", tmp_path / "same", *files)[0] == 0
+
+
+def test_compare_keeps_runs_of_one_name_apart_and_puts_what_is_no_number_last(run, tmp_path, capsys):
+    for place, value in (("a", 0.5), ("b", math.nan), ("c", 0.25)):
+        (folder := tmp_path / place / "run").parent.mkdir()
+        shutil.copytree(run, folder)
+        trials = json.loads((folder / "summary.json").read_text())["trials"]
+        trials = [trial | {"test_error": value} for trial in trials]
+        (folder / "summary.json").write_text(json.dumps({"trials": trials}))
+    runs = [tmp_path / place / "run" for place in "abc"]
+    code, out, _ = call(capsys, "compare", *runs, "--out", tmp_path / "all.csv", "--figure", tmp_path / "all.png")
+    assert code == 0
+    order = pd.read_csv(tmp_path / "all.csv")["run"].unique().tolist()
+    assert order == ["a/run", "b/run", "c/run"]
+    assert [line.split()[0] for line in out.splitlines() if "low_rank" in line] == ["c/run", "a/run", "b/run"]
+
+
 def test_compare_leaves_out_what_is_no_finished_run(run, tmp_path, capsys):
     (tmp_path / "demo").mkdir()
     half = tmp_path / "half"
@@ -195,6 +242,46 @@ def test_what_the_target_is_can_be_said(tmp_path, capsys, option, notes):
     assert code == 0, err
     assert "rmse" in out
     assert err.count("gmlayers: note: --kind is deprecated; its name is now --task\n") == notes
+
+
+def test_every_command_says_how_it_understood_a_table(tmp_path, capsys):
+    table, new = tmp_path / "t.csv", tmp_path / "new.csv"
+    table.write_text("a;b;price\n" + "".join(f"{n};5;1.{n % 1000:03} €\n" for n in range(40)))
+    refused(call(capsys, "train", table, "--out", tmp_path / "run"), "'1.000 €' may be 1 or 1000", "--decimal comma")
+    train = ["train", table, "--decimal", "comma", "--epochs", 1, "--width", 1, "--out", tmp_path / "run"]
+    line = (
+        f"gmlayers: note: {table}: 40 rows separated by semicolons. Features (2): a, b. Read as numbers: price "
+        "('1.000 €' is 1000). The same in every row: b. Target: price, "
+    )
+    code, _, err = call(capsys, *train)
+    assert code == 0, err
+    assert err.count(line) == 1
+    for command in (["evaluate", tmp_path / "run"], ["train", "--resume", tmp_path / "run"]):
+        code, _, err = call(capsys, *command)
+        assert code == 0, err
+        assert err.count(line + "a number from 1000 to 1039") == 1
+    new.write_text("b;c;a\n5;x;1.234\n")
+    code, out, err = call(capsys, "predict", tmp_path / "run", new)
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert err == (
+        f"gmlayers: note: {new}: 1 rows separated by semicolons. Features (2): a, b. Ignored (1): c. Read as numbers: "
+        "a ('1.234' is 1234)\n"
+    )
+    refused(call(capsys, "predict", tmp_path / "run", new, "--decimal", "auto"), "'1.234' may be 1.234 or 1234")
+    assert "1.234" not in call(capsys, "predict", tmp_path / "run", new, "--decimal", "point")[2]
+
+
+def test_a_run_of_before_is_not_asked_what_it_understood(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("a,y\n" + "".join(f"{n},{n % 20}\n" for n in range(40)))
+    out = tmp_path / "run"
+    refused(call(capsys, "train", tmp_path / "t.csv", "--out", out), "20 different values in 40 rows")
+    options = ["--task", "classification", "--epochs", 1, "--width", 1, "--out", out]
+    assert call(capsys, "train", tmp_path / "t.csv", *options)[0] == 0
+    config = json.loads((out / "config.json").read_text())
+    del config["decimal"]  # as it was written before
+    (out / "config.json").write_text(json.dumps(config | {"kind": "auto"}))
+    code, _, err = call(capsys, "evaluate", out)
+    assert code == 0, err
 
 
 def test_tensorboard_logs(tmp_path, capsys):

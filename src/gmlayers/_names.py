@@ -10,13 +10,17 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+LISTED = 40
+"""An error shows at most this many known names, since a table may have a hundred thousand columns."""
+
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
     """Return the error for a name that is not known, with the nearest known one suggested."""
     names = sorted(known)
     near = get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return ValueError(f"unknown {kind} {name!r}; {hint}known: {', '.join(names)}")
+    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+    return ValueError(f"unknown {kind} {name!r}; {hint}known: {', '.join(names[:LISTED])}{more}")
 
 
 def look_up(kind: str, name: str, table: Mapping[str, T]) -> T:

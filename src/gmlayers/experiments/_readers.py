@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import math
 import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,10 +19,6 @@ from torch import Tensor
 
 from gmlayers._names import unknown
 from gmlayers.experiments.files import refuse_special
-from gmlayers.experiments.text import is_number
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 UNSIGNED_BYTE = 8  # the IDX code of the only type that the known data sets use
@@ -261,124 +255,6 @@ def _stack(paths: Sequence[Path]) -> Tensor:
     return torch.from_numpy(np.stack(colour).transpose(0, 3, 1, 2).copy())
 
 
-# CSV
-
-
-def csv_header(path: Path) -> list[str]:
-    """Return the column names of a CSV file, after a look at the number of fields in every line.
-
-    Raises:
-        ValueError: if the file is no UTF-8 text, names are missing or repeated, or a line has too few or too
-            many fields.
-    """
-    refuse_special(path)
-    lines = _csv_lines(path)
-    _, header = next(lines, (0, []))
-    if not header:
-        raise ValueError(f"{path} is empty; expected a line of column names and lines of values")
-    names = [name.strip() for name in header]
-    for index, name in enumerate(names):
-        if not name:
-            raise ValueError(f"{path}: column {index + 1} has no name; name it in the first line or remove it")
-        if name in names[:index]:
-            raise ValueError(f"{path}: two columns are named {name!r}; rename one")
-    # pandas numbers the columns of a table without names from 0, which is a header all the same.
-    if all(map(is_number, names)) and names != [str(index) for index in range(len(names))]:
-        raise ValueError(f"{path}: the first line holds only numbers; it must hold the column names")
-    for line, fields in lines:
-        if len(fields) != len(names):
-            raise ValueError(f"{path}, line {line}: expected {len(names)} fields, got {len(fields)}")
-    return names
-
-
-def _csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The records of a CSV file and the lines that they begin in, counted from 1; empty lines are skipped."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, skipinitialspace=True)
-        begin = 1
-        try:
-            for fields in reader:
-                if fields:
-                    yield begin, fields
-                begin = reader.line_num + 1
-        except UnicodeDecodeError:
-            raise ValueError(f"{path} is not UTF-8 text; save it as CSV in UTF-8") from None
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {begin}: {error}") from None
-
-
-def csv_line(path: Path, row: int) -> int:
-    """Return the line in which a row of values begins, for an error message."""
-    # Only a message needs it, so it is counted again rather than kept for every row.
-    return next(line for index, (line, _) in enumerate(_csv_lines(path)) if index == row + 1)
-
-
-def read_csv(path: Path, header: Sequence[str], used: Collection[str], text: str | None) -> pd.DataFrame:
-    """Read the columns ``used`` of a CSV file that :func:`csv_header` has accepted; ``text`` stays text."""
-    import pandas as pd  # here, because it takes longer to import than everything else
-
-    try:
-        return pd.read_csv(
-            path,
-            header=0,
-            names=list(header),
-            usecols=lambda name: name in used,
-            index_col=False,
-            dtype=None if text is None else {text: str},
-            na_filter=False,  # so that an error can show what stands in the file
-            skipinitialspace=True,
-            low_memory=False,  # one type per column, not one per piece
-            encoding="utf-8-sig",
-        )
-    except pd.errors.ParserError as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
-
-
-def csv_features(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> Tensor:
-    """Return columns of a table as float32 ``(N, columns)``, in the order asked for.
-
-    Raises:
-        ValueError: if a value is no finite number; line and column are named.
-    """
-    import pandas as pd
-
-    table = np.empty((len(frame), len(columns)), dtype=np.float32)
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf and is found below
-        for index, column in enumerate(columns):
-            numbers = pd.to_numeric(frame[column], errors="coerce")
-            table[:, index] = np.asarray(numbers, dtype=np.float64)
-    wrong = np.argwhere(~np.isfinite(table))
-    if len(wrong):
-        row, index = map(int, wrong[0])
-        value = str(frame[columns[index]].iloc[row])
-        raise ValueError(
-            f"{path}, line {csv_line(path, row)}, column {columns[index]!r}: expected a finite number, "
-            f"got {_shown(value)}; correct or remove it"
-        )
-    return torch.from_numpy(table)
-
-
-def csv_target(path: Path, frame: pd.DataFrame, column: str) -> NDArray[np.generic]:
-    """Return a column as numbers if all of it is numbers, else as text.
-
-    Raises:
-        ValueError: if a value is missing; its line is named.
-    """
-    texts = [str(value).strip() for value in frame[column]]
-    for row, text in enumerate(texts):
-        if text.lower() in ("", "nan"):
-            line = csv_line(path, row)
-            raise ValueError(f"{path}, line {line}, column {column!r}: the target is {_shown(text)}; fill it in")
-    return typed(np.array(texts, dtype=np.str_))
-
-
-def _shown(text: str) -> str:
-    """A value of a file in an error message."""
-    if not text.strip():
-        return "an empty field"
-    return repr(text if len(text) <= 40 else text[:37] + "...")
-
-
 # NPZ
 
 
@@ -450,7 +326,7 @@ def npz_features(path: Path, arrays: dict[str, NDArray[np.generic]], name: str) 
 
 
 def npz_target(path: Path, arrays: dict[str, NDArray[np.generic]], name: str) -> NDArray[np.generic]:
-    """Return an array of targets ``(N,)``: numbers, or text.
+    """Return an array of targets ``(N,)``: numbers, or text, which may be that of numbers.
 
     Raises:
         ValueError: if the array is neither ``(N,)`` nor ``(N, 1)``, or of another type.
@@ -463,23 +339,7 @@ def npz_target(path: Path, arrays: dict[str, NDArray[np.generic]], name: str) ->
         hint = "; for one-hot rows save y.argmax(1)" if array.ndim == 2 else ""
         raise ValueError(f"{where} has shape {array.shape}; expected one target per row, (N,) or (N, 1){hint}")
     if array.dtype.kind in "SUb":
-        return typed(array.astype(np.str_))
+        return array.astype(np.str_)
     if array.dtype.kind not in "iuf":
         raise ValueError(f"{where} must hold numbers or text, got dtype {array.dtype}")
     return array
-
-
-def typed(texts: NDArray[np.str_]) -> NDArray[np.generic]:
-    """Return texts as an array of integers or floats if every one is a number, else as they are."""
-    for kind in (np.int64, np.float64):
-        try:
-            return texts.astype(kind)
-        except (ValueError, OverflowError):
-            continue
-    return texts
-
-
-def words(texts: NDArray[np.generic]) -> tuple[int, int]:
-    """Return the first row that is no number, and how many there are."""
-    rows = [row for row, text in enumerate(texts) if not is_number(str(text))]
-    return rows[0], len(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,8 +19,9 @@ from gmlayers.experiments.text import visible
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
-    """Return mean and sample standard deviation (nan for one value)."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
+    """Return mean and sample standard deviation (nan for one value, or where one is not finite)."""
+    several = len(values) > 1 and all(map(math.isfinite, values))
+    return statistics.fmean(values), statistics.stdev(values) if several else math.nan
 
 
 def shown(values: Sequence[float], *, percent: bool) -> str:
@@ -108,6 +110,11 @@ def say(text: str) -> None:
     """Print lines of text as they are, but for control characters."""
     for line in text.split("\n"):
         output().print(visible(line), soft_wrap=True, highlight=False, markup=False)
+
+
+def note(text: str) -> None:
+    """Give a note, which the command line prints to standard error, since what is asked for may go to the other."""
+    warnings.warn(text, stacklevel=2)
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +18,11 @@ from torch import Tensor
 from tyro.conf import Positional, arg
 
 from gmlayers.experiments import display, run_folder
+from gmlayers.experiments._numbers import Decimal
 from gmlayers.experiments.data import read_inputs
 from gmlayers.experiments.files import write_whole
 from gmlayers.experiments.records import Metrics, read_json
+from gmlayers.experiments.run_folder import Run
 from gmlayers.experiments.text import as_csv
 from gmlayers.experiments.trainer import Task, check_device, examples, judge, outputs, read_model
 
@@ -53,37 +57,69 @@ def compare(
     out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
     figure: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
 ) -> None:
-    """Print finished runs in one table, the best first; if you like, draw them.
+    """Print finished runs, the best first; if you like, draw them.
+
+    Runs on other data, or judged by something else, stand in a table of their own: their numbers mean other things.
 
     Args:
         runs: Folders made by `gmlayers train`.
         out: Write a line for every run and seed into this CSV file as well; must not exist.
-        figure: Draw the curves over epochs into this PNG file as well; must not exist.
+        figure: Draw the curves over epochs into this PNG file as well; must not exist. For runs of one table only.
     """
     _refuse_existing(out)
     _refuse_existing(figure)
-    lines, trials = [], [["run", "model", "parameters", "seed", "metric", "value", "seconds"]]
-    runs = [folder for folder in runs if _is_finished(folder)]
-    if not runs:
+    found = {folder: run_folder.open_run(folder) for folder in runs if _is_finished(folder)}
+    if not found:
         raise ValueError("compare: give at least one finished run")
-    for folder in runs:
-        config = run_folder.open_run(folder)
-        summary = read_json(folder / "summary.json")["trials"]
-        values = [trial[config.metric] for trial in summary]
-        name, size = folder.resolve().name, summary[0]["parameters"]
-        seconds = statistics.fmean(trial["seconds"] for trial in summary)
-        row = [name, config.model, f"{size:,}", str(len(values)), config.metric.replace("_", " ")]
-        row += [display.shown(values, percent=config.task.classes is not None), f"{seconds:.1f}"]
-        lines.append((statistics.fmean(values), row))
-        for trial, value in zip(summary, values):
-            trials.append([name, config.model, size, trial["seed"], config.metric, value, trial["seconds"]])
+    names = _names(list(found))
+    groups: dict[tuple[str, str], list[Path]] = {}
+    for folder, config in found.items():
+        groups.setdefault((config.fingerprint, config.metric), []).append(folder)
+    titles = [_title(found[folders[0]], folders) for folders in groups.values()]
+    if figure is not None and len(groups) > 1:
+        each = "; ".join(
+            f"{title}: {', '.join(names[f] for f in group)}" for title, group in zip(titles, groups.values())
+        )
+        raise ValueError(
+            f"--figure draws runs on the same data that are judged alike, got {len(groups)} kinds ({each})"
+        )
     header = ["run", "model", "parameters", "seeds", "judged by", "mean ± std", "seconds"]
-    rows = [row for _, row in sorted(lines)]
-    display.print_table(f"{len(rows)} runs, the best first; seconds are per seed", header, rows, left=2)
+    trials = [["run", "model", "parameters", "seed", "metric", "value", "seconds", "data", "checksum"]]
+    for title, folders in zip(titles, groups.values()):
+        lines = []
+        for folder in folders:
+            config, summary = found[folder], read_json(folder / "summary.json")["trials"]
+            values, size = [trial[config.metric] for trial in summary], summary[0]["parameters"]
+            seconds = statistics.fmean(trial["seconds"] for trial in summary)
+            row = [names[folder], config.model, f"{size:,}", str(len(values)), config.metric.replace("_", " ")]
+            row += [display.shown(values, percent=config.task.classes is not None), f"{seconds:.1f}"]
+            mean = statistics.fmean(values)
+            lines.append((math.isnan(mean), mean, row))  # what is no number is not the best
+            for trial, value in zip(summary, values):
+                line = [names[folder], config.model, size, trial["seed"], config.metric, value, trial["seconds"]]
+                trials.append([*line, config.source, config.fingerprint])
+        rows = [row for *_, row in sorted(lines)]
+        display.print_table(f"{title}; the best first, seconds are per seed", header, rows, left=2)
     if out is not None:
         write_whole(out, as_csv(trials).encode())
     if figure is not None:
-        _draw(runs, figure)
+        _draw(found, names, figure)
+
+
+def _names(folders: Sequence[Path]) -> dict[Path, str]:
+    """The name of each folder, with as many of the folders that it lies in as tell all of them apart."""
+    paths = {folder: folder.resolve() for folder in folders}
+
+    def names(parts: int) -> dict[Path, str]:
+        return {folder: str(Path(*path.parts[-parts:])) for folder, path in paths.items()}
+
+    return next(found for parts in count(1) if len(set((found := names(parts)).values())) == len(set(paths.values())))
+
+
+def _title(run: Run, folders: Sequence[Path]) -> str:
+    """What the runs of a table have in common."""
+    target = f", target {run.target}" if run.target is not None else ""
+    return f"{len(folders)} runs on {run.source}{target} by {run.metric.replace('_', ' ')}"
 
 
 def _is_finished(folder: Path) -> bool:
@@ -97,20 +133,15 @@ def _is_finished(folder: Path) -> bool:
     return False
 
 
-def _draw(runs: Sequence[Path], path: Path) -> None:
-    """Draw what the runs were judged by against epochs; all must be judged alike."""
+def _draw(runs: Mapping[Path, Run], names: Mapping[Path, str], path: Path) -> None:
+    """Draw what the runs were judged by against epochs; all are judged alike."""
     from gmlayers.experiments import plots  # here, because matplotlib is slow to import and seldom wanted
 
     values: dict[str, NDArray[np.float64]] = {}
-    metrics = set()
-    for folder in runs:
-        config = run_folder.open_run(folder)
-        metrics.add(config.metric)
+    metric = next(iter(runs.values())).metric
+    for folder, config in runs.items():
         records = [Metrics(run_folder.seed_folder(folder, seed) / "metrics.jsonl").rows() for seed in config.seeds]
-        values[folder.resolve().name] = np.array([[row[config.metric] for row in rows] for rows in records])
-    if len(metrics) > 1:
-        raise ValueError(f"--figure needs runs that are judged alike, got {', '.join(sorted(metrics))}")
-    (metric,) = metrics
+        values[names[folder]] = np.array([[row[metric] for row in rows] for rows in records])
     percent = metric.endswith("error")
     lengths = [value.shape[1] for value in values.values()]
     plots.curves(
@@ -127,6 +158,7 @@ def predict(
     files: Annotated[list[Path], Positional, arg(metavar="FILE...", help_behavior_hint="")],
     *,
     seed: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
+    decimal: Annotated[Decimal | None, arg(help_behavior_hint="(default: as in training)")] = None,
     out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
 ) -> None:
     """Predict for new files with a trained model, as CSV.
@@ -141,6 +173,7 @@ def predict(
         run: A folder made by `gmlayers train`.
         files: Images, or tables.
         seed: Which of the run's models; the first by default.
+        decimal: What stands before the decimals in a table; auto finds out.
         out: File for the result; must not exist. Default: standard output.
     """
     _refuse_existing(out)
@@ -151,7 +184,7 @@ def predict(
     if seed not in config.seeds:
         raise ValueError(f"seed {seed} is not in the run; it has {', '.join(map(str, config.seeds))}")
     model = read_model(config.trial(seed), config.task, run_folder.seed_folder(run, seed))
-    names, x = _read(files, config.task)
+    names, x = _read(files, config.task, config.decimal if decimal is None else decimal)
     text = as_csv(_lines(names, outputs(model, x), config.task))
     if out is None:
         sys.stdout.write(text)
@@ -164,10 +197,10 @@ def _refuse_existing(out: Path | None) -> None:
         raise FileExistsError(f"{out} exists; choose another --out")
 
 
-def _read(files: Sequence[Path], task: Task) -> tuple[list[str], Tensor]:
+def _read(files: Sequence[Path], task: Task, decimal: Decimal) -> tuple[list[str], Tensor]:
     inputs, names = [], []
     for file in files:
-        x, labels = read_inputs(file, shape=task.shape, columns=task.columns)
+        x, labels = read_inputs(file, shape=task.shape, columns=task.columns, decimal=decimal, say=display.note)
         inputs.append(x)
         names += [str(file)] if labels == [file.name] else [f"{file}: {label}" for label in labels]
     return names, torch.cat(inputs)

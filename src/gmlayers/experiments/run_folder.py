@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gmlayers.experiments._numbers import Decimal
 from gmlayers.experiments.data import NAMES, Data, Kind, load
+from gmlayers.experiments.display import note
 from gmlayers.experiments.models import Recipe, Shape
 from gmlayers.experiments.records import make_folder, read_json
 from gmlayers.experiments.trainer import Task, Trial
@@ -17,7 +19,7 @@ from gmlayers.experiments.trainer import Task, Trial
 FORMAT = 1
 """The layout of a run folder has this version, and a folder of another one is refused."""
 
-LATER = {"frozen", "hidden", "matched", "trunk", "watch"}
+LATER = {"decimal", "frozen", "hidden", "matched", "trunk", "watch"}
 """Fields that a configuration may lack: they came later, and their defaults are what was done before."""
 
 C = TypeVar("C")
@@ -39,6 +41,8 @@ class Run:
     validate: bool
     device: str
     threads: int
+    decimal: Decimal = "auto"
+    """How numbers of a table are written."""
     watch: str | None = None
     """What looks at the model after every epoch, if anything does (`gmlayers reproduce`)."""
 
@@ -51,13 +55,17 @@ class Run:
         """Return the trial of one seed."""
         return Trial(self.model, self.shape, self.recipe, seed, self.validate, self.device)
 
-    def load(self) -> Data:
-        """Load the data again.
+    def load(self, say: Callable[[str], object] | None = None) -> Data:
+        """Load the data again; ``say`` is told how a table was understood.
 
         Raises:
             ValueError: if they are not those of the run any more.
         """
-        data = load(self.source, target=self.target, task=self.kind)
+        # What was understood once is not asked again.
+        kind: Kind = (
+            self.kind if self.kind != "auto" else "regression" if self.task.classes is None else "classification"
+        )
+        data = load(self.source, target=self.target, task=kind, decimal=self.decimal, say=say)
         if fingerprint(data) != self.fingerprint:
             raise ValueError(
                 f"{self.source} has changed since the run started (checksum {fingerprint(data)}, expected "
@@ -123,7 +131,7 @@ def load_named(run: Run, folder: Path) -> Data:
     """
     if run.source.lower() not in NAMES:
         warnings.warn(f"reading {run.source}, as {folder / 'config.json'} says", stacklevel=2)
-    return run.load()
+    return run.load(note)
 
 
 def seed_folder(folder: Path, seed: int) -> Path:

@@ -16,6 +16,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from gmlayers._names import look_up
 from gmlayers.experiments import display, run_folder
+from gmlayers.experiments._numbers import Decimal
 from gmlayers.experiments.batched import BatchedTrainer
 from gmlayers.experiments.data import NAMES, Data, Kind, load
 from gmlayers.experiments.files import lock, refuse_links, sweep
@@ -71,6 +72,7 @@ def new_run(
     seeds: tuple[int, ...],
     target: str | None,
     task: Kind,
+    decimal: Decimal,
     validate: bool,
     device: str,
     threads: int | None,
@@ -79,7 +81,7 @@ def new_run(
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"--seeds must be different numbers, got {', '.join(map(str, seeds)) or 'none'}")
     recipe = look_up("model", model, MODELS).recipe
-    data = load(source, target=target, task=task)
+    data = load(source, target=target, task=task, decimal=decimal, say=display.note)
     rows = len(data.train_x) - (data.validation if validate else 0)
     if changes.batch_size is not None:
         recipe = dataclasses.replace(recipe, batch_size=max(1, changes.batch_size))  # decides the steps an epoch
@@ -88,6 +90,7 @@ def new_run(
         source=source if source.lower() in NAMES else str(Path(source).expanduser().resolve()),
         target=target,
         kind=task,
+        decimal=decimal,
         task=Task.of(data),
         fingerprint=fingerprint(data),
         model=model,
@@ -205,6 +208,7 @@ def train(
     seeds: tuple[int, ...] = (0,),
     target: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
     task: Kind = "auto",
+    decimal: Decimal = "auto",
     kind: Annotated[Kind | None, arg(metavar="TASK", help_behavior_hint="")] = None,
     validate: Annotated[bool, FlagCreatePairsOff] = False,
     out: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
@@ -248,7 +252,9 @@ def train(
         recipe: How it is trained.
         seeds: One independent training run each.
         target: Column to predict, for tables; the last one by default.
-        task: What the target is; auto takes text and few whole numbers as classes.
+        task: What the target is; auto takes text and few whole numbers as classes, says so, and asks where it may be
+            either.
+        decimal: What stands before the decimals in a table; auto finds out, and asks where 1,234 may be 1234 or 1.234.
         kind: Deprecated; its name is now --task.
         validate: Hold out the last training rows and judge on them instead of the test rows.
         out: Run folder; must not exist. Default: runs/DATA-MODEL.
@@ -271,8 +277,8 @@ def train(
     if threads is not None and threads < 1:
         raise ValueError(f"--threads must be at least 1, got {threads}")
     if resume is not None:
-        others = source, model, net, recipe, seeds, target, task, validate, out, device, threads
-        if others != (None, "low_rank", Shape(), Changes(), (0,), None, "auto", False, None, "cpu", None):
+        others = source, model, net, recipe, seeds, target, task, decimal, validate, out, device, threads
+        if others != (None, "low_rank", Shape(), Changes(), (0,), None, "auto", "auto", False, None, "cpu", None):
             raise ValueError(
                 "--resume takes everything from the folder; give no more than --tensorboard, --batched, --compiled"
             )
@@ -293,6 +299,7 @@ def train(
             seeds=seeds,
             target=target,
             task=task,
+            decimal=decimal,
             validate=validate,
             device=device,
             threads=threads,

@@ -23,10 +23,11 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from gmlayers.nn import GMNM
+from gmlayers.solve.engine.interrupted import kept
 from gmlayers.solve.engine.least_squares import condition_number, numerical_rank
 from gmlayers.solve.engine.levenberg_marquardt import Descent, Limits
 from gmlayers.solve.engine.modules import Sum, assign, float32_loss
-from gmlayers.solve.engine.results import VariableProjection
+from gmlayers.solve.engine.results import DescentReason, VariableProjection
 from gmlayers.solve.engine.row_groups import RowGroup
 from gmlayers.solve.engine.units import unit_of
 
@@ -125,18 +126,9 @@ class Separable:
             if not bool(self.target.isfinite().all()):
                 raise ValueError(f"{function}: the targets times their weights are not finite in float64; scale them")
             raise ValueError(f"{function}: the bumps of the module are not finite on these inputs; draw them anew")
-        reason, descent = Descent.run(*self.raised(point), limits)
-        last, point = descent.residual, descent.point
-        rank, condition = last.determined(point)
-        return VariableProjection(
-            reason,
-            descent.history,
-            rank,
-            condition,
-            float(self.unit * point.weight.abs().amax()),
-            last.regularisation,
-            last.float32_error(point),
-        )
+        descent = Descent.of(*self.raised(point), limits)
+        with kept(lambda: _result("interrupted", descent) if descent.steps else None):
+            return _result(descent.run(), descent)
 
     # --- what Levenberg–Marquardt asks for --------------------------------------------------------------------
 
@@ -282,6 +274,14 @@ class Separable:
         weight, bias = every[: len(p["mean"])], every[len(p["mean"]) :].sum(0)
         x = torch.cat([group.x[group.root[:, 0] > 0] for group in self.groups])
         return float32_loss(self.module, x, Sum(p["mean"], form.projection(p), weight, bias))
+
+
+def _result(reason: DescentReason, descent: Descent[Separable, Projected]) -> VariableProjection:
+    """Return what is to be known of a descent where it ended."""
+    last, point = descent.residual, descent.point
+    rank, condition = last.determined(point)
+    largest, lost = float(last.unit * point.weight.abs().amax()), last.float32_error(point)
+    return VariableProjection(reason, descent.history, rank, condition, largest, last.regularisation, lost)
 
 
 def _least(module: GMNM) -> float:

@@ -198,8 +198,8 @@ def flow(
         try:
             if number:
                 mixture = method(functional, mixture, step, reaction)
-            with torch.no_grad():
-                energy = float(_scalar(functional, mixture))
+            with torch.enable_grad():  # a potential may differentiate
+                energy = float(_scalar(functional, mixture).detach())
         except ValueError as error:
             advice = f"; try a step below {step:g}" if number else ""
             raise ValueError(f"flow: stopped at time {number * step:g}: {error}{advice}") from error

@@ -45,7 +45,7 @@ def check_memory(function: str, what: str, number: int, need: Callable[[int], fl
 
 @contextmanager
 def memory_told(function: str) -> Iterator[None]:
-    """Say in words of ours that there is not enough memory, if an allocator says so; as a decorator, too."""
+    """Say in words of ours that there is not enough memory, if an allocator says so."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

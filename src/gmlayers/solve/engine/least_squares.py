@@ -27,7 +27,8 @@ from gmlayers.solve._checks import (
     floating,
     warn_of_weights,
 )
-from gmlayers.solve._memory import check_memory, memory_told
+from gmlayers.solve._memory import check_memory
+from gmlayers.solve._renamed import solver
 from gmlayers.solve.engine.results import LeastSquares
 from gmlayers.solve.engine.units import unit_of, units_of_columns
 
@@ -62,8 +63,7 @@ class Rows(NamedTuple):
         return shown("Rows", self._asdict())
 
 
-@memory_told("least_squares")
-@torch.no_grad()
+@solver()
 def least_squares(
     blocks: Iterable[Rows | tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]],
     *,

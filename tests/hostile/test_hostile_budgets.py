@@ -123,8 +123,8 @@ def taking(clock, seconds, method):
     return slow
 
 
-@pytest.mark.parametrize("seconds", [1e-3, 0.5, 1, 2, 5, 6, 9, 20, 50, 200])
-@pytest.mark.parametrize("name", ["poisson-a", "poisson-peak", "poisson-l", "wave"])
+@pytest.mark.parametrize("seconds", [1e-3, 1, 6, 9, 50, 200])
+@pytest.mark.parametrize("name", ["poisson-a", "poisson-peak", "poisson-l"])
 def test_solve_keeps_to_the_time(monkeypatch, clock, seconds, name):
     """On a clock on which a set takes a second for a hundred bumps, and eight times as long for twice as many."""
     sets = []

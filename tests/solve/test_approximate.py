@@ -192,7 +192,7 @@ def test_no_set_and_no_search_goes_on_after_the_time(monkeypatch, seconds):
         return solve.fit(*arguments, **options)
 
     monkeypatch.setattr("gmlayers.solve._fitted_sets.fit", slow)
-    monkeypatch.setattr("gmlayers.solve._fitted_sets.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("gmlayers.solve.engine.clock.time.perf_counter", lambda: now[0])
     x = rows(1000)
     found = solve.approximate(x, smooth(x), tolerance=1e-9, max_seconds=seconds)
     assert found.reason == "time"

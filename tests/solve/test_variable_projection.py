@@ -486,7 +486,7 @@ def test_ends_by_time(monkeypatch):
         now += 1.0
         return at(cls, *args)
 
-    monkeypatch.setattr("gmlayers.solve.engine.levenberg_marquardt.time.perf_counter", lambda: now)
+    monkeypatch.setattr("gmlayers.solve.engine.clock.time.perf_counter", lambda: now)
     monkeypatch.setattr(Model, "at", classmethod(a_second))
     result = solve.variable_projection(net, x, y, max_seconds=3.5)
     assert (result.reason, len(result.history)) == ("time", 4)

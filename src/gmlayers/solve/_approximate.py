@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 
 from gmlayers.solve._checks import check_limits, floating, warn_of_float32
-from gmlayers.solve._fitted_sets import TRAINED, Clock, FittedSet, fitted_sets, helps_no_more, rms
+from gmlayers.solve._fitted_sets import TRAINED, FittedSet, fitted_sets, helps_no_more, rms
 from gmlayers.solve._renamed import solver
+from gmlayers.solve.engine.clock import Clock
 from gmlayers.solve.engine.held_out import FIRST, Data, check_number
 from gmlayers.solve.engine.history import History
+from gmlayers.solve.engine.interrupted import kept
 from gmlayers.solve.engine.modules import float32_loss
 from gmlayers.solve.engine.results import Approximation, GrowthReason, Refinement
 
@@ -55,9 +57,11 @@ def approximate(
         tolerance: the error that is to be reached, relative to the standard deviation of the targets; greater than 0.
         max_components: the number of bumps of the largest set, at least 6. There are no more than half as many as rows
             to fit.
-        max_seconds: no set is begun that is expected to end later; greater than 0.
+        max_seconds: no set is begun that is expected to end later, but for the first, whose shapes are trained no
+            longer; greater than 0.
         float32_tolerance: warn if f in float32 would lose more, in the same units; at least 0. None for no warning.
-        callback: this is called with every set.
+        callback: this is called with every set. If it raises, or the run is interrupted, the exception has the best
+            approximation so far as its attribute ``best_so_far``, with the reason "interrupted".
 
     Returns:
         The best function with what is known about it. Noise is no error: the ``reason`` and the ``error`` tell. The
@@ -80,30 +84,41 @@ def approximate(
         >>> found.converged, found.f.num_components < 40
         (True, True)
     """
+    clock = Clock(max_seconds)
     _check(x, y)
     max_components = check_limits(
         "approximate", tolerance, max_seconds, max_components, FIRST, float32_tolerance, callback
     )
     with torch.device("cpu"):  # whatever the default is
-        clock, data = Clock(max_seconds), Data.of(x, y)
+        data = Data.of(x, y)
         trials: list[FittedSet] = []
         history: list[Refinement] = []
-        for trial in fitted_sets(data, tolerance, min(max_components, data.most), clock):
-            trials.append(trial)
-            history.append(trial.step(clock.seconds))
-            if callback is not None:
-                callback(history[-1])
-            if trial.error <= tolerance:
-                best, reason = trial, "tolerance"
-                break
-        else:
-            least = min(t.error for t in trials)
-            best = min((t for t in trials if t.error <= EQUAL * least), key=lambda t: (t.size, t.error))
-            reason = _end(trials, data, max_components, clock)
-        f = data.function(best.module, best.found.weight)
-        lost = rms(float32_loss(f, data.x_units.given(data.x[:FLOAT32_ROWS])) / data.y_units.size)
-    max_weight = float(f.weight.abs().amax())
-    warn_of_float32("approximate", "f", max_weight, lost, float32_tolerance)
+        with kept(lambda: _found(data, trials, history, tolerance, "interrupted") if trials else None):
+            for trial in fitted_sets(data, tolerance, min(max_components, data.most), clock):
+                trials.append(trial)
+                history.append(trial.step(clock.seconds))
+                if callback is not None:
+                    with torch.enable_grad():
+                        callback(history[-1])
+                if trial.error <= tolerance:
+                    reason: GrowthReason = "tolerance"
+                    break
+            else:
+                reason = _end(trials, data, max_components, clock)
+            found = _found(data, trials, history, tolerance, reason)
+    warn_of_float32("approximate", "f", found.max_weight, found.float32_error, float32_tolerance)
+    return found
+
+
+def _found(
+    data: Data, trials: list[FittedSet], history: list[Refinement], tolerance: float, reason: GrowthReason
+) -> Approximation:
+    """Return the smallest set that is as good as the best, or good enough, as what is returned."""
+    least = min(t.error for t in trials)
+    most = tolerance if least <= tolerance else EQUAL * least
+    best = min((t for t in trials if t.error <= most), key=lambda t: (t.size, t.error))
+    f = data.function(best.module, best.found.weight)
+    lost = rms(float32_loss(f, data.x_units.given(data.x[:FLOAT32_ROWS])) / data.y_units.size)
     return Approximation(
         f,
         reason,
@@ -112,7 +127,7 @@ def approximate(
         best.trained,
         best.found.rank,
         best.found.condition,
-        max_weight,
+        float(f.weight.abs().amax()),
         best.found.regularisation,
         lost,
         data.held_out,

@@ -12,6 +12,7 @@ from gmlayers.nn import GMNM
 from gmlayers.solve._checks import check_not_negative, check_positive, warn_of_float32
 from gmlayers.solve._renamed import solver
 from gmlayers.solve.domains import Domain, Points
+from gmlayers.solve.domains.wrapped import Wrapped
 from gmlayers.solve.engine.collocation import Collocation
 from gmlayers.solve.engine.history import Iteration
 from gmlayers.solve.engine.least_squares import RANK_TOLERANCE
@@ -118,10 +119,11 @@ def collocate(
         "collocate", iterations, least_reduction, rank_tolerance, max_seconds, float32_tolerance, callback
     )
     with torch.device("cpu"):  # whatever the default is
-        collocation = Collocation.of(problem, lambda part: [(_placed(problem.domain, points, part), 1.0)])
+        domain = Wrapped(problem.domain)
+        collocation = Collocation.of(problem, lambda part: [(_placed(domain, points, part), 1.0)])
         _check_importance(list(collocation.by_name()), importance)
         groups = weighted(collocation, module, importance)
-        x, middle = torch.cat([group.x for group in groups]), (problem.domain.low + problem.domain.high) / 2
+        x, middle = torch.cat([group.x for group in groups]), (domain.low + domain.high) / 2
         warn_of_range("collocate", module, x.lerp(middle, SLACK))
         separable = Separable.of(module, groups, 1.0, regularisation, rank_tolerance)
         result = separable.descend("collocate", limits)
@@ -155,9 +157,9 @@ def weighted(collocation: Collocation, module: GMNM, importance: Mapping[str, fl
     for block in collocation.blocks:
         group = RowGroup.of_block(block)
         if importance is None:
-            counts = block.weight(float(group.of_bumps(module).square().sum(1).mean()) or 1.0)
+            counts, unit = block.weight(float(group.of_bumps(module).square().sum(1).mean()) or 1.0), 1.0
         else:
-            counts = importance[block.name]
-        root = math.sqrt(counts / len(block.target)) * (1.0 if importance is None else block.unit)
+            counts, unit = importance[block.name], block.unit  # what is given is meant as the problem is written
+        root = unit * math.sqrt(counts / len(block.target))
         found.append(group._replace(root=torch.full_like(group.constant, root)))
     return found

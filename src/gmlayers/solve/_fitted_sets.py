@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from gmlayers.nn._k_means import k_means
 from gmlayers.nn._placement import by_residual, spacing
 from gmlayers.solve._fit import fit
 from gmlayers.solve._variable_projection import variable_projection
+from gmlayers.solve.engine.clock import Clock
 from gmlayers.solve.engine.held_out import FIRST, SEED, Data, Shapes
 from gmlayers.solve.engine.least_squares import BLOCK
 from gmlayers.solve.engine.pruning import needed
@@ -87,25 +87,6 @@ SLOWER = 2.5
 """The next set is expected to take this many times as long."""
 
 
-class Clock:
-    """The time that is allowed."""
-
-    def __init__(self, limit: float) -> None:
-        self.limit, self.start = limit, time.perf_counter()
-        self.refused = False
-        """Whether there was no time at the last question."""
-
-    @property
-    def seconds(self) -> float:
-        """The time since the start."""
-        return time.perf_counter() - self.start
-
-    def allows(self, share: float, expected: float) -> bool:
-        """Return whether what is expected to take so long would end within a share of the time."""
-        self.refused = self.seconds + expected > share * self.limit
-        return not self.refused
-
-
 @dataclass(frozen=True)
 class FittedSet:
     """A set of bumps, of which the first ones are trained, with the best weights; all in units."""
@@ -125,11 +106,11 @@ class FittedSet:
     @classmethod
     def of(cls, data: Data, module: GMNM, trained: int, factor: float = 0.0) -> FittedSet:
         """Find the weights for the bumps of a module, and see how good it is on the rows held out."""
-        start = time.perf_counter()
+        clock = Clock()
         module.mean.copy_(data.x_units.scaled(data.x_units.given(module.mean)))  # as they can be in inputs far from 0
         found = fit(module, data.x, data.y, regularisation="gcv")
         left, held = (y - _values(module, x) for x, y in ((data.x, data.y), (data.held_x, data.held_y)))
-        return cls(module, trained, factor, found, left, rms(held), time.perf_counter() - start)
+        return cls(module, trained, factor, found, left, rms(held), clock.seconds)
 
     @property
     def size(self) -> int:
@@ -169,12 +150,18 @@ def _trained(data: Data, tolerance: float, most: int, clock: Clock, generator: t
     count, took = FIRST, 0.0
     errors: list[float] = []
     while count <= most and not helps_no_more(errors, TRAINED.patience):
-        if errors and not clock.allows(TRAINED.time, SLOWER * took):
+        if errors and not clock.allows(SLOWER * took, TRAINED.time):
             return
         began = clock.seconds
         pull = TRAINED.restraint * (errors[-1] if errors else 1.0)
         variable_projection(
-            module, x, y, iterations=TRAINED.iterations, least_reduction=TRAINED.gained, regularisation=pull
+            module,
+            x,
+            y,
+            iterations=TRAINED.iterations,
+            least_reduction=TRAINED.gained,
+            regularisation=pull,
+            max_seconds=clock.left,
         )
         kept = needed(_columns(module, x), y, TRAINED.spared * max(tolerance, rms(y - _values(module, x))))
         shapes = {name: value[kept] for name, value in _shapes(module).items()}
@@ -198,7 +185,7 @@ def _wide(
     errors = [] if best is None else [best.error]
     each = 0.0 if best is None else best.seconds / best.size  # seconds for a bump; SLOWER leaves room for more
     while (count := min(count, most - trained)) > 0 and not helps_no_more(errors, WIDE.patience):
-        if errors and not clock.allows(1.0, SLOWER * each * (trained + count)):
+        if errors and not clock.allows(SLOWER * each * (trained + count)):
             return
         began = clock.seconds
         centres = WIDE.stretch * k_means(data.x[: WIDE.sample * count], count, generator)
@@ -228,7 +215,7 @@ def _beside(
 def _searched(trial: FittedSet, beside: Callable[[float], FittedSet], clock: Clock) -> FittedSet:
     """Return the best among sets of wider and of narrower bumps, as long as there is time."""
     for step in (WIDE.step, 1 / WIDE.step):
-        while WIDE.least_factor <= trial.factor * step <= WIDE.largest_factor and clock.allows(1.0, trial.seconds):
+        while WIDE.least_factor <= trial.factor * step <= WIDE.largest_factor and clock.allows(trial.seconds):
             other = beside(trial.factor * step)
             if other.error >= trial.error:
                 break

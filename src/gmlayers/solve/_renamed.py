@@ -1,4 +1,4 @@
-"""What all solvers have in common when they are called: no gradients, and old names of options that still work."""
+"""What all solvers have in common when they are called: no gradients, memory, old names of options that still work."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import torch
+
+from gmlayers.solve._memory import memory_told
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,7 +34,7 @@ def solver(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                     raise TypeError(f"{name}: {old!r} is the old name of {new!r}; give {new!r} alone")
                 warnings.warn(f"{name}: {old!r} is deprecated; its name is now {new!r}", FutureWarning, stacklevel=2)
                 options[new] = options.pop(old)
-            with torch.no_grad():
+            with torch.no_grad(), memory_told(name):
                 return function(*arguments, **options)
 
         return call

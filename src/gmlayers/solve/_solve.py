@@ -12,7 +12,7 @@ residual is concentrated, as at narrow peaks and layers, boxes are split: :mod:`
 from __future__ import annotations
 
 import math
-import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -21,15 +21,31 @@ import torch
 
 from gmlayers.solve._checks import check_limits, warn_of_float32
 from gmlayers.solve._renamed import solver
+from gmlayers.solve.engine.clock import Clock
 from gmlayers.solve.engine.growth import GROWTH, SolvedSet, at_its_limit, solved_sets
 from gmlayers.solve.engine.history import History
+from gmlayers.solve.engine.interrupted import kept
 from gmlayers.solve.engine.modules import float32_loss
+from gmlayers.solve.engine.openness import is_open
 from gmlayers.solve.engine.placement import Assembly
 from gmlayers.solve.engine.results import GrowthReason, Solution, Step
 from gmlayers.solve.equations import Problem
 
 FLOAT32_POINTS = 2000
 """What float32 loses is measured on this many points inside the domain."""
+
+OPEN = (
+    "the equation and its conditions leave u open, or nearly: there are functions as large as u that can be added and "
+    "change next to nothing of what is asked for; give the conditions that are missing, like an initial one, or values "
+    "at points, by Domain.marked"
+)
+"""This is said where u is not determined."""
+
+ZERO = (
+    "all right-hand sides are 0, and so u = 0 is what is returned; if another u is meant, give the source or the "
+    "condition that is missing (eigenvalue problems are not supported)"
+)
+"""This is said where nothing is asked for that is not 0."""
 
 
 @solver(tol="tolerance")
@@ -55,10 +71,12 @@ def solve(
         max_components: the number of bumps of the largest set, at least 16. Time grows with the cube: 2000 take some
             seconds on one core. The error is estimated from two sets; if there is room for one only, up to 100, it is
             infinite.
-        max_seconds: no set is begun that is expected to end later; greater than 0.
+        max_seconds: no set is begun that is expected to end later, but for the first; greater than 0. The search for
+            the best width and margin is given up if it would leave no time for a larger set.
         float32_tolerance: warn if u in float32 would lose more, relative to its root mean square; at least 0. None for
             no warning.
-        callback: this is called with every set that was solved for.
+        callback: this is called with every set that was solved for. If it raises, or the run is interrupted, the
+            exception has the best solution so far as its attribute ``best_so_far``, with the reason "interrupted".
 
     Returns:
         The best solution with what is known about it. Contradicting conditions are no error: the residuals tell.
@@ -69,7 +87,8 @@ def solve(
         TypeError: if the problem is none, or options are no numbers.
 
     Warns:
-        UserWarning: if u in float32 loses more than ``float32_tolerance``.
+        UserWarning: if the equation and its conditions are seen to leave u open, as where an initial condition was
+            forgotten, or to be fulfilled by u = 0; and if u in float32 loses more than ``float32_tolerance``.
         FutureWarning: if the tolerance is given by its old name, ``tol``.
 
     Example:
@@ -88,50 +107,69 @@ def solve(
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"solve: expected a Problem(domain, equation, conditions), got {type(problem).__name__}")
+    clock = Clock(max_seconds)
     max_components = check_limits(
         "solve", tolerance, max_seconds, max_components, GROWTH.least, float32_tolerance, callback
     )
     with torch.device("cpu"):  # whatever the default is
-        assembly = Assembly(problem)
-        history: list[Step] = []
-        trials: list[SolvedSet] = []
-        reason: GrowthReason = "bumps"
-        start = before = time.perf_counter()
-        for trial in solved_sets(assembly, tolerance, max_components):
-            now = time.perf_counter()
-            if trials and trial.close and not trials[-1].close:  # something was hidden from those before, too
-                trials = [t.looked_at_closely(assembly) for t in trials]
-            trials.append(trial)
-            history.append(trial.step(now - start))
-            if callback is not None:
-                callback(history[-1])
-            if trial.error <= tolerance:
-                reason = "tolerance"
-                break
-            if at_its_limit([t.error for t in trials]):
-                reason = "limit"
-                break
-            if trial.count < max_components and now - start + (now - before) * GROWTH.factor**3 > max_seconds:
-                reason = "time"
-                break
-            before = now
-        best = min(_with_hindsight(trials), key=lambda t: (t.error, t.misfit))
-        u = best.module(assembly.domain)
-        lost = float(float32_loss(u, assembly.domain.interior(FLOAT32_POINTS))) / best.size_of_u
-    warn_of_float32("solve", "u", best.found.max_weight, lost, float32_tolerance)
-    return Solution(
-        u,
-        reason,
-        best.error,
-        best.change,
-        best.quality.misfits,
-        best.quality.residuals,
-        best.found.rank,
-        best.found.condition,
-        best.found.max_weight,
-        lost,
-        History(history),
-    )
+        search = _Search(Assembly(problem))
+        with kept(lambda: search.solution("interrupted") if search.trials else None):
+            for trial in solved_sets(search.assembly, tolerance, max_components, clock):
+                search.add(trial, clock.seconds)
+                if callback is not None:
+                    with torch.enable_grad():
+                        callback(search.history[-1])
+                if trial.error <= tolerance:
+                    reason: GrowthReason = "tolerance"
+                    break
+                if at_its_limit([t.error for t in search.trials]):
+                    reason = "limit"
+                    break
+            else:
+                reason = "time" if clock.refused else "bumps"
+            found = search.solution(reason)
+            left_open = clock.allows(search.trials[0].seconds) and is_open(search.assembly)
+    if left_open or not found.max_weight:
+        warnings.warn(f"solve: {OPEN if left_open else ZERO}", stacklevel=3)  # past the decorator
+        found = replace(found, reason="open") if left_open and found.converged else found
+    warn_of_float32("solve", "u", found.max_weight, found.float32_error, float32_tolerance)
+    return found
+
+
+class _Search:
+    """The sets of a run so far."""
+
+    def __init__(self, assembly: Assembly) -> None:
+        self.assembly = assembly
+        self.points = assembly.domain.interior(FLOAT32_POINTS)  # now: where that takes long, time is up at the end
+        self.trials: list[SolvedSet] = []
+        self.history: list[Step] = []
+
+    def add(self, trial: SolvedSet, seconds: float) -> None:
+        """Take in the next set, which was there after so many seconds."""
+        if self.trials and trial.close and not self.trials[-1].close:  # something was hidden from those before, too
+            self.trials = [t.looked_at_closely(self.assembly) for t in self.trials]
+        self.trials.append(trial)
+        self.history.append(trial.step(seconds))
+
+    def solution(self, reason: GrowthReason) -> Solution:
+        """Return the best set as what is returned; there is at least one."""
+        best = min(_with_hindsight(self.trials), key=lambda t: (t.error, t.misfit))
+        u = best.module(self.assembly.domain)
+        lost = float(float32_loss(u, self.points)) / best.size_of_u
+        return Solution(
+            u,
+            reason,
+            best.error,
+            best.change,
+            best.quality.misfits,
+            best.quality.residuals,
+            best.found.rank,
+            best.found.condition,
+            best.found.max_weight,
+            lost,
+            History(self.history),
+        )
 
 
 def _with_hindsight(trials: Sequence[SolvedSet]) -> Iterator[SolvedSet]:

@@ -77,7 +77,8 @@ def variable_projection(
         float32_tolerance: warn if the module in float32 loses more. By default 10⁻³ of the root mean square of the
             targets for modules of less than float64, and infinity, for no warning, for others.
         callback: this is called with the start and every iteration, when it is written in the module, if its dtype can
-            hold the weights; ``print`` shows them. If it raises, or the run is interrupted, the last one stays.
+            hold the weights; ``print`` shows them. If it raises, or the run is interrupted, the last one stays,
+            and the exception has its result as its attribute ``best_so_far``, with the reason "interrupted".
 
     Returns:
         Why the run ended, the residual after each iteration, and what is to be known of the weights. (They are the best

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gmlayers.nn import GMNM
 from gmlayers.solve._checks import check_positive
+from gmlayers.solve._memory import check_memory
 from gmlayers.solve._renamed import solver
 from gmlayers.solve.engine.modules import assign, check_data, check_trained, warn_of_range
 from gmlayers.solve.engine.results import Widened
@@ -17,6 +18,9 @@ from gmlayers.solve.engine.separable import Separable
 
 FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """These factors are tried if none are given."""
+
+COLUMNS = 3
+"""A factor needs at least this many matrices of rows and bumps times bumps at once."""
 
 FREE = 1e-10
 """The error of a row that is left out is taken for rounding if the other rows decide all but this share of it."""
@@ -87,6 +91,8 @@ def widen(
         raise ValueError(f"widen: expected at least one factor, like {FACTORS}, got none")
     check_positive("widen: regularisation", regularisation)
     problem = Separable.of_data(module, x, y, row_weight, regularisation, 0.0)
+    numbers = 8.0 * (len(x) + module.num_components) * COLUMNS
+    check_memory("widen", "bumps", module.num_components, lambda m: m * numbers, x.device)
     tried = [_left_out(problem, factor) for factor in factors]
     errors = problem.unit * torch.tensor([error for error, _ in tried], dtype=torch.float64)
     best = int(errors.argmin())

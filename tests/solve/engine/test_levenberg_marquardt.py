@@ -56,7 +56,8 @@ def limits(iterations=200, least_reduction=0.0, max_seconds=math.inf, callback=N
 
 def descend(residual, start, **options):
     with torch.no_grad():
-        return Descent.run(residual, residual.at(torch.tensor(start, dtype=F64)), limits(**options))
+        descent = Descent.of(residual, residual.at(torch.tensor(start, dtype=F64)), limits(**options))
+        return descent.run(), descent
 
 
 def rosenbrock(p):

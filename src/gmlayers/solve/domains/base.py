@@ -26,6 +26,10 @@ ON_EDGE = 1e-12
 BESIDE = 1e-7
 """Whether a point is on a boundary is seen from points this far beside it, relative to the size of the domain."""
 
+SIDES = 1e-60, 1e60
+"""A domain is at least and at most so long along each axis: of bumps in larger or smaller ones, float64 does not hold
+the squares of second derivatives."""
+
 DRAWS = 512
 """A domain is taken for empty when this many blocks of points of its bounding box have too few in it."""
 
@@ -182,10 +186,19 @@ def check_domain(name: str, given: object) -> None:
 
 
 def bounds(name: str, low: Sequence[float] | Tensor, high: Sequence[float] | Tensor) -> tuple[Tensor, Tensor]:
-    """Return lower and upper bounds in float64, (d,) each; raise ``ValueError`` if they bound nothing."""
+    """Return lower and upper bounds in float64, (d,) each; raise ``ValueError`` if they bound nothing.
+
+    They are not nearer nor further from each other than float64 can be used for, either.
+    """
     a, b = (vector(f"{name}: a bound", v) for v in (low, high))
     if a.shape != b.shape or not len(a) or not bool((a < b).all() and a.isfinite().all() and b.isfinite().all()):
         raise ValueError(f"{name}: expected finite bounds with low < high, got {a.tolist()} and {b.tolist()}")
+    sides = b - a
+    if not bool(((SIDES[0] <= sides) & (sides <= SIDES[1])).all()):
+        raise ValueError(
+            f"{name}: expected sides from {SIDES[0]:g} to {SIDES[1]:g}, got {sides.tolist()}; measure coordinates in "
+            f"other units"
+        )
     return a, b
 
 

@@ -29,7 +29,10 @@ def reentrant(domain: Domain) -> tuple[Corner, ...]:
     found: list[Corner] = []
     points = torch.cat([segments[:, 0], _crossings(segments)])
     for point, away in zip(points, gaps(points, segments)):
-        others = [*away[away > rounding].tolist(), *(abs(float(c.distance(point.unsqueeze(0)))) for c in curved)]
+        others = [
+            *away[away > rounding].tolist(),
+            *(abs(float(c.distance(point.unsqueeze(0)).detach())) for c in curved),
+        ]
         radius = min(others, default=math.inf)
         known = any(float((point - corner.point).norm()) <= rounding for corner in found)
         if known or not rounding < radius < math.inf:

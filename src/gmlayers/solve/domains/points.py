@@ -91,7 +91,7 @@ class Marked(Wrapped):
     def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
         self._check_part(part)
         if part not in self.points:
-            return self.domain.boundary(n, part, held_out=held_out)
+            return super().boundary(n, part, held_out=held_out)
         x = self.points[part]
         return Points(x if len(x) < FEW else x[held_out_quarter(len(x), held_out)])
 

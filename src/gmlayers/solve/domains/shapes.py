@@ -25,7 +25,7 @@ class Box(Domain):
         high: the upper bounds.
 
     Raises:
-        ValueError: if bounds are not finite, or not in order.
+        ValueError: if bounds are not finite, or not in order, or less than 1e-60 or more than 1e60 apart.
 
     Example:
         >>> from gmlayers import solve
@@ -58,7 +58,8 @@ class Box(Domain):
         self._check_part(part)
         faces = self.parts[1:] if part == BOUNDARY else (part,)
         extent = self.high - self.low
-        areas = [float(extent.prod() / extent[int(face.split()[1])]) for face in faces]
+        relative = extent / 2.0 ** extent.log2().mean().round()  # products of many would be too small or too large
+        areas = [float(relative.prod() / relative[int(face.split()[1])]) for face in faces]
         found = []
         for face, area in zip(faces, areas):
             side, axis = face.split()

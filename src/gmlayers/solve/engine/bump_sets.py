@@ -48,6 +48,12 @@ SEARCH = Search()
 GRIDS = 3
 """In more dimensions than this grids are too coarse, and centres are points of low discrepancy."""
 
+ROOM = 0.01
+"""Two margins have fewer bumps along an axis than there may be, by at least this."""
+
+WIDEST = 4096
+"""The spacing of a grid is looked for between a lower bound and this many times as much; further up if need be."""
+
 HALVINGS = 24
 """The spacing of a grid is found by this many steps of bisection, which is to the seventh digit."""
 
@@ -131,26 +137,37 @@ def grid(domain: Domain, count: int, margin: float) -> tuple[float, Tensor]:
     """Return the spacing and the points of a grid over the domain and a margin, about that many."""
     units, d = domain.units, domain.dim
     extent = (domain.high - domain.low) / units
-    margin = margin * count ** (1 / d)
+    along = count ** (1 / d)
+    beyond = margin * along
+    if d <= GRIDS:  # where the domain is thin, the margins are all that there is
+        beyond = min(beyond, (math.floor(along) - ROOM) / 2)
     middle = (domain.low + domain.high) / 2
 
     def points(spacing: float) -> Tensor:
         if d > GRIDS:
-            return middle + units * (extent + 2 * margin * spacing) * (spread(count, d) - 0.5)
-        sizes = [math.floor(e / spacing + 2 * margin) + 1 for e in extent.tolist()]
+            return middle + units * (extent + 2 * beyond * spacing) * (spread(count, d) - 0.5)
+        sizes = [math.floor(e / spacing + 2 * beyond) + 1 for e in extent.tolist()]
         axes = [(torch.arange(n, dtype=torch.float64) - (n - 1) / 2) * spacing for n in sizes]
         x = middle + units * torch.cartesian_prod(*axes).reshape(-1, d)
-        return x[domain.reached(x, margin * spacing)]
+        return x[domain.reached(x, beyond * spacing)]
 
     if d > GRIDS:
-        spacing = float(extent.log().mean().exp()) / (count ** (1 / d) - 2 * margin)
+        spacing = float(extent.log().mean().exp()) / (along - 2 * beyond)
         return spacing, points(spacing)
-    fine = float(extent.log().mean().exp()) / max(count ** (1 / d), 1.0) / 8
-    wide = 4096 * fine
+
+    def too_many(spacing: float) -> bool:
+        whole = math.prod(float(e) / spacing + 2 * beyond + 1 for e in extent)
+        return whole > 8 * count or len(points(spacing)) > count
+
+    fine = float(extent.log().mean().exp()) / max(along, 1.0) / 8
+    wide = WIDEST * fine
+    while too_many(wide):  # the domain is so thin that there are no more bumps across than the margins have
+        fine, wide = wide, WIDEST * wide
     for _ in range(HALVINGS):
         spacing = math.sqrt(fine * wide)
-        if math.prod(float(e) / spacing + 2 * margin + 1 for e in extent) > 8 * count or len(points(spacing)) > count:
+        if too_many(spacing):
             fine = spacing
         else:
             wide = spacing
-    return wide, points(wide)
+    found = points(wide)
+    return (wide, found) if len(found) else grid(domain, count, 2 * margin)  # all of them missed a thin domain

@@ -13,6 +13,7 @@ from gmlayers.solve.domains import Domain
 from gmlayers.solve.domains.base import ON_EDGE
 from gmlayers.solve.engine.boxes import Boxes
 from gmlayers.solve.engine.bump_sets import GRIDS, SETTLED, Bumps, Shape, coarse, grid
+from gmlayers.solve.engine.clock import Clock
 from gmlayers.solve.engine.least_squares import least_squares
 from gmlayers.solve.engine.placement import DENSITY, Assembly
 from gmlayers.solve.engine.quality import Answer, Quality, size_and_difference
@@ -29,6 +30,8 @@ class Growth:
     """A set of fewer bumps is not tried."""
     factor: float = 1.6
     """A grid has this many times as many bumps as the one before."""
+    slower: float = 4.1
+    """The next set is expected to take this many times as long: the time grows with the cube of the number of bumps."""
     searched: int = 420
     """The shape is searched for in sets of up to this many bumps; what is best there is kept."""
     rounds: int = 8
@@ -59,19 +62,23 @@ class SolvedSet:
     quality: Quality
     close: bool
     """True if it was looked at closely, on many points."""
+    seconds: float
+    """The time that all of this took."""
 
     @classmethod
     def of(
         cls, assembly: Assembly, count: int, shape: Shape, boxes: Boxes | None, previous: SolvedSet | None, close: bool
     ) -> SolvedSet:
         """Solve for a set of bumps, and see how good it is on points held out."""
+        clock = Clock()
         bumps = Bumps.over(assembly.domain, count, shape, boxes)
         fitted = assembly.at(coarse(assembly.domain, count), bumps, held_out=False)
         found = least_squares(fitted.system(bumps))
         held_out = assembly.at(DENSITY.close if close else DENSITY.held_out, bumps, held_out=True)
         answer = Answer(bumps, found.weight)
         size, change = size_and_difference(held_out, answer, None if previous is None else previous.answer)
-        return cls(count, shape, bumps, found, size, change / size, Quality.of(held_out, answer, size), close)
+        quality = Quality.of(held_out, answer, size)
+        return cls(count, shape, bumps, found, size, change / size, quality, close, clock.seconds)
 
     @property
     def answer(self) -> Answer:
@@ -100,8 +107,10 @@ class SolvedSet:
 
     def looked_at_closely(self, assembly: Assembly) -> SolvedSet:
         """Return the same set, judged on more points."""
+        clock = Clock()
         many = assembly.at(DENSITY.close, self.bumps, held_out=True)
-        return replace(self, quality=Quality.of(many, self.answer, self.size_of_u), close=True)
+        quality = Quality.of(many, self.answer, self.size_of_u)
+        return replace(self, quality=quality, close=True, seconds=self.seconds + clock.seconds)
 
     def step(self, seconds: float) -> Step:
         """Return what is told of the set."""
@@ -119,10 +128,11 @@ class SolvedSet:
         return module.requires_grad_(False)
 
 
-def solved_sets(assembly: Assembly, tolerance: float, max_components: int) -> Iterator[SolvedSet]:
+def solved_sets(assembly: Assembly, tolerance: float, max_components: int, clock: Clock) -> Iterator[SolvedSet]:
     """Yield solutions by growing sets of bumps: larger grids, or narrower bumps where the residual is.
 
-    One that seems to have reached the tolerance is looked at more closely; if it has not, so are all that follow.
+    There are no more when there is no room or no time; of the first one nothing is known before, so there is always
+    one. One that seems to have reached the tolerance is looked at more closely; if it has not, so are all that follow.
     """
     count, shape, rounds, settled = min(GROWTH.first, max_components), Shape(), GROWTH.rounds, False
     boxes, local, close = None, False, False
@@ -131,11 +141,12 @@ def solved_sets(assembly: Assembly, tolerance: float, max_components: int) -> It
     while True:
         trial = SolvedSet.of(assembly, count, shape, boxes, previous, close)
         if boxes is None and count <= GROWTH.searched:
-            trial = _searched(assembly, trial, previous, rounds)
+            trial = _searched(assembly, trial, previous, rounds, clock)
         elif boxes is None and not settled:  # what is best for few bumps need not be so for many
             settled = True
-            rivals = (SolvedSet.of(assembly, count, s, None, previous, close) for s in SETTLED if s != shape)
-            trial = min(trial, *rivals, key=lambda t: t.misfit)
+            others = (s for s in SETTLED if s != shape and clock.allows(trial.seconds))
+            rivals = (SolvedSet.of(assembly, count, s, None, previous, close) for s in others)
+            trial = min([trial, *rivals], key=lambda t: t.misfit)
         if trial.error <= tolerance:
             trial = trial.looked_at_closely(assembly)
         close = trial.close
@@ -162,17 +173,17 @@ def solved_sets(assembly: Assembly, tolerance: float, max_components: int) -> It
                 return
             shape, rounds = trial.shape, 1
             count = min(larger, room)
+        if not clock.allows(GROWTH.slower * trial.seconds):
+            return
         previous = trial
 
 
-def _searched(assembly: Assembly, trial: SolvedSet, previous: SolvedSet | None, rounds: int) -> SolvedSet:
-    """Return the best solution by sets of that many bumps, among shapes near by."""
+def _searched(assembly: Assembly, trial: SolvedSet, previous: SolvedSet | None, rounds: int, clock: Clock) -> SolvedSet:
+    """Return the best solution by sets of that many bumps, among shapes near by, if there is time for a larger set."""
     for _ in range(rounds):
-        near = (
-            SolvedSet.of(assembly, trial.count, shape, None, previous, trial.close)
-            for shape in trial.shape.neighbours()
-        )
-        better = min(near, key=lambda t: t.misfit)
+        shapes = (s for s in trial.shape.neighbours() if clock.allows((1 + GROWTH.slower) * trial.seconds))
+        near = (SolvedSet.of(assembly, trial.count, shape, None, previous, trial.close) for shape in shapes)
+        better = min(near, key=lambda t: t.misfit, default=trial)
         if better.misfit >= trial.misfit:
             break
         trial = better

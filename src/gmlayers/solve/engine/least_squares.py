@@ -27,11 +27,16 @@ from gmlayers.solve._checks import (
     floating,
     warn_of_weights,
 )
+from gmlayers.solve._memory import check_memory
+from gmlayers.solve._renamed import solver
 from gmlayers.solve.engine.results import LeastSquares
 from gmlayers.solve.engine.units import unit_of, units_of_columns
 
 BLOCK = 2**21
 """Rows are computed in blocks of about this many numbers, which bounds the memory that they take."""
+
+SQUARES = 12
+"""A solve needs at least this many matrices of columns times columns at once: rows that wait, factors, and copies."""
 
 RANK_TOLERANCE = 1e-14
 """Singular values below this share of the largest one are taken for 0 by default; it is 45 units of rounding."""
@@ -58,7 +63,7 @@ class Rows(NamedTuple):
         return shown("Rows", self._asdict())
 
 
-@torch.no_grad()
+@solver()
 def least_squares(
     blocks: Iterable[Rows | tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]],
     *,
@@ -93,6 +98,7 @@ def least_squares(
         The weights, on the device of the rows, with what is to be known about them.
 
     Raises:
+        MemoryError: if there is not enough; it says what was needed, and how many columns would fit.
         ValueError: if there are no rows, if the shapes of blocks do not fit, if numbers are not finite or too
             large for their weights, if row weights or options are negative or out of range, or the regularisation is
             unknown.
@@ -114,7 +120,10 @@ def least_squares(
         check_not_negative("least_squares", {"regularisation": regularisation})
     triangle = Triangle()
     for i, block in enumerate(blocks):
-        triangle.add(_checked(block, i, triangle))
+        rows = _checked(block, i, triangle)
+        if not triangle.columns:
+            check_memory("least_squares", "columns (bumps)", rows.matrix.shape[1], _needed, rows.matrix.device)
+        triangle.add(rows)
     R, c, left = triangle.parts()
     unit = unit_of(c, left)
     c, rest = c / unit, (left / unit).square().sum(0)
@@ -151,6 +160,11 @@ def least_squares(
         float(lam),
         unit * lost,
     )
+
+
+def _needed(columns: int) -> float:
+    """Return the bytes that are needed beside the block itself, rather too few than too many."""
+    return 8.0 * SQUARES * columns**2
 
 
 def numerical_rank(sigma: Tensor, rank_tolerance: float) -> int:

@@ -9,7 +9,6 @@ acceleration of Transtrum and Sethna (*Improvements to the Levenberg–Marquardt
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from gmlayers.solve._checks import (
     check_rank_tolerance,
     check_seconds,
 )
+from gmlayers.solve.engine.clock import Clock
 from gmlayers.solve.engine.history import History, Iteration
 from gmlayers.solve.engine.least_squares import Rows, Triangle
 from gmlayers.solve.engine.results import DescentReason
@@ -113,10 +113,8 @@ class Limits(NamedTuple):
 
     iterations: int
     least_reduction: float
-    max_seconds: float
+    clock: Clock
     callback: Callable[[Iteration], object] | None
-    start: float
-    """The time at which the descent began."""
 
     @classmethod
     def of(
@@ -130,13 +128,13 @@ class Limits(NamedTuple):
         callback: Callable[[Iteration], object] | None,
     ) -> Limits:
         """Return the limits of a run that begins now; raise if an option is out of range."""
-        start = time.perf_counter()
+        clock = Clock(max_seconds)
         check_not_negative(function, {"least_reduction": least_reduction})
         check_rank_tolerance(function, rank_tolerance)
         check_seconds(function, max_seconds)
         check_float32(function, float32_tolerance)
         check_callback(function, callback)
-        return cls(positive(f"{function}: iterations", iterations), least_reduction, max_seconds, callback, start)
+        return cls(positive(f"{function}: iterations", iterations), least_reduction, clock, callback)
 
 
 @dataclass(frozen=True)
@@ -168,10 +166,10 @@ class Model(Generic[P]):
         size = torch.linalg.vector_norm(self.R, dim=0) * math.sqrt(self.point.cost)
         return bool(((self.R.mT @ self.c)[:, 0].abs() <= STEPPING.gradient * size).all())
 
-    def descend(self, damping: float) -> tuple[P | None, float]:
-        """Return a better point, None if no step gains anything, and the damping with which to go on."""
+    def descend(self, damping: float, clock: Clock) -> tuple[P | None, float]:
+        """Return a better point, and the damping with which to go on; None if no step gains anything, or time is up."""
         growth = 2.0
-        while damping < STEPPING.hopeless:
+        while damping < STEPPING.hopeless and clock.allows(0):
             diagonal = torch.diag(math.sqrt(damping) * torch.where(self.scale > 0, self.scale, 1.0))
             T, d = _triangle((self.R, self.c), (diagonal, torch.zeros_like(self.scale).unsqueeze(1)))
             step = torch.linalg.solve_triangular(T, d, upper=True)
@@ -225,19 +223,22 @@ class Descent(Generic[R, P]):
     """The seconds that it took."""
 
     @classmethod
-    def run(cls, residual: R, point: P, limits: Limits) -> tuple[DescentReason, Descent[R, P]]:
-        """Go down from a point until there is a reason to end; whatever happens, write the last point."""
-        descent = cls(residual, limits, point, [], torch.zeros_like(point.parameters).flatten())
+    def of(cls, residual: R, point: P, limits: Limits) -> Descent[R, P]:
+        """Return the descent from a point, which is still to run."""
+        return cls(residual, limits, point, [], torch.zeros_like(point.parameters).flatten())
+
+    def run(self) -> DescentReason:
+        """Go down until there is a reason to end; whatever happens, write the last point."""
         try:
-            descent._tell()
-            while (reason := descent._advance()) is None:
-                descent._tell()
+            self._tell()
+            while (reason := self._advance()) is None:
+                self._tell()
         except BaseException:
             with suppress(ValueError, RuntimeError):  # what ended the run is to be seen, not that this was refused
-                descent.residual.write(descent.point)
+                self.residual.write(self.point)
             raise
-        descent.residual.write(descent.point)
-        return reason, descent
+        self.residual.write(self.point)
+        return reason
 
     @property
     def history(self) -> History[Iteration]:
@@ -252,27 +253,28 @@ class Descent(Generic[R, P]):
             return "iterations"
         if self.steps[-1].residual <= self.residual.rounding:
             return "exact"
-        begin = time.perf_counter()
-        if begin - self.limits.start + self.latest > self.limits.max_seconds:
+        clock = self.limits.clock
+        if not clock.allows(self.latest):
             return "time"
+        begin = clock.seconds
         model = Model.at(self.residual, self.point, self.scale)
         if model.stationary:
             return "gradient"
-        trial, self.damping = model.descend(self.damping)
+        trial, self.damping = model.descend(self.damping, clock)
         if trial is None:
-            return "step"
+            return "time" if clock.refused else "step"
         reduction = 1 - trial.cost / self.point.cost
         residual, trial = self.residual.adapted(trial)
         if residual is not self.residual:
             reduction = math.inf  # what was gained under the other one is no measure
         self.residual, self.point, self.reduction, self.scale = residual, trial, reduction, model.scale
-        self.latest = time.perf_counter() - begin
+        self.latest = clock.seconds - begin
         return None
 
     def _tell(self) -> None:
         """Note the point, write it, and call whoever wants to know."""
-        size, seconds = self.residual.size(self.point), time.perf_counter() - self.limits.start
-        self.steps.append(Iteration(len(self.steps), size, seconds))
+        size = self.residual.size(self.point)
+        self.steps.append(Iteration(len(self.steps), size, self.limits.clock.seconds))
         if self.limits.callback is not None:
             with suppress(ValueError):  # weights on the way may be too large for a narrow dtype
                 self.residual.write(self.point)

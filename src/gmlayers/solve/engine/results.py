@@ -28,10 +28,10 @@ from gmlayers._shown import shown
 from gmlayers.nn import GMNM
 from gmlayers.solve.engine.history import History, Iteration
 
-GrowthReason = Literal["tolerance", "limit", "bumps", "rows", "time"]
+GrowthReason = Literal["tolerance", "open", "limit", "bumps", "rows", "time", "interrupted"]
 """A set of bumps does not grow any more for one of these reasons."""
 
-DescentReason = Literal["exact", "gradient", "reduction", "step", "iterations", "time"]
+DescentReason = Literal["exact", "gradient", "reduction", "step", "iterations", "time", "interrupted"]
 """A descent takes no more steps for one of these reasons."""
 
 
@@ -95,7 +95,8 @@ class VariableProjection(NamedTuple):
     reason: DescentReason
     """Why it ended. ``"exact"``: nothing is left but rounding; ``"gradient"``: the gradient is 0; ``"reduction"``: the
     last step gained less than it had to; ``"step"``: no step is small enough to gain anything, as happens at the limit
-    of double precision; ``"iterations"`` and ``"time"``: there were as many, or as much, as allowed."""
+    of double precision; ``"iterations"`` and ``"time"``: there were as many, or as much, as allowed;
+    ``"interrupted"``: an exception has this result as its ``best_so_far``."""
     history: History[Iteration]
     """The start and every iteration. The residual falls, unless λ pays for the difference."""
     rank: int
@@ -165,7 +166,9 @@ class Solution:
     reason: GrowthReason
     """Why it ended. ``"tolerance"``: the error is below it; ``"limit"``: larger sets did not make it smaller, as at the
     limit of double precision, or where conditions contradict each other; ``"bumps"`` and ``"time"``: there were as many
-    bumps, or there was as much time, as allowed. Unless it is the tolerance, the best set is returned."""
+    bumps, or there was as much time, as allowed. Unless it is the tolerance, the best set is returned. ``"open"``: it
+    would be the tolerance, but u is not determined, and the error says nothing but that this u is one of many;
+    ``"interrupted"``: an exception has this solution as its ``best_so_far``."""
     error: float
     """What is compared with the tolerance: the largest of ``change`` and all ``misfits``."""
     change: float
@@ -230,7 +233,8 @@ class Approximation:
     """Why it ended. ``"tolerance"``: the error is below it; ``"limit"``: larger sets did not make it smaller, as where
     the data have noise, or at the limit of double precision; ``"rows"``: more bumps would need more data; ``"bumps"``
     and ``"time"``: there were as many bumps, or there was as much time, as allowed. Unless it is the tolerance, the
-    smallest set is returned whose error is within a fiftieth of the least."""
+    smallest set is returned whose error is within a fiftieth of the least. ``"interrupted"``: an exception has this
+    approximation as its ``best_so_far``."""
     error: float
     """The error on the rows that were held out: what is compared with the tolerance. It includes their noise."""
     residual: float

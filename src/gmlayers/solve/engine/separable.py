@@ -23,31 +23,21 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from gmlayers.nn import GMNM
+from gmlayers.solve._memory import check_memory
+from gmlayers.solve.engine.following import FOLLOWING, least, spread_of
+from gmlayers.solve.engine.interrupted import kept
 from gmlayers.solve.engine.least_squares import condition_number, numerical_rank
 from gmlayers.solve.engine.levenberg_marquardt import Descent, Limits
 from gmlayers.solve.engine.modules import Sum, assign, float32_loss
-from gmlayers.solve.engine.results import VariableProjection
+from gmlayers.solve.engine.results import DescentReason, VariableProjection
 from gmlayers.solve.engine.row_groups import RowGroup
 from gmlayers.solve.engine.units import unit_of
 
 ROUNDING = 8
 """A residual is taken for 0 if it is at most this many units of rounding of the targets."""
 
-
-@dataclass(frozen=True)
-class Following:
-    """How λ follows what is left, where it is not given."""
-
-    share: float = 1e-3
-    """This times the share of the targets that is left is λ."""
-    cast: float = 0.1
-    """This times the unit of rounding of the module is the least λ: that is what rounded weights add to what is
-    left."""
-    near: float = 2.0
-    """The factor within which λ may differ from what it follows before it is renewed."""
-
-
-FOLLOWING = Following()
+DERIVATIVES = 8
+"""A step needs at least this many matrices of targets times parameters at once."""
 
 
 class Projected(NamedTuple):
@@ -113,30 +103,24 @@ class Separable:
         target = target / unit
         spread = None
         if regularisation is None:
-            spread = _spread(module, groups, target) / math.sqrt(mass)
-            regularisation = _least(module)
+            spread = spread_of(module, groups, target) / math.sqrt(mass)
+            regularisation = least(module)
         below = target.new_zeros(module.num_components if regularisation else 0, target.shape[1])
         return cls(groups, torch.cat([target, below]), unit, regularisation, spread, rank_tolerance, module, mass)
 
     def descend(self, function: str, limits: Limits) -> VariableProjection:
         """Train the bumps of the module by Levenberg–Marquardt; the function is named in errors."""
-        point = self.at(self.shapes(self.parameters(self.module)))
+        shapes = self.shapes(self.parameters(self.module))
+        one = 8.0 * DERIVATIVES * self.rows * self.target.shape[1] * shapes.shape[1]
+        check_memory(function, "bumps", len(shapes), lambda m: m * one, shapes.device)
+        point = self.at(shapes)
         if not math.isfinite(point.cost):
             if not bool(self.target.isfinite().all()):
                 raise ValueError(f"{function}: the targets times their weights are not finite in float64; scale them")
             raise ValueError(f"{function}: the bumps of the module are not finite on these inputs; draw them anew")
-        reason, descent = Descent.run(*self.raised(point), limits)
-        last, point = descent.residual, descent.point
-        rank, condition = last.determined(point)
-        return VariableProjection(
-            reason,
-            descent.history,
-            rank,
-            condition,
-            float(self.unit * point.weight.abs().amax()),
-            last.regularisation,
-            last.float32_error(point),
-        )
+        descent = Descent.of(*self.raised(point), limits)
+        with kept(lambda: _result("interrupted", descent) if descent.steps else None):
+            return _result(descent.run(), descent)
 
     # --- what Levenberg–Marquardt asks for --------------------------------------------------------------------
 
@@ -201,7 +185,7 @@ class Separable:
         if self.spread is None:
             return 1.0
         share = min(self.share_left(point) / self.spread, 1.0) if self.spread else 1.0
-        return max(FOLLOWING.share * share, _least(self.module)) / self.regularisation
+        return max(FOLLOWING.share * share, least(self.module)) / self.regularisation
 
     def renewed(self, point: Projected) -> tuple[Separable, Projected]:
         """Return the problem with λ by what is left, and the best weights of the same shapes under it."""
@@ -284,15 +268,9 @@ class Separable:
         return float32_loss(self.module, x, Sum(p["mean"], form.projection(p), weight, bias))
 
 
-def _least(module: GMNM) -> float:
-    """Return the least λ that follows what is left."""
-    return FOLLOWING.cast * torch.finfo(module.mean.dtype).eps
-
-
-def _spread(module: GMNM, groups: Sequence[RowGroup], target: Tensor) -> float:
-    """Return the norm of what the bias alone cannot explain of the targets."""
-    if module.bias is None:
-        return float(target.norm())
-    level = torch.cat([group.root * group.constant for group in groups])
-    size = level.square().sum()
-    return float((target - level @ ((level.mT @ target) / size.clamp(min=torch.finfo(size.dtype).tiny))).norm())
+def _result(reason: DescentReason, descent: Descent[Separable, Projected]) -> VariableProjection:
+    """Return what is to be known of a descent where it ended."""
+    last, point = descent.residual, descent.point
+    rank, condition = last.determined(point)
+    largest, lost = float(last.unit * point.weight.abs().amax()), last.float32_error(point)
+    return VariableProjection(reason, descent.history, rank, condition, largest, last.regularisation, lost)

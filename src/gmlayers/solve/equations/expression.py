@@ -57,6 +57,11 @@ class Expression:
     """The one function whose derivatives the terms are."""
     terms: tuple[Term, ...]
 
+    @classmethod
+    def of(cls, unknown: Unknown) -> Expression:
+        """Return the unknown itself as an expression."""
+        return cls(unknown, (Term((), 1.0),))
+
     def __add__(self, other: Expression) -> Expression:
         if not isinstance(other, Expression):
             raise TypeError(
@@ -176,7 +181,7 @@ def unknown(space: int, *, time: bool = False, name: str | None = None) -> Expre
         >>> u = solve.unknown(1, time=True)
         >>> heat = solve.dt(u) - 0.1 * solve.laplacian(u) == 0
     """
-    return Expression(Unknown(positive("unknown: space", space), time, name), (Term((), 1.0),))
+    return Expression.of(Unknown(positive("unknown: space", space), time, name))
 
 
 def grad(u: Expression) -> tuple[Expression, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gmlayers.solve.domains import Domain
-from gmlayers.solve.equations.expression import Equation, Expression, Term
+from gmlayers.solve.equations.expression import Equation, Expression
 from gmlayers.solve.equations.unknowns import NO_SYSTEMS
 
 EQUATION = "equation"
@@ -79,7 +79,7 @@ class Problem:
     @property
     def unknown(self) -> Expression:
         """The unknown of the equation, to write other conditions with."""
-        return Expression(self.equation.expression.unknown, (Term((), 1.0),))
+        return Expression.of(self.equation.expression.unknown)
 
     def asked(self) -> Iterator[tuple[str, str | None, Equation]]:
         """Yield name, part of the boundary and equation of all that is asked for; the equation inside is first."""

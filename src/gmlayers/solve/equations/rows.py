@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import groupby
 
+import torch
 from torch import Tensor
 
 from gmlayers.solve.domains import Points
@@ -38,7 +39,8 @@ def values(given: Coefficient, points: Points, name: str) -> Tensor:
     if not callable(given):
         found = points.x.new_full((n, 1), given)
     else:
-        found = given(points.x.clone())  # whatever it does with them
+        with torch.enable_grad():  # it may differentiate
+            found = given(points.x.clone())  # whatever it does with them
         if not isinstance(found, Tensor) or found.shape not in ((n,), (n, 1)):
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise ValueError(f"solve: {name} must have values ({n},) or ({n}, 1) at {n} points, got {shape}")

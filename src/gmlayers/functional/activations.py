@@ -68,13 +68,18 @@ class Activation:
         return Activation, (self.f, self.mean, self.gate, self.name, self.higher)
 
 
+def _cut(m: Tensor, s: Tensor) -> Tensor:
+    """Return m, cut off where the density of m/s is 0: beyond, functions of m/s and their derivatives are constant."""
+    most = FAR * s.detach()
+    return torch.clamp(m, -most, most)
+
+
 def standardised(m: Tensor, s: Tensor) -> Tensor:
-    """Return m/s, cut off where its density is 0: beyond, functions of it and their derivatives are constant.
+    """Return m/s, cut off where its density is 0.
 
     The roots of variances are divided by, in place of products with ``rsqrt``, whose derivative has a third power.
     """
-    most = FAR * s.detach()
-    return torch.clamp(m, -most, most) / s
+    return _cut(m, s) / s
 
 
 def _reflected(t: Tensor) -> tuple[Tensor, Tensor]:
@@ -181,9 +186,9 @@ def _erf_gate(m: Tensor, var: Tensor) -> Tensor:
 
 def _erf_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
     """With c² = ½ + v, E erf' = 2 N(m; 0, c²); its derivatives in m are -m/c² and m²/c⁴ - 1/c² times it."""
-    c = (0.5 + var).sqrt()
-    t, gate = standardised(m, c), _erf_gate(m, var)
-    return -t / c * gate, (t * t - 1) / c / c * gate
+    c2, gate = 0.5 + var, _erf_gate(m, var)
+    m = _cut(m, c2.sqrt())
+    return -m / c2 * gate, (m * m / c2 - 1) / c2 * gate
 
 
 def _gelu_mean(m: Tensor, var: Tensor) -> Tensor:
@@ -290,15 +295,16 @@ def _gaussian_mean(m: Tensor, var: Tensor) -> Tensor:
 
 def _gaussian_gate(m: Tensor, var: Tensor) -> Tensor:
     """E f' = -m/(1 + v) · E f, the derivative of E f in m."""
-    c = (1 + var).sqrt()
-    return -standardised(m, c) / c * _gaussian_mean(m, var)
+    c2 = 1 + var
+    return -_cut(m, c2.sqrt()) / c2 * _gaussian_mean(m, var)
 
 
 def _gaussian_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
     """With c² = 1 + v, m²/c⁴ - 1/c² and 3m/c⁴ - m³/c⁶ times E f."""
-    c = (1 + var).sqrt()
-    mean, t = _gaussian_mean(m, var), standardised(m, c)
-    return (t * t - 1) / c / c * mean, (3 - t * t) * t / c / c / c * mean
+    c2, mean = 1 + var, _gaussian_mean(m, var)
+    m = _cut(m, c2.sqrt())
+    t2 = m * m / c2
+    return (t2 - 1) / c2 * mean, (3 - t2) * (m / c2) / c2 * mean
 
 
 def _identity(z: Tensor) -> Tensor:

@@ -158,7 +158,7 @@ def layer_compared(family, activation, scales, dtype):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("activation", ["relu", "gelu", "step"])
+@pytest.mark.parametrize("activation", ["relu", "step"])
 def test_layers(family, activation):
     for scales in itertools.product(SCALES, repeat=4):
         assert layer_compared(family, activation, scales, torch.float32)[1:] == (0, 0), scales
@@ -232,9 +232,9 @@ def bumps_compared(form, method, scales, dtype):
 @pytest.mark.filterwarnings("ignore:GMNM. an input is of a root mean square")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_bumps(form, method, dtype):
-    for scales in itertools.product(SCALES, repeat=4):
+@pytest.mark.parametrize(("dtype", "grid"), [(torch.float32, SCALES), (torch.bfloat16, (1e-15, 1e15))])
+def test_bumps(form, method, dtype, grid):
+    for scales in itertools.product(grid, repeat=4):
         assert bumps_compared(form, method, scales, dtype)[1:] == (0, 0), scales
 
 
@@ -262,13 +262,7 @@ FUNCTIONS = {
     },
     "gmnm.gmnm": (gmnm.gmnm, (X, MEAN, PROJECTION, WEIGHT)),
     "gmnm.gradient": (gmnm.gradient, (X, MEAN, PROJECTION, WEIGHT)),
-    **{
-        f"gm_layer {name}": (
-            partial(functional.gm_layer, activation=name),
-            (X, (4, 3), (4, 3, 2), (4, 2), (4, 2, 2)),
-        )
-        for name in ("relu", "erf")
-    },
+    "gm_layer": (functional.gm_layer, (X, (4, 3), (4, 3, 2), (4, 2), (4, 2, 2))),
     "normal.pdf": (normal.pdf, ((9,),)),
     "normal.cdf": (normal.cdf, ((9,),)),
     "normal.ramp": (normal.ramp, ((9,),)),

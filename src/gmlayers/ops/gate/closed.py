@@ -120,8 +120,7 @@ class Relu(Blocked):
         grad_m = (grad_level * slope).addcmul_(grad_slope, density) if needs[0] else None
         grad_var = None
         if needs[1]:
-            most = torch.finfo(m.dtype).max  # times a density of 0 it is 0, unlike infinity
-            third = torch.div(m, var).clamp_(-most, most).mul_(density)
+            third = torch.mul(m, density).div_(var)  # in this order, because m/v may be infinite where the density is 0
             grad_var = third.mul_(grad_slope).addcmul_(grad_level, density, value=-1).mul_(-0.5)
         grad_reading = grad_gated * slope.unsqueeze(-1) if needs[2] else None
         return grad_m, grad_var, grad_reading

@@ -202,6 +202,15 @@ def test_a_result_in_float64_has_the_dtype_of_others(dtype):
     torch.testing.assert_close(y.float(), layer(x.float()), rtol=1e-2, atol=0)
 
 
+def test_nobody_looks_at_the_numbers_of_a_graph():
+    layer, _ = layer_at("low_rank", "relu", (1.0, 1.0, 1.0, 1.0), torch.float32)
+    batch = torch.export.Dim("batch", min=0)
+    graph = torch.export.export(layer, (torch.zeros(5, 3),), dynamic_shapes={"x": {0: batch}}).module()
+    for rows in (0, 1, 7):
+        x = torch.randn(rows, 3)
+        torch.testing.assert_close(graph(x), layer(x))
+
+
 # bumps
 
 FORMS = ("mahalanobis", "diagonal", "ridge")

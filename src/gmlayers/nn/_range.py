@@ -27,7 +27,7 @@ def squares_fit(var: Tensor, *factors: Tensor) -> bool:
         var: variances; they decide where a look is cheap, because they depend on all the rest.
         factors: what was squared, of any shape.
     """
-    if var.dtype == torch.float64 or not var.numel() or not readable(var):
+    if var.dtype == torch.float64 or not readable(var) or not var.numel():
         return True
     if not float(var.detach().amax()) <= LARGEST_VARIANCE:  # NaN is out of range, so that it hides nothing
         return False
@@ -36,6 +36,6 @@ def squares_fit(var: Tensor, *factors: Tensor) -> bool:
 
 def cubes_fit(*tensors: Tensor) -> bool:
     """Return whether third powers of numbers are in the range of float32, as far as that may be asked; see above."""
-    if any(t.dtype == torch.float64 or not t.numel() or not readable(t) for t in tensors):
+    if any(t.dtype == torch.float64 or not readable(t) or not t.numel() for t in tensors):
         return True
     return all(float(t.detach().abs().amax()) <= LARGE for t in tensors)

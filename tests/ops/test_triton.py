@@ -107,6 +107,30 @@ def test_gate(activation, N, K, r):
         assert_near(value, true, (16 if r != 257 else 40) * EPS * largest(true) + 1e-30)
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # of NumPy, in the interpreter
+@pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name not in WITHOUT_KERNEL])
+def test_gate_is_finite_where_the_exact_one_is(activation):
+    sizes = [sign * 0.6 * s for s in (1e-30, 1e-15, 1.0, 1e15, 1e30) for sign in (1, -1)]
+    m, var = torch.cartesian_prod(torch.tensor([0.0, *sizes]), torch.tensor([1e-24, 1e-15, 1.0, 1e15, 1e30])).T
+    m, var = m.contiguous()[:, None].to(DEVICE), var.contiguous()[:, None].to(DEVICE)
+    found = list(gate.forward(m, var, None, activation))
+    true = [getattr(ACTIVATIONS[activation], name)(m.double(), var.double()) for name in ("mean", "gate")]
+    for of_level, of_gate in ((1.0, 0.0), (0.0, 1.0)):
+        grads = torch.full_like(m, of_level), torch.full_like(m, of_gate)
+        found += gate.backward(m, var, None, activation, *grads)[:2]
+        true += gradients(expectations(activation, with_reading=False), (m, var), *grads)[1]
+    for value, exact in zip(found, true):
+        assert not (~value.isfinite() & exact.float().isfinite()).any()
+
+
+def test_bumps_far_out_have_finite_gradients():
+    x, mean, projection = 1e15 * randn(5, 3), randn(4, 3), 1e15 * randn(4, 2, 3)
+    offset = torch.einsum("mpd,md->mp", projection, mean)
+    f = bumps.forward(x, projection, offset)
+    grads = bumps.backward(x, projection, offset, f, torch.ones_like(f), (True, True, True))
+    assert all(not t.any() for t in (f, *grads))
+
+
 @DTYPES
 def test_gate_with_a_reading_of_lower_precision(dtype):
     m, var, reading = randn(63, 3), randn(63, 3).exp(), randn(63, 3, 5, dtype=dtype)

@@ -11,7 +11,7 @@ from torch import Tensor
 from gmlayers._shown import brief
 from gmlayers.diagnostics._mixture import NeuronMixture
 from gmlayers.nn import GMLayer
-from gmlayers.nn._gm_layer import autocast_off, check_input, check_layer, upcast
+from gmlayers.nn._gm_layer import autocast_off, check_input, check_layer
 
 
 class Clustering(NamedTuple):
@@ -103,17 +103,17 @@ def effective_components(layer: GMLayer, x: Tensor) -> Tensor:
         raise ValueError(f"effective_components: expected at least one input, got shape {tuple(x.shape)}")
     K = layer.num_components
     with autocast_off(x.device.type):
-        energy = torch.stack([_contribution(layer, upcast(x), k).double().square().sum() for k in range(K)])
+        energy = torch.stack([_contribution(layer, x.double(), k).square().sum() for k in range(K)])
     share = energy / energy.sum()
     return (1 / share.square().sum()).to(layer.mean.dtype)
 
 
 def _contribution(layer: GMLayer, x: Tensor, k: int) -> Tensor:
-    """Return what component k adds to the output: no tensor holds all of them at once."""
+    """Return what component k adds to the output, in float64: no tensor holds all of them at once."""
     family = layer.covariance
     one, two = (family.shapes(layer.in_features, layer.out_features, K) for K in (1, 2))
     p = {  # what all components share has one shape for any number of them
-        name: upcast(parameter if one[name] == two[name] else parameter[k : k + 1])
+        name: (parameter if one[name] == two[name] else parameter[k : k + 1]).double()
         for name, parameter in layer.family_parameters().items()
     }
     m, var, reading = family.moments(p, x)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gmlayers._names import look_up
-from gmlayers.functional.normal import cdf, pdf, ramp
+from gmlayers.functional.normal import FAR, cdf, pdf, ramp
 
 __all__ = ["ACTIVATIONS", "Activation", "get_activation"]
 
@@ -68,6 +68,20 @@ class Activation:
         return Activation, (self.f, self.mean, self.gate, self.name, self.higher)
 
 
+def _cut(m: Tensor, s: Tensor) -> Tensor:
+    """Return m, cut off where the density of m/s is 0: beyond, functions of m/s and their derivatives are constant."""
+    most = FAR * s.detach()
+    return torch.clamp(m, -most, most)
+
+
+def standardised(m: Tensor, s: Tensor) -> Tensor:
+    """Return m/s, cut off where its density is 0.
+
+    The roots of variances are divided by, in place of products with ``rsqrt``, whose derivative has a third power.
+    """
+    return _cut(m, s) / s
+
+
 def _reflected(t: Tensor) -> tuple[Tensor, Tensor]:
     """Return -|t|, and where the sign was changed.
 
@@ -82,19 +96,21 @@ def _reflected(t: Tensor) -> tuple[Tensor, Tensor]:
 def _relu_mean(m: Tensor, var: Tensor) -> Tensor:
     """E max(z, 0) = s ρ(t), and for t > 0 also m + s ρ(-t)."""
     s = var.sqrt()
-    u, above = _reflected(m / s)
+    u, above = _reflected(standardised(m, s))
     return s * ramp(u) + torch.where(above, m, 0.0)
 
 
 def _relu_gate(m: Tensor, var: Tensor) -> Tensor:
     """E 1{z > 0} = Φ(t)."""
-    return cdf(m * var.rsqrt())
+    return cdf(standardised(m, var.sqrt()))
 
 
 def _relu_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
     """E δ(z) = φ(t)/s and E δ'(z) = -t φ(t)/v."""
-    density = _step_gate(m, var)
-    return density, -density * m / var
+    s = var.sqrt()
+    t = standardised(m, s)
+    density = pdf(t) / s
+    return density, -density * t / s
 
 
 LEAK = 0.01
@@ -124,13 +140,13 @@ def _leaky_relu_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
 def _abs_mean(m: Tensor, var: Tensor) -> Tensor:
     """E |z| = m erf(t/√2) + 2 s φ(t): two non-negative terms, nothing cancels."""
     s = var.sqrt()
-    t = m / s
+    t = standardised(m, s)
     return m * torch.erf(t / math.sqrt(2)) + 2 * s * pdf(t)
 
 
 def _abs_gate(m: Tensor, var: Tensor) -> Tensor:
     """E sign z = erf(t/√2)."""
-    return torch.erf(m * var.rsqrt() / math.sqrt(2))
+    return torch.erf(standardised(m, var.sqrt()) / math.sqrt(2))
 
 
 def _abs_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,31 +161,33 @@ def _step(z: Tensor) -> Tensor:
 
 def _step_gate(m: Tensor, var: Tensor) -> Tensor:
     """E δ(z) = φ(t)/s, the density of z at 0."""
-    r = var.rsqrt()
-    return pdf(m * r) * r
+    s = var.sqrt()
+    return pdf(standardised(m, s)) / s
 
 
 def _step_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
     """E δ'(z) = -t φ(t)/v and E δ''(z) = (t² - 1) φ(t)/s³."""
     density, slope = _relu_higher(m, var)
-    return slope, density * (m * m / var - 1) / var
+    s = var.sqrt()
+    t = standardised(m, s)
+    return slope, density * (t * t - 1) / s / s
 
 
 def _erf_mean(m: Tensor, var: Tensor) -> Tensor:
     """E erf(z) = erf(m/√(1 + 2v))."""
-    return torch.erf(m * (1 + 2 * var).rsqrt())
+    return torch.erf(standardised(m, (1 + 2 * var).sqrt()))
 
 
 def _erf_gate(m: Tensor, var: Tensor) -> Tensor:
     """E erf'(z) = 2/√π · exp(-m²/(1 + 2v))/√(1 + 2v)."""
-    r = (1 + 2 * var).rsqrt()
-    return (2 / math.sqrt(math.pi)) * r * torch.exp(-((m * r) ** 2))
+    c = (1 + 2 * var).sqrt()
+    return (2 / math.sqrt(math.pi)) * torch.exp(-(standardised(m, c) ** 2)) / c
 
 
 def _erf_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
     """With c² = ½ + v, E erf' = 2 N(m; 0, c²); its derivatives in m are -m/c² and m²/c⁴ - 1/c² times it."""
-    c2 = 0.5 + var
-    gate = _erf_gate(m, var)
+    c2, gate = 0.5 + var, _erf_gate(m, var)
+    m = _cut(m, c2.sqrt())
     return -m / c2 * gate, (m * m / c2 - 1) / c2 * gate
 
 
@@ -179,24 +197,24 @@ def _gelu_mean(m: Tensor, var: Tensor) -> Tensor:
     For τ ≪ 0 and a large variance the two terms cancel; there it is cρ(τ) - φ(τ)/c, which cancels near 0.
     """
     c = (1 + var).sqrt()
-    tau = m / c
+    tau = standardised(m, c)
     return torch.where(tau < -1, c * ramp(tau) - pdf(tau) / c, m * cdf(tau) + var / c * pdf(tau))
 
 
 def _gelu_gate(m: Tensor, var: Tensor) -> Tensor:
     """E f' = Φ(τ) + τφ(τ)/c²."""
     c2 = 1 + var
-    tau = m * c2.rsqrt()
+    tau = standardised(m, c2.sqrt())
     return cdf(tau) + tau * pdf(tau) / c2
 
 
 def _gelu_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
     """The derivatives in m of the gate Φ(τ) + τφ(τ)/c²."""
     c2 = 1 + var
-    r = c2.rsqrt()
-    tau = m * r
-    t2, density = tau * tau, pdf(tau) * r
-    return density * (1 + (1 - t2) / c2), density * r * tau * ((t2 - 3) / c2 - 1)
+    c = c2.sqrt()
+    tau = standardised(m, c)
+    t2, density = tau * tau, pdf(tau) / c
+    return density * (1 + (1 - t2) / c2), density / c * tau * ((t2 - 3) / c2 - 1)
 
 
 def _sin_mean(m: Tensor, var: Tensor) -> Tensor:
@@ -249,7 +267,7 @@ def _relu_squared_mean(m: Tensor, var: Tensor) -> Tensor:
     For t ≪ 0 the two terms cancel, up to a factor t² of rounding error. With the Mills ratio M = Φ/φ the density is a
     common factor, so that its own error is none of the difference, nor of its derivative 2ρ.
     """
-    u, above = _reflected(m * var.rsqrt())
+    u, above = _reflected(standardised(m, var.sqrt()))
     mills = math.sqrt(math.pi / 2) * torch.special.erfcx(u * (-1 / math.sqrt(2)))
     tail = var * pdf(u) * ((u * mills + 1) * u + mills)
     return torch.where(above, m * m + var - tail, tail)
@@ -271,20 +289,22 @@ def _gaussian(z: Tensor) -> Tensor:
 
 def _gaussian_mean(m: Tensor, var: Tensor) -> Tensor:
     """E e^{-z²/2} = exp(-m²/(2(1 + v)))/√(1 + v)."""
-    r = (1 + var).rsqrt()
-    return r * torch.exp(-0.5 * (m * r) ** 2)
+    c = (1 + var).sqrt()
+    return torch.exp(-0.5 * standardised(m, c) ** 2) / c
 
 
 def _gaussian_gate(m: Tensor, var: Tensor) -> Tensor:
     """E f' = -m/(1 + v) · E f, the derivative of E f in m."""
-    return -m / (1 + var) * _gaussian_mean(m, var)
+    c2 = 1 + var
+    return -_cut(m, c2.sqrt()) / c2 * _gaussian_mean(m, var)
 
 
 def _gaussian_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
     """With c² = 1 + v, m²/c⁴ - 1/c² and 3m/c⁴ - m³/c⁶ times E f."""
-    c2 = 1 + var
-    mean, t2 = _gaussian_mean(m, var), m * m / c2
-    return (t2 - 1) / c2 * mean, (3 - t2) * m / c2**2 * mean
+    c2, mean = 1 + var, _gaussian_mean(m, var)
+    m = _cut(m, c2.sqrt())
+    t2 = m * m / c2
+    return (t2 - 1) / c2 * mean, (3 - t2) * (m / c2) / c2 * mean
 
 
 def _identity(z: Tensor) -> Tensor:

@@ -163,9 +163,14 @@ def geodesic(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor, t: Tensor
     """
     _require_shapes("geodesic", mean1=mean1, cov1=cov1, mean2=mean2, cov2=cov2)
     t = torch.as_tensor(t, dtype=cov1.dtype, device=cov1.device)
-    A, BO = _matched(_roots.root("geodesic: cov1", cov1), _roots.root("geodesic: cov2", cov2))
-    root = torch.lerp(*torch.broadcast_tensors(A, BO, t[..., None, None]))
-    return Gaussian(torch.lerp(*torch.broadcast_tensors(mean1, mean2, t[..., None])), root @ root.mT)
+    A, B = _roots.root("geodesic: cov1", cov1), _roots.root("geodesic: cov2", cov2)
+    A, BO = _matched(A, B)
+    T = t[..., None, None]
+    root = torch.lerp(*torch.broadcast_tensors(A, BO, T))
+    cross = A @ BO.mT
+    expanded = (1 - T) ** 2 * (A @ A.mT) + T * (1 - T) * (cross + cross.mT) + T**2 * (B @ B.mT)
+    cov = _valued(expanded, root @ root.mT)
+    return Gaussian(torch.lerp(*torch.broadcast_tensors(mean1, mean2, t[..., None])), cov)
 
 
 def exp(cov: Tensor, tangent: Tensor) -> Tensor:
@@ -311,8 +316,10 @@ def _weights(weights: Tensor | None, means: Tensor) -> Tensor:
 
 
 def _distance_squared(function: str, mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
-    A, BO = _matched(_roots.root(f"{function}: cov1", cov1), _roots.root(f"{function}: cov2", cov2))
-    return (mean1 - mean2).square().sum(-1) + (A - BO).square().sum((-2, -1))
+    A, B = _roots.root(f"{function}: cov1", cov1), _roots.root(f"{function}: cov2", cov2)
+    A, BO = _matched(A, B)
+    expanded = A.square().sum((-2, -1)) + B.square().sum((-2, -1)) - 2 * (A * BO).sum((-2, -1))
+    return (mean1 - mean2).square().sum(-1) + _valued(expanded, (A - BO).square().sum((-2, -1)))
 
 
 def _map(function: str, cov1: Tensor, cov2: Tensor) -> Tensor:
@@ -324,6 +331,15 @@ def _map(function: str, cov1: Tensor, cov2: Tensor) -> Tensor:
 def _matched(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     """Return two roots after the best rotation of the second."""
     return A, B @ _roots.orthogonal_factor(B.mT @ A)
+
+
+def _valued(expanded: Tensor, value: Tensor) -> Tensor:
+    """Return the value, which does not cancel, with the derivatives of the expanded square.
+
+    That has BBᵀ in place of BO(BO)ᵀ, whose derivative in O is 0, but for a rounding error that swamps the rest where B
+    is much larger than A.
+    """
+    return value.detach() + (expanded - expanded.detach())
 
 
 class _NotDifferentiable(Function):

@@ -58,8 +58,9 @@ def gm_layer(
         weight: weights of the components, (K,), any real numbers; ``None`` is the mean, 1/K each.
 
     Returns:
-        (..., out), in the common dtype of the arguments: float32 or float64. Call it outside of autocast;
-        :class:`~gmlayers.GMLayer` takes care of lower precision.
+        (..., out), in the common dtype of the arguments: float32 or float64. It counts in float64, whose range holds
+        the squares of all numbers of float32. Call it outside of autocast; :class:`~gmlayers.GMLayer` takes care of
+        lower precision.
 
     Raises:
         ValueError: shapes that do not fit, an activation that is not known.
@@ -74,6 +75,8 @@ def gm_layer(
     """
     check_layer("gm_layer", x, mean, root, output_mean, output_root, bias, weight)
     act = get_activation(activation)
+    dtype = torch.result_type(x, mean)
+    x, mean, root, output_mean, output_root = (t.double() for t in (x, mean, root, output_mean, output_root))
     m = torch.einsum("...i,ki->...k", x, mean)
     m = m if bias is None else m + bias
     a = torch.einsum("...i,kiq->...kq", x, root)
@@ -81,7 +84,8 @@ def gm_layer(
     component = act.mean(m, var)[..., None] * output_mean + act.gate(m, var)[..., None] * torch.einsum(
         "...kq,koq->...ko", a, output_root
     )
-    return component.mean(-2) if weight is None else torch.einsum("...ko,k->...o", component, weight)
+    y = component.mean(-2) if weight is None else torch.einsum("...ko,k->...o", component, weight.double())
+    return y.to(dtype)
 
 
 def check_layer(

@@ -36,6 +36,7 @@ from torch import Tensor
 from gmlayers._names import whole
 from gmlayers._shown import brief
 from gmlayers.functional._shapes import require_shapes
+from gmlayers.functional.normal import FAR
 
 __all__ = [
     "Derivatives",
@@ -253,9 +254,12 @@ def value_gradient_laplacian(
 
 
 def _projected(x: Tensor, mean: Tensor, projection: Tensor) -> Tensor:
-    """Return v, (..., m, p), by one matrix product; no tensor of shape (..., m, d) is made."""
+    """Return v, (..., m, p), by one matrix product; no tensor of shape (..., m, d) is made.
+
+    It is cut off where the bump is 0, and so are all of its derivatives, so that 0 does not meet an infinite power.
+    """
     offset = torch.einsum("kpd,kd->kp", projection, mean)
-    return (x @ projection.flatten(0, 1).mT).unflatten(-1, offset.shape) - offset
+    return ((x @ projection.flatten(0, 1).mT).unflatten(-1, offset.shape) - offset).clamp(-FAR, FAR)
 
 
 def _bumps(v: Tensor) -> Tensor:

@@ -7,7 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["cdf", "pdf", "ramp"]
+__all__ = ["FAR", "cdf", "pdf", "ramp"]
+
+FAR = 64.0
+"""The density is 0 so many standard deviations from the mean, in float64 too, and so are all of its derivatives.
+
+Standardised numbers are cut off here before they meet a density: a power of them would be infinite, and 0 times that is
+not a number.
+"""
 
 
 def pdf(t: Tensor) -> Tensor:

@@ -60,6 +60,10 @@ class Covariance(ABC):
     def moments(self, p: Params, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean and variance of z, (..., K) each, and what the readout needs of Aᵀx."""
 
+    def squared(self, p: Params, reading: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002
+        """Return what :meth:`moments` squares, beside the input, before it is multiplied with other squares."""
+        return ()
+
     @property
     def gates_reading(self) -> bool:
         """Return whether the gate only ever meets the reading, so that the readout is given their product."""
@@ -134,6 +138,9 @@ class LowRank(Covariance):
         if self.rank == 1:
             return m, torch.addcmul(var, reading[..., 0], reading[..., 0]), reading
         return m, var + reading.square().sum(-1), reading
+
+    def squared(self, p: Params, reading: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002
+        return (p["std"],)
 
     @property
     def gates_reading(self) -> bool:
@@ -229,6 +236,9 @@ class SharedFactor(Covariance):
         squares = torch.cat([torch.linalg.vecdot(x, x).unsqueeze(-1), reading.square()], -1)
         return m, F.linear(squares, torch.cat([p["std"].unsqueeze(1), p["factor_std"]], 1).square(), floor), reading
 
+    def squared(self, p: Params, reading: Tensor) -> tuple[Tensor, ...]:
+        return p["std"], p["factor_std"], reading
+
     def readout(self, p: Params, level: Tensor, gate: Tensor, x: Tensor, reading: Tensor) -> Tensor:  # noqa: ARG002
         return level @ p["output_mean"] + ops.mix(gate, p["output_factor"], reading, scale=p["factor_std"])
 
@@ -267,6 +277,9 @@ class Regression(Covariance):
 
     def moments(self, p: Params, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return Diagonal().moments(p, x)
+
+    def squared(self, p: Params, reading: Tensor) -> tuple[Tensor, ...]:
+        return Diagonal().squared(p, reading)
 
     def readout(self, p: Params, level: Tensor, gate: Tensor, x: Tensor, reading: Tensor) -> Tensor:  # noqa: ARG002
         output_mean = torch.einsum("koi,ki->ko", p["slope"], p["mean"]) + p["intercept"]

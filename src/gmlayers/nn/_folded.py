@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gmlayers import ops
 from gmlayers.functional import VARIANCE_FLOOR, Activation
-from gmlayers.nn._gm_layer import autocast_off, check_input, upcast
+from gmlayers.nn._gm_layer import autocast_off, check_input, result_dtype, upcast
+from gmlayers.nn._range import squares_fit
 
 
 class FoldedGMLayer(nn.Module):
@@ -64,23 +67,48 @@ class FoldedGMLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return what the layer returns, (..., out_features), for x of shape (..., in_features)."""
         check_input("FoldedGMLayer", x, self.in_features, self.first.dtype)
-        K = self.num_components
         with autocast_off(x.device.type):
             wide = upcast(x)
-            projected = F.linear(wide, upcast(self.first), upcast(self.offset))
-            m, reading = projected[..., :K], projected[..., K:]
-            square = torch.linalg.vecdot(wide, wide).unsqueeze(-1) if self._isotropic else wide.square()
-            var = F.linear(square, upcast(self.std).square(), m.new_full((K,), VARIANCE_FLOOR))
-            if self.factor_std is None:
-                reading = reading.unflatten(-1, (self.rank, K))
-                level, gate = ops.gate(m, var + reading.square().sum(-2), self.activation)
-                level = torch.cat([level, (gate.unsqueeze(-2) * reading).flatten(-2)], -1)
-            else:
-                spread = F.linear(reading.square(), upcast(self.factor_std).square())
-                level, gate = ops.gate(m, var + spread, self.activation)
-        y = level.to(x.dtype) @ self.second
-        coupled = x if self.factor_std is None else reading.to(x.dtype)
-        return y if self.coupling is None else y + ops.mix(gate.to(x.dtype), self.coupling, coupled)
+            m, var, reading = self._moments(wide, upcast)
+        shared = () if self.factor_std is None else (self.factor_std, reading)
+        if not squares_fit(var, wide, self.std, *shared):
+            return self._in_float64(x)
+        with autocast_off(x.device.type):
+            level, gate, reading = (part.to(x.dtype) for part in self._expectations(m, var, reading))
+        return self._readout(x, level, gate, reading, lambda tensor: tensor)
+
+    def _in_float64(self, x: Tensor) -> Tensor:
+        """Return the output for numbers of which float32 has no squares, in the dtype that it has for others."""
+        dtype, x = result_dtype(x), x.double()
+        with autocast_off(x.device.type):
+            return self._readout(x, *self._expectations(*self._moments(x, Tensor.double)), Tensor.double).to(dtype)
+
+    def _moments(self, x: Tensor, cast: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean and variance of z, (..., K), and what the factors read, (..., r, K), or (..., r) if shared."""
+        K = self.num_components
+        projected = F.linear(x, cast(self.first), cast(self.offset))
+        m, reading = projected[..., :K], projected[..., K:]
+        square = torch.linalg.vecdot(x, x).unsqueeze(-1) if self._isotropic else x.square()
+        var = F.linear(square, cast(self.std).square(), m.new_full((K,), VARIANCE_FLOOR))
+        if self.factor_std is not None:
+            return m, var + F.linear(reading.square(), cast(self.factor_std).square()), reading
+        reading = reading.unflatten(-1, (self.rank, K))
+        return m, var + reading.square().sum(-2), reading
+
+    def _expectations(self, m: Tensor, var: Tensor, reading: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what the second matrix is given, the gate of the coupling, and the reading."""
+        level, gate = ops.gate(m, var, self.activation)
+        if self.factor_std is None:
+            level = torch.cat([level, (gate.unsqueeze(-2) * reading).flatten(-2)], -1)
+        return level, gate, reading
+
+    def _readout(
+        self, x: Tensor, level: Tensor, gate: Tensor, reading: Tensor, cast: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        y = level @ cast(self.second)
+        if self.coupling is None:
+            return y
+        return y + ops.mix(gate, cast(self.coupling), x if self.factor_std is None else reading)
 
     @property
     def _isotropic(self) -> bool:

@@ -14,6 +14,7 @@ from gmlayers._names import check_real, look_up, positive
 from gmlayers.functional import ACTIVATIONS, Activation, get_activation
 from gmlayers.nn._computed import refuse_computed
 from gmlayers.nn._covariance import Covariance, Regression, Root, get_covariance
+from gmlayers.nn._range import squares_fit
 from gmlayers.ops._dispatch import autocast_on
 
 Scaling = Literal["sqrt", "mean"]
@@ -57,7 +58,9 @@ class GMLayer(nn.Module):
     The parameters are ``mean``, ``std`` (its sign is free: only its square enters), ``bias``, ``output_mean``,
     and those of the family; see :class:`LowRank`, :class:`SharedFactor`, :class:`Diagonal`, :class:`Full` (which has a
     triangular root in place of ``std``), :class:`Regression`.
-    Under autocast and for half-precision parameters the moments and expectations are computed in float32.
+    Under autocast and for half-precision parameters the moments and expectations are computed in float32. Variances are
+    squares, which leave the range of float32 from 1e19 on: numbers so large that theirs might are counted in float64.
+    That takes a look at them, and so is done on a CPU alone, and neither in ``torch.compile`` nor in ``torch.func``.
 
     Raises:
         ValueError: sizes below 1, an unknown name, a wrong feature size, a wrong dtype.
@@ -233,13 +236,12 @@ class GMLayer(nn.Module):
         check_input("GMLayer", x, self.in_features, self.mean.dtype)
         p = self.family_parameters()
         with autocast_off(x.device.type):
-            m, var, reading = self.covariance.moments({n: upcast(v) for n, v in p.items()}, upcast(x))
-            m = m if self.bias is None else m + self.bias
-            gated = reading if self.covariance.gates_reading else None
-            level, gate = ops.gate(m, var, self.activation, reading=gated)
-            if self.weight_logits is not None:
-                weight = self.component_weight() / self._scale
-                level, gate = weight * level, (weight if gated is None else weight[:, None]) * gate
+            wide, wide_x = {n: upcast(v) for n, v in p.items()}, upcast(x)
+            m, var, reading = self.covariance.moments(wide, wide_x)
+        if not squares_fit(var, wide_x, *self.covariance.squared(wide, reading)):
+            return self._in_float64(p, x)
+        with autocast_off(x.device.type):
+            level, gate = self._expectations(m, var, reading)
         return self._scale * self.covariance.readout(p, level.to(x.dtype), gate.to(x.dtype), x, reading.to(x.dtype))
 
     def root(self) -> Root:
@@ -256,6 +258,25 @@ class GMLayer(nn.Module):
         if self.weight_logits is None:
             return self.mean.new_full((self.num_components,), self._scale)
         return self._scale * self.num_components * self.weight_logits.softmax(0)
+
+    def _expectations(self, m: Tensor, var: Tensor, reading: Tensor) -> tuple[Tensor, Tensor]:
+        """Return weighted E f and E f', (..., K) each, the latter times the reading where the family is for that."""
+        m = m if self.bias is None else m + self.bias
+        gated = reading if self.covariance.gates_reading else None
+        level, gate = ops.gate(m, var, self.activation, reading=gated)
+        if self.weight_logits is None:
+            return level, gate
+        weight = self.component_weight() / self._scale
+        return weight * level, (weight if gated is None else weight[:, None]) * gate
+
+    def _in_float64(self, p: dict[str, Tensor], x: Tensor) -> Tensor:
+        """Return the output for numbers of which float32 has no squares, in the dtype that it has for others."""
+        dtype = result_dtype(x)
+        p, x = {name: value.double() for name, value in p.items()}, x.double()
+        with autocast_off(x.device.type):
+            m, var, reading = self.covariance.moments(p, x)
+            level, gate = self._expectations(m, var, reading)
+            return (self._scale * self.covariance.readout(p, level, gate, x, reading)).to(dtype)
 
     @property
     def _scale(self) -> float:
@@ -304,6 +325,11 @@ def check_input(module: str, x: Tensor, in_features: int, dtype: torch.dtype) ->
 def upcast(t: Tensor) -> Tensor:
     """Return half precision as float32, everything else as it is."""
     return t.float() if t.dtype in (torch.float16, torch.bfloat16) else t
+
+
+def result_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype of matrix products of an input."""
+    return torch.get_autocast_dtype(x.device.type) if autocast_on(x.device.type) else x.dtype
 
 
 def autocast_off(device_type: str) -> AbstractContextManager[object]:

@@ -19,6 +19,7 @@ from gmlayers.nn._form import Form, get_form
 from gmlayers.nn._gm_layer import autocast_off, check_input, upcast
 from gmlayers.nn._k_means import k_means
 from gmlayers.nn._placement import by_residual, domain_of, spacing
+from gmlayers.nn._range import cubes_fit
 from gmlayers.ops._fused import readable
 
 Bound = float | Sequence[float] | Tensor
@@ -270,10 +271,12 @@ class GMNM(nn.Module):
         """
         self._check(x)
         with autocast_off(x.device.type):
-            arguments, weight = self._bump_arguments(x), upcast(self.weight)
+            arguments, weight = self._all_arguments(x)
             f, curved = ops.bumps_laplacian(*arguments)
-            value = f @ weight if self.bias is None else f @ weight + upcast(self.bias)
-            return gmnm.Derivatives(value, gmnm.gradient(*arguments, weight), curved @ weight)
+            value = f @ weight if self.bias is None else f @ weight + self.bias.to(weight.dtype)
+            dtype = upcast(x).dtype
+            slope = gmnm.gradient(*arguments, weight)
+            return gmnm.Derivatives(value.to(dtype), slope.to(dtype), (curved @ weight).to(dtype))
 
     def gradient(self, x: Tensor) -> Tensor:
         """Return the first derivatives in x, (..., out, d).
@@ -286,7 +289,8 @@ class GMNM(nn.Module):
         """
         self._check(x)
         with autocast_off(x.device.type):
-            return gmnm.gradient(*self._bump_arguments(x), upcast(self.weight))
+            arguments, weight = self._all_arguments(x)
+            return gmnm.gradient(*arguments, weight).to(upcast(x).dtype)
 
     def laplacian(self, x: Tensor) -> Tensor:
         """Return the sum of the unmixed second derivatives, (..., out).
@@ -299,7 +303,8 @@ class GMNM(nn.Module):
         """
         self._check(x)
         with autocast_off(x.device.type):
-            return ops.bumps_laplacian(*self._bump_arguments(x))[1] @ upcast(self.weight)
+            arguments, weight = self._all_arguments(x)
+            return (ops.bumps_laplacian(*arguments)[1] @ weight).to(upcast(x).dtype)
 
     def hessian(self, x: Tensor) -> Tensor:
         """Return all second derivatives in x, the mixed ones too, (..., out, d, d).
@@ -312,7 +317,8 @@ class GMNM(nn.Module):
         """
         self._check(x)
         with autocast_off(x.device.type):
-            return gmnm.hessian(*self._bump_arguments(x), upcast(self.weight))
+            arguments, weight = self._all_arguments(x)
+            return gmnm.hessian(*arguments, weight).to(upcast(x).dtype)
 
     def outside(self, x: Tensor) -> Tensor:
         """Return which inputs are out of range, (...,) of bool, for x of shape (..., in_features).
@@ -394,6 +400,14 @@ class GMNM(nn.Module):
 
     def _bump_arguments(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return *self.centred(upcast(x), upcast(self.mean)), upcast(self.projection_matrix())
+
+    def _all_arguments(self, x: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+        """Return bumps and weights, in float64 where powers of them are out of the range of float32."""
+        arguments, weight = self._bump_arguments(x), upcast(self.weight)
+        if cubes_fit(*arguments, weight):
+            return arguments, weight
+        x, mean = self.centred(x.double(), self.mean.double())
+        return (x, mean, self.projection_matrix().double()), self.weight.double()
 
     def _init_weight(self, sample: Tensor, generator: torch.Generator | None) -> None:
         squares = [f.square().sum(-1) for f in (ops.bumps(*self._bump_arguments(x)) for x in sample.split(8192))]

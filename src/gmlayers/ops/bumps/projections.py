@@ -33,6 +33,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gmlayers.functional.normal import FAR
 from gmlayers.ops._fused import Tensors
 from gmlayers.ops.bumps import reference
 
@@ -103,7 +104,9 @@ class BumpsLaplacian:
         gram = torch.bmm(projection, projection.mT)
         grad_x = None
         if needs[0]:
-            grad_x = _onto_inputs(slope, rows, torch.bmm(gram, projection).mul_(2))
+            size = gram.diagonal(dim1=1, dim2=2).sum(1).clamp_(min=torch.finfo(gram.dtype).tiny)  # A³ is out of range
+            unit = gram / size[:, None, None]
+            grad_x = _onto_inputs(slope * size, rows, torch.bmm(unit, projection).mul_(2))
             grad_x -= _onto_inputs(factor, rows, projection)
         if not (needs[1] or needs[2]):
             return grad_x, None, None
@@ -183,4 +186,4 @@ def through_offsets(
 def projected(x: Tensor, mean: Tensor, projection: Tensor) -> list[Tensor]:
     """Return v, for every row of the projections a tensor (batch, m)."""
     offset = offsets(mean, projection).t().contiguous()  # a row with strides is passed several times slower
-    return [torch.mm(x, projection[:, j].t()).sub_(offset[j]) for j in range(projection.shape[1])]
+    return [torch.mm(x, projection[:, j].t()).sub_(offset[j]).clamp_(-FAR, FAR) for j in range(projection.shape[1])]

@@ -20,8 +20,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from gmlayers.functional.normal import FAR
 from gmlayers.ops import _triton
 from gmlayers.ops._triton import TILE, Precision
+
+_FAR = tl.constexpr(FAR)
 
 
 def forward(x: Tensor, projection: Tensor, offset: Tensor, *, input_precision: Precision = "ieee") -> Tensor:
@@ -149,6 +152,12 @@ _KEY = ["size", "m", "p", "d", "PRECISION"]
 
 
 @triton.jit
+def _cut(v):
+    """Return v, cut off where the bump is 0; NaN stays NaN."""
+    return tl.where(v < -_FAR, -_FAR, tl.where(v > _FAR, _FAR, v))
+
+
+@triton.jit
 def _projected(
     x, projection, n, q, is_row, is_q, d, BN: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr
 ):
@@ -190,7 +199,7 @@ def _forward_kernel(
     for j in range(p):
         q = k * p + j
         c = tl.load(offset + q, is_component, other=0.0).to(tl.float32)
-        v = _projected(x, projection, n, q, is_row, is_component, d, BN, BM, BD, PRECISION) - c[None, :]
+        v = _cut(_projected(x, projection, n, q, is_row, is_component, d, BN, BM, BD, PRECISION) - c[None, :])
         square += v * v
     tl.store(f + n[:, None] * m + k[None, :], tl.exp(-0.5 * square), is_row[:, None] & is_component[None, :])
 
@@ -216,7 +225,7 @@ def _pulled(
 ):
     """Return the tile δv of rows n and rows q of the projection seen as a matrix (m p, d): (BN, BM)."""
     c = tl.load(offset + q, is_q, other=0.0).to(tl.float32)
-    v = _projected(x, projection, n, q, is_row, is_q, d, BN, BM, BD, PRECISION) - c[None, :]
+    v = _cut(_projected(x, projection, n, q, is_row, is_q, d, BN, BM, BD, PRECISION) - c[None, :])
     place = n[:, None] * m + (q // p)[None, :]
     there = is_row[:, None] & is_q[None, :]
     return -v * tl.load(f + place, there, other=0.0) * tl.load(grad_f + place, there, other=0.0)

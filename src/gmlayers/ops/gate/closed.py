@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gmlayers.functional import Activation
+from gmlayers.functional.normal import FAR
 from gmlayers.ops._fused import Tensors
 from gmlayers.ops._mills import MILLS_COEFFICIENTS, MILLS_SHIFT
 from gmlayers.ops.gate import reference
@@ -60,7 +61,10 @@ class Closed:
         second, third = self.activation.higher(m, var)
         grad_slope = _onto_slope(grad_gated, reading)
         grad_m = (grad_level * slope).addcmul_(grad_slope, second) if needs[0] else None
-        grad_var = third.mul_(grad_slope).addcmul_(grad_level, second).mul_(0.5) if needs[1] else None
+        grad_var = None
+        if needs[1]:
+            third = third.masked_fill_(grad_slope == 0, 0)  # where it is infinite, and not asked for
+            grad_var = third.mul_(grad_slope).addcmul_(grad_level, second).mul_(0.5)
         grad_reading = grad_gated * slope[..., None] if needs[2] else None
         return grad_m, grad_var, grad_reading
 
@@ -100,7 +104,7 @@ class Relu(Blocked):
     @staticmethod
     def fill(m: Tensor, var: Tensor, level: Tensor, slope: Tensor, density: Tensor) -> None:
         inverse = var.rsqrt()
-        t = m * inverse
+        t = (m * inverse).clamp_(-FAR, FAR)
         tail = _tails(t, slope, density)
         torch.div(tail, inverse, out=level).add_(m.clamp(min=0))
         density.mul_(inverse)
@@ -116,8 +120,8 @@ class Relu(Blocked):
         grad_m = (grad_level * slope).addcmul_(grad_slope, density) if needs[0] else None
         grad_var = None
         if needs[1]:
-            grad_var = torch.div(m, var).mul_(grad_slope)
-            torch.sub(grad_level, grad_var, out=grad_var).mul_(density).mul_(0.5)
+            third = torch.mul(m, density).div_(var)  # in this order, because m/v may be infinite where the density is 0
+            grad_var = third.mul_(grad_slope).addcmul_(grad_level, density, value=-1).mul_(-0.5)
         grad_reading = grad_gated * slope.unsqueeze(-1) if needs[2] else None
         return grad_m, grad_var, grad_reading
 
@@ -134,7 +138,7 @@ class Gelu(Blocked):
     @staticmethod
     def fill(m: Tensor, var: Tensor, level: Tensor, slope: Tensor, density: Tensor) -> None:
         inverse = (var + 1).rsqrt_()
-        t = m * inverse
+        t = (m * inverse).clamp_(-FAR, FAR)
         tail = _tails(t, slope, density)
         density.mul_(inverse)
         far = tail.div_(inverse).add_(m.clamp(min=0)).sub_(density)
@@ -151,7 +155,7 @@ class Gelu(Blocked):
         grad_level, grad_gated = grads
         grad_slope = _onto_slope(grad_gated, reading)
         inverse = (var + 1).rsqrt_()
-        t = m * inverse
+        t = (m * inverse).clamp_(-FAR, FAR)
         less = torch.mul(t, t).sub_(1)
         square = torch.mul(inverse, inverse)
         second = torch.mul(less, square).sub_(1).mul_(density).neg_()

@@ -17,6 +17,7 @@ import math
 import torch
 from torch import Tensor
 
+from gmlayers.functional.activations import standardised
 from gmlayers.ops._mills import MILLS_COEFFICIENTS, MILLS_SHIFT
 
 
@@ -27,18 +28,18 @@ def relu(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         m: (..., K), float32.
         var: (..., K), float32, positive.
     """
-    inverse = var.rsqrt()
-    t = m * inverse
+    s = var.sqrt()
+    t = standardised(m, s)
     slope = 0.5 * torch.erfc(t * -math.sqrt(0.5))
     density = torch.exp(-0.5 * t * t) * (1 / math.sqrt(2 * math.pi))
-    level = m * slope + density / inverse
-    return level + (_level(m, inverse, t.abs(), density) - level).detach(), slope
+    level = m * slope + s * density
+    return level + (_level(m, s, t.abs(), density) - level).detach(), slope
 
 
-def _level(m: Tensor, inverse: Tensor, u: Tensor, density: Tensor) -> Tensor:
+def _level(m: Tensor, s: Tensor, u: Tensor, density: Tensor) -> Tensor:
     """Return s (φ - u Φ(-u)) + max(m, 0)."""
     y = 1 / (1 + u * (1 / MILLS_SHIFT))
     mills = torch.full_like(y, MILLS_COEFFICIENTS[-1])
     for coefficient in MILLS_COEFFICIENTS[-2::-1]:
         mills = mills * y + coefficient
-    return (density - u * (mills * y * density)) / inverse + m.clamp(min=0)
+    return s * (density - u * (mills * y * density)) + m.clamp(min=0)

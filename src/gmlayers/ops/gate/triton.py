@@ -21,12 +21,14 @@ import triton.language as tl
 from torch import Tensor
 
 from gmlayers.functional.activations import LEAK
+from gmlayers.functional.normal import FAR
 from gmlayers.ops._mills import SECOND_COEFFICIENTS, SECOND_SHIFT
 
 _SHIFT = tl.constexpr(1 / SECOND_SHIFT)
 _DEGREE = tl.constexpr(len(SECOND_COEFFICIENTS) - 1)
 _COEFFICIENTS = tl.constexpr(SECOND_COEFFICIENTS)
 _LEAK = tl.constexpr(LEAK)
+_FAR = tl.constexpr(FAR)
 _DENSITY = tl.constexpr(1 / math.sqrt(2 * math.pi))
 _ROOT_HALF = tl.constexpr(math.sqrt(0.5))
 
@@ -149,6 +151,13 @@ def _backward_kernel(
 
 
 @triton.jit
+def _standardised(m, s):
+    """Return m/s, cut off where its density is 0; NaN stays NaN."""
+    t = tl.div_rn(m, s)
+    return tl.where(t < -_FAR, -_FAR, tl.where(t > _FAR, _FAR, t))
+
+
+@triton.jit
 def _density(t):
     """Return φ(t)."""
     return _DENSITY * tl.exp(-0.5 * t * t)
@@ -193,7 +202,7 @@ def _expectations(m, v, ACTIVATION: tl.constexpr):
     elif ACTIVATION == "gaussian":
         # e_j = (-r)^j He_j(w) e_0 with r = 1/√(1+v), w = rm
         c = tl.sqrt_rn(1.0 + v)
-        r, w = 1.0 / c, tl.div_rn(m, c)
+        r, w = 1.0 / c, _standardised(m, c)
         e0 = r * tl.exp(-0.5 * w * w)
         e1 = -r * w * e0
         e2 = r * r * (w * w - 1.0) * e0
@@ -201,7 +210,7 @@ def _expectations(m, v, ACTIVATION: tl.constexpr):
     elif ACTIVATION == "erf":
         # erf(z) = 2Φ(√2 z) - 1, hence e_1 is the density of N(0, ½ + v) at m, twice
         c = tl.sqrt_rn(0.5 + v)
-        r, w = 1.0 / c, tl.div_rn(m, c)
+        r, w = 1.0 / c, _standardised(m, c)
         e0 = tl.erf(w * _ROOT_HALF)
         e1 = 2.0 * r * _density(w)
         e2 = -r * w * e1
@@ -210,18 +219,18 @@ def _expectations(m, v, ACTIVATION: tl.constexpr):
         # with c² = 1 + v, τ = m/c, and M, R at |τ|: e_0 = mΦ(τ) + (v/c)φ(τ), on both sides of 0 without cancellation
         c2 = 1.0 + v
         c = tl.sqrt_rn(c2)
-        tau = tl.div_rn(m, c)
+        tau = _standardised(m, c)
         density, u = _density(tau), tl.abs(tau)
         mills, mean, _ = _tail(u)
         e0 = tl.maximum(m, 0.0) + density * (v * mean - u * mills) / c
         e1 = _cdf(tau, density, mills) + tau * density / c2
         # f'' = (2 - z²)φ and f''' = (z³ - 4z)φ; φ times the density of z is that of N(0, c²) at m, times N(μ, ν)
-        mu, nu, height = m / c2, v / c2, density / c
+        mu, nu, height = _standardised(m, c2), v / c2, density / c
         e2 = height * (2.0 - mu * mu - nu)
         e3 = height * mu * (mu * mu + 3.0 * nu - 4.0)
     else:
         s = tl.sqrt_rn(v)
-        r, t = 1.0 / s, tl.div_rn(m, s)
+        r, t = 1.0 / s, _standardised(m, s)
         density, u = _density(t), tl.abs(t)
         mills, mean, second = _tail(u)
         # the first four expectations of relu, and the one after them

@@ -1,0 +1,41 @@
+"""Powers leave the range of float32 long before the numbers do: where they would, modules count in float64."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gmlayers.ops._fused import readable
+
+LARGE = 1e9
+"""Squares of numbers up to this one may be formed apart in float32.
+
+What is lost of the other factor, whose square is 0 below 1e-23, is then less than 1e-13 of a standard deviation, whose
+floor is 1e-6: see :data:`gmlayers.functional.VARIANCE_FLOOR`.
+"""
+
+LARGEST_VARIANCE = 1e30
+"""Up to this variance the third power of a standard deviation, of which second derivatives are made, is in range."""
+
+
+def squares_fit(var: Tensor, *factors: Tensor) -> bool:
+    """Return whether variances, and the squares of which they are sums, are in the range of float32.
+
+    Numbers are looked at only where that is cheap. On a GPU, in a compiler and under ``torch.func`` the answer is yes.
+
+    Args:
+        var: variances; they decide where a look is cheap, because they depend on all the rest.
+        factors: what was squared, of any shape.
+    """
+    if var.dtype == torch.float64 or not readable(var) or not var.numel():
+        return True
+    if not float(var.detach().amax()) <= LARGEST_VARIANCE:  # NaN is out of range, so that it hides nothing
+        return False
+    return all(float(factor.detach().abs().amax()) <= LARGE for factor in factors)
+
+
+def cubes_fit(*tensors: Tensor) -> bool:
+    """Return whether third powers of numbers are in the range of float32, as far as that may be asked; see above."""
+    if any(t.dtype == torch.float64 or not readable(t) or not t.numel() for t in tensors):
+        return True
+    return all(float(t.detach().abs().amax()) <= LARGE for t in tensors)

@@ -82,7 +82,7 @@ def _run(arguments: list[str]) -> None:
 def _call(name: str, arguments: list[str]) -> None:
     module, _, attribute = _place(name).partition(":")
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _note_once()
         warnings.simplefilter("always", UserWarning)
         try:
             import tyro
@@ -124,8 +124,20 @@ def _joined(message: object) -> str:
     return " ".join(str(message).split())
 
 
-def _show_warning(message: Warning | str, *_: object) -> None:
-    print(f"gmlayers: note: {visible(_joined(message))}", file=sys.stderr)  # noqa: T201
+def _note_once() -> Callable[..., None]:
+    """Return what shows warnings: no text twice, and of files without a checksum the first only, which says so."""
+    from gmlayers.experiments.schema import Unchecked
+
+    shown: set[object] = set()
+
+    def show(message: Warning | str, category: type[Warning], *_: object) -> None:
+        text = _joined(message)
+        key = category if issubclass(category, Unchecked) else text
+        if key not in shown:
+            shown.add(key)
+            print(f"gmlayers: note: {visible(text)}", file=sys.stderr)  # noqa: T201
+
+    return show
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -35,6 +35,10 @@ _KINDS = {
 }
 
 
+class NotAFile(ValueError):
+    """A folder, a pipe or a device stands where a file was expected."""
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a crash at any moment leaves the old content or the new, never a part.
 
@@ -186,4 +190,4 @@ def _link(path: Path) -> ValueError:
 def _refuse_mode(path: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "no file")
-        raise ValueError(f"{path} is {kind}, where a file was expected; give another, or delete it if nobody needs it")
+        raise NotAFile(f"{path} is {kind}, where a file was expected; give another, or delete it if nobody needs it")

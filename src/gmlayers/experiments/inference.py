@@ -6,6 +6,7 @@ import statistics
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
+from os.path import lexists
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,6 @@ from tyro.conf import Positional, arg
 from gmlayers.experiments import display, run_folder
 from gmlayers.experiments.data import read_inputs
 from gmlayers.experiments.files import write_whole
-from gmlayers.experiments.records import Metrics, read_json
 from gmlayers.experiments.text import as_csv
 from gmlayers.experiments.trainer import Task, check_device, examples, judge, outputs, read_model
 
@@ -68,7 +68,7 @@ def compare(
         raise ValueError("compare: give at least one finished run")
     for folder in runs:
         config = run_folder.open_run(folder)
-        summary = read_json(folder / "summary.json")["trials"]
+        summary = run_folder.read_summary(config, folder)
         values = [trial[config.metric] for trial in summary]
         name, size = folder.resolve().name, summary[0]["parameters"]
         seconds = statistics.fmean(trial["seconds"] for trial in summary)
@@ -88,9 +88,9 @@ def compare(
 
 def _is_finished(folder: Path) -> bool:
     """Whether there is something to compare; say why not, so that ``runs/*/`` can be given."""
-    if not (folder / "config.json").exists():
+    if not lexists(folder / "config.json"):
         warnings.warn(f"{folder} is no run of `gmlayers train`; left out", stacklevel=2)
-    elif not (folder / "summary.json").exists():
+    elif not lexists(folder / run_folder.SUMMARY):
         warnings.warn(f"{folder} is not finished (gmlayers train --resume {folder}); left out", stacklevel=2)
     else:
         return True
@@ -106,8 +106,7 @@ def _draw(runs: Sequence[Path], path: Path) -> None:
     for folder in runs:
         config = run_folder.open_run(folder)
         metrics.add(config.metric)
-        records = [Metrics(run_folder.seed_folder(folder, seed) / "metrics.jsonl").rows() for seed in config.seeds]
-        values[folder.resolve().name] = np.array([[row[config.metric] for row in rows] for rows in records])
+        values[folder.resolve().name] = run_folder.read_curves(config, folder)
     if len(metrics) > 1:
         raise ValueError(f"--figure needs runs that are judged alike, got {', '.join(sorted(metrics))}")
     (metric,) = metrics
@@ -160,7 +159,7 @@ def predict(
 
 
 def _refuse_existing(out: Path | None) -> None:
-    if out is not None and (out.exists() or out.is_symlink()):  # a link to nothing as well
+    if out is not None and lexists(out):
         raise FileExistsError(f"{out} exists; choose another --out")
 
 

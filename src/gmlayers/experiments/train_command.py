@@ -20,7 +20,6 @@ from gmlayers.experiments.batched import BatchedTrainer
 from gmlayers.experiments.data import NAMES, Data, Kind, load
 from gmlayers.experiments.files import lock, refuse_links, sweep
 from gmlayers.experiments.models import MODELS, Recipe, Shape
-from gmlayers.experiments.records import write_json
 from gmlayers.experiments.run_folder import Run, fingerprint, seed_folder
 from gmlayers.experiments.trainer import Task, Trainer, check_compiler
 
@@ -76,8 +75,6 @@ def new_run(
     threads: int | None,
 ) -> tuple[Run, Data]:
     """Return a run and its data, checked as far as can be before anything is written."""
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"--seeds must be different numbers, got {', '.join(map(str, seeds)) or 'none'}")
     recipe = look_up("model", model, MODELS).recipe
     data = load(source, target=target, task=task)
     rows = len(data.train_x) - (data.validation if validate else 0)
@@ -98,8 +95,7 @@ def new_run(
         device=device,
         threads=torch.get_num_threads() if threads is None else threads,
     )
-    trials = [run.trial(seed) for seed in seeds]  # what cannot be trained is refused before the folder is made
-    Trainer(trials[0], data)
+    Trainer(run.trial(seeds[0]), data)  # what cannot be trained is refused before the folder is made
     return run, data
 
 
@@ -122,7 +118,7 @@ def train_run(
     except KeyboardInterrupt:
         options = " --batched" * batched + " --compiled" * compiled
         raise KeyboardInterrupt(f"continue with: gmlayers train --resume {folder}{options}") from None
-    write_json(folder / "summary.json", {"trials": summaries})
+    run_folder.write_summary(folder, summaries)
     return summaries
 
 
@@ -304,10 +300,11 @@ def train(
 
 def _summary(trainer: Trainer) -> dict[str, Any]:
     assert trainer.metrics is not None
-    rows = trainer.metrics.rows()
+    rows = trainer.rows()
     return {
         "seed": trainer.trial.seed,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         trainer.metric: rows[-1][trainer.metric],
         "seconds": round(sum(row["seconds"] for row in rows), 2),
+        "metrics": trainer.metrics.written()[1],  # by which read_curves knows them again
     }

@@ -1,6 +1,7 @@
 """The commands as their users meet them."""
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from PIL import Image
 
 from gmlayers.cli import main
 from gmlayers.experiments import demo as demo_module
-from gmlayers.experiments import records, run_folder
+from gmlayers.experiments import records, run_folder, train_command
 from gmlayers.experiments.models import MODELS
 from gmlayers.experiments.records import read_tensors
 from gmlayers.experiments.trainer import Trainer
@@ -268,6 +269,21 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     assert f"continue with: gmlayers train --resume {tmp_path / 'run'}" in " ".join(err.split())
 
 
+@pytest.mark.parametrize("error", [RuntimeError, OSError, ValueError, MemoryError])
+@pytest.mark.parametrize("place", ["in training", "elsewhere"])
+def test_an_interrupt_that_comes_out_as_another_error_is_an_interrupt(run, capsys, monkeypatch, error, place):
+    def interrupted(*_, **__):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise error("cannot let go")
+
+    monkeypatch.setattr(train_command, "_one_by_one" if place == "in training" else "report", interrupted)
+    code, _, err = call(capsys, "train", "--resume", run)
+    hint = f" continue with: gmlayers train --resume {run}" if place == "in training" else ""
+    assert (code, err) == (130, f"gmlayers: interrupted; nothing already written is lost.{hint}\n")
+
+
 def test_a_full_disk_ends_in_one_line(tmp_path):
     """A limit on the size of files stands for the disk: checkpoints do not fit, metrics do."""
 
@@ -347,7 +363,8 @@ def test_nothing_to_train_on(capsys):
         (["digits", "--seeds", "1", "99999999999999999999"], ["a seed must lie in", "99999999999999999999"]),
         (["digits", "--seeds", "1", "1"], ["seeds must be different numbers, got 1, 1"]),
         (["digits", "--device", "tpu"], ["device"]),
-        (["digits", "--threads", "0"], ["--threads must be at least 1, got 0"]),
+        (["digits", "--threads", "0"], ["--threads must be at least 1, and at most", "as there are cores, got 0"]),
+        (["digits", "--threads", "1000000"], ["at most", "as there are cores, got 1000000"]),
         (["digits", "--width", "99999999999"], ["RuntimeError", "memory"]),
         (["--resume", "somewhere", "--epochs", "3"], ["--resume takes everything from the folder"]),
         (["digits", "--lr", "1e30", "--optimizer", "sgd"], ["stopped at step", "try a smaller --lr"]),
@@ -397,6 +414,16 @@ def test_a_run_finds_its_data_from_everywhere(tmp_path, capsys, monkeypatch):
     assert call(capsys, "train", "t.csv", "--epochs", 1, "--out", "run")[0] == 0
     monkeypatch.chdir("/")
     assert call(capsys, "evaluate", tmp_path / "run")[0] == 0
+
+
+def test_a_run_of_a_larger_machine_continues_with_the_cores_of_this_one(run, capsys):
+    """Its folder may come from somebody else, and a million threads would end the process."""
+    path = run / "config.json"
+    records.write_json(path, {**records.read_json(path), "threads": 1_000_000})
+    code, _, err = call(capsys, "train", "--resume", run)
+    assert code == 0, err
+    assert "1,000,000 threads are asked for, and there are" in err
+    assert torch.get_num_threads() <= (os.cpu_count() or 1)
 
 
 def test_an_unfinished_model_says_so(run, capsys):

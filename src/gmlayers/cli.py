@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from gmlayers._names import in_a_clone, look_up
+from gmlayers.experiments.interrupts import is_interrupt
 from gmlayers.experiments.text import visible
 
 DESCRIPTION = """Neural-network layers whose neurons are distributions.
@@ -55,14 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _run(sys.argv[1:] if arguments is None else list(arguments))
     except KeyboardInterrupt as interrupt:
-        _fail(f"interrupted; nothing already written is lost. {interrupt}".rstrip(), 130)
+        _fail_interrupted(str(interrupt))
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone, as with `| head`
         sys.exit(141)
-    except (ValueError, OSError) as error:
-        _fail(_one_line(error), 2)
-    except (RuntimeError, MemoryError) as error:  # torch's: out of memory, no such device
-        _fail(f"{type(error).__name__}: {_one_line(error)}", 2)
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        if is_interrupt(error):
+            _fail_interrupted("")
+        kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
+        _fail(f"{kind}{_one_line(error)}", 2)  # a RuntimeError is torch's: out of memory, no such device
 
 
 def _run(arguments: list[str]) -> None:
@@ -138,6 +140,10 @@ def _note_once() -> Callable[..., None]:
             print(f"gmlayers: note: {visible(text)}", file=sys.stderr)  # noqa: T201
 
     return show
+
+
+def _fail_interrupted(hint: str) -> NoReturn:
+    _fail(f"interrupted; nothing already written is lost. {hint}".rstrip(), 130)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import pytest
@@ -63,6 +64,18 @@ def test_reproduce_refuses(refused, tmp_path):
     said = "--dataset mnist: fit2d has functions and equations, no data; omit it"
     assert refused("reproduce", "gmnm", "--profile", "smoke", "--dataset", "mnist", *out) == said
     assert not (tmp_path / "out").exists()
+
+
+def test_no_more_trials_run_at_once_than_there_are_cores(tmp_path, monkeypatch):
+    asked = []
+
+    def run_all(todo, at_once):
+        asked.append(at_once)
+        return []
+
+    monkeypatch.setitem(command.EXECUTORS, "processes", run_all)
+    reproduce("fig2", profile="smoke", jobs=10**6, out=tmp_path)
+    assert asked == [os.cpu_count() or 1]
 
 
 def test_plot_refuses(refused, tmp_path):

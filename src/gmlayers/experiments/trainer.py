@@ -528,6 +528,21 @@ def check_device(device: str) -> None:
         raise ValueError(f"device {device!r} is not available here; give cpu")
 
 
+def use_threads(number: int) -> None:
+    """Compute with so many threads from now on, and with no more than there are cores, which it says.
+
+    More than that take turns on the cores: thousands make an epoch take minutes, and a million end the process.
+    """
+    cores = os.cpu_count() or 1
+    if number > cores:
+        warnings.warn(
+            f"{number:,} threads are asked for, and there are {cores} cores: computing with {cores}, to the same "
+            f"result up to rounding",
+            stacklevel=2,
+        )
+    torch.set_num_threads(min(number, cores))
+
+
 def own_randomness(device: str) -> Any:  # noqa: ANN401  (torch does not name the type)
     """Leave the generators of the CPU and of the device as they were before the block."""
     return torch.random.fork_rng([device] if device.startswith("cuda") else [])

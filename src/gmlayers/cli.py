@@ -7,14 +7,13 @@ Another distribution adds commands by an entry point of the group ``gmlayers.com
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
 from gmlayers._names import in_a_clone, look_up
 from gmlayers.experiments.interrupts import is_interrupt
-from gmlayers.experiments.text import visible
+from gmlayers.experiments.text import notes, one_line, visible
 
 DESCRIPTION = """Neural-network layers whose neurons are distributions.
 
@@ -83,9 +82,7 @@ def _run(arguments: list[str]) -> None:
 
 def _call(name: str, arguments: list[str]) -> None:
     module, _, attribute = _place(name).partition(":")
-    with warnings.catch_warnings():
-        warnings.showwarning = _note_once()
-        warnings.simplefilter("always", UserWarning)
+    with notes():
         try:
             import tyro
 
@@ -119,27 +116,7 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.errno is not None:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}; nothing already written is lost"
-    return _joined(error)
-
-
-def _joined(message: object) -> str:
-    return " ".join(str(message).split())
-
-
-def _note_once() -> Callable[..., None]:
-    """Return what shows warnings: no text twice, and of files without a checksum the first only, which says so."""
-    from gmlayers.experiments.schema import Unchecked
-
-    shown: set[object] = set()
-
-    def show(message: Warning | str, category: type[Warning], *_: object) -> None:
-        text = _joined(message)
-        key = category if issubclass(category, Unchecked) else text
-        if key not in shown:
-            shown.add(key)
-            print(f"gmlayers: note: {visible(text)}", file=sys.stderr)  # noqa: T201
-
-    return show
+    return one_line(error)
 
 
 def _fail_interrupted(hint: str) -> NoReturn:

@@ -83,7 +83,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Delete what :func:`write_whole` left in a folder when it was killed; nobody else may be writing there."""
+    """Delete what :func:`write_whole` left in a folder when it was killed; nobody else may be writing there.
+
+    So it is for folders of trials, which are locked. Beside a file such as that of ``predict --out`` a hidden one stays
+    after a kill: nobody can tell it from one that another process has just begun.
+    """
     for left in folder.glob(f"{TEMPORARY}*"):
         left.unlink()
 

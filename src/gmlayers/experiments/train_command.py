@@ -274,7 +274,6 @@ def train(
             raise ValueError(
                 "--resume takes everything from the folder; give no more than --tensorboard, --batched, --compiled"
             )
-        refuse_links(resume)
         run, folder = run_folder.open_run(resume), resume
         if run.watch is not None:
             raise ValueError(f"{resume} is watched by `gmlayers reproduce`; continue it by that command")

@@ -219,9 +219,10 @@ def environment() -> dict[str, Any]:
 
 def environment_in_words(e: Mapping[str, Any]) -> str:
     """Return what records were made with, of what :func:`environment` returned then."""
-    loaded = ", ".join(e.get("preloaded", []))  # which older records lack
+    loaded = ", ".join(map(str, e.get("preloaded") or ()))  # which older records lack
     with_it = f" with {loaded} loaded before" if loaded else ""
-    return f"{e['processor']} ({e['cpus']} cores), torch {e['torch']}{with_it}, Python {e['python']}"
+    processor, cpus, version, python = (e.get(name, "unknown") for name in ("processor", "cpus", "torch", "python"))
+    return f"{processor} ({cpus} cores), torch {version}{with_it}, Python {python}"
 
 
 def _commit() -> str | None:

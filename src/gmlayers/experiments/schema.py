@@ -55,6 +55,10 @@ Count = Annotated[int, Range(1)]
 """A whole number from 1."""
 
 
+Number = Annotated[float, Range(0, nan=True)]
+"""A number that is not negative, or none: a loss, an error, a time."""
+
+
 def checked(
     kind: type[C], content: object, path: Path, *, may_lack: Collection[str] = (), advice: str = FOR_A_RUN
 ) -> C:

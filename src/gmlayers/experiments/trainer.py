@@ -26,7 +26,7 @@ from gmlayers.experiments.data import Data
 from gmlayers.experiments.files import refuse_links, sweep
 from gmlayers.experiments.models import MODELS, Affine, Recipe, Shape, trunk, trunk_features
 from gmlayers.experiments.records import DELETE, Metrics, readable
-from gmlayers.experiments.schema import Count, Range
+from gmlayers.experiments.schema import Count, Number, Range
 from gmlayers.flows import optim as flow
 
 P = ParamSpec("P")
@@ -170,7 +170,7 @@ class Task:
     @property
     def values(self) -> Any:  # noqa: ANN401  (an annotation)
         """Where what is judged lies; an rmse need not be a number even if all parameters are finite."""
-        return Annotated[float, Range(0, nan=True) if self.classes is None else Range(0, 1)]
+        return Number if self.classes is None else Annotated[float, Range(0, 1)]
 
 
 def build(trial: Trial, task: Task, seen: Examples | None = None) -> nn.Module:
@@ -476,8 +476,7 @@ def read_rows(folder: Path, judged: str, task: Task) -> list[dict[str, Any]]:
     Raises:
         ValueError: if one of them is not as a trainer writes it.
     """
-    number = Annotated[float, Range(0, nan=True)]
-    fields = {"epoch": Count, "step": Count, "train_loss": number, "lr": number, "seconds": number}
+    fields = {"epoch": Count, "step": Count, "train_loss": Number, "lr": Number, "seconds": Number}
     return Metrics(folder / METRICS).rows({**fields, f"{judged}_{task.metric}": task.values})
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from gmlayers.experiments import schema
 from gmlayers.experiments.display import shown
 from gmlayers.experiments.trainer import build
 from gmlayers_studies.nets.net import Net, NetRun
-from gmlayers_studies.records import Records, seed_name
+from gmlayers_studies.records import DAMAGED, Records, seed_name
 from gmlayers_studies.statistics import welch
 
 COLUMNS = ["dataset", "label", "seed", "epoch", "train_loss", "seconds", "error"]
@@ -32,12 +34,19 @@ class NetResults:
 
 
 def table_of(runs: Iterable[NetRun], records: Records) -> pd.DataFrame:
-    """Return a row for every epoch of every trial: dataset, label, seed, and what stands in its line of metrics."""
+    """Return a row for every epoch of every trial: dataset, label, seed, and what stands in its line of metrics.
+
+    Raises:
+        ValueError: if a line has not what a trainer writes.
+    """
     rows = []
     for run in runs:
+        fields = {"train_loss": schema.Number, "seconds": schema.Number, run.training.metric: run.training.task.values}
         for seed in run.seeds:
             for row in records.rows(run.place, seed_name(seed)):
-                values = {"dataset": run.dataset, "label": run.label, "seed": seed, **row}
+                place = f"{seed_name(seed)}, epoch {row['epoch']}"
+                whole = schema.table(row, fields, Path(run.place), place, advice=DAMAGED)
+                values = {"dataset": run.dataset, "label": run.label, "seed": seed, **whole}
                 rows.append({**values, "error": values.pop(run.training.metric)})
     return pd.DataFrame.from_records(rows, columns=None if rows else COLUMNS)
 

@@ -88,9 +88,9 @@ def compare(
 
 def _is_finished(folder: Path) -> bool:
     """Whether there is something to compare; say why not, so that ``runs/*/`` can be given."""
-    if not lexists(folder / "config.json"):
+    if not (folder / "config.json").exists():
         warnings.warn(f"{folder} is no run of `gmlayers train`; left out", stacklevel=2)
-    elif not lexists(folder / run_folder.SUMMARY):
+    elif not (folder / run_folder.SUMMARY).exists():
         warnings.warn(f"{folder} is not finished (gmlayers train --resume {folder}); left out", stacklevel=2)
     else:
         return True

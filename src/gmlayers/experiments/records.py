@@ -11,7 +11,6 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Mapping
-from os.path import lexists
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +161,7 @@ class Metrics:
                 f"{self.path} was changed since its checkpoint was written; restore it, or delete {self.path.parent} "
                 f"to train this seed anew"
             )
-        if lexists(self.path):  # as a new file, since this one may have a second name that is not of this run
+        if self.path.exists():  # as a new file, since this one may have a second name that is not of this run
             write_whole(self.path, content[:size])
 
     def rows(self, fields: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -181,7 +180,15 @@ class Metrics:
         return rows
 
     def _content(self) -> bytes:
-        return read_whole(self.path) if lexists(self.path) else b""
+        return _if_there(self.path)
+
+
+def _if_there(path: Path) -> bytes:
+    """Return the content of a file, and nothing if it is not there; one that may not be read is an error."""
+    try:
+        return read_whole(path)
+    except FileNotFoundError:
+        return b""
 
 
 def readable(path: Path, *, warn: bool = True) -> list[dict[str, Any]]:
@@ -190,7 +197,7 @@ def readable(path: Path, *, warn: bool = True) -> list[dict[str, Any]]:
     A line that cannot be read is skipped, and named in a warning; of several for one epoch the last one counts.
     """
     rows: dict[int, dict[str, Any]] = {}
-    text = read_whole(path).decode(errors="replace") if lexists(path) else ""
+    text = _if_there(path).decode(errors="replace")
     for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
         try:
             row = table(from_json(line), {"epoch": int}, path)

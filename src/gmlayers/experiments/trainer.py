@@ -494,11 +494,13 @@ def read_model(trial: Trial, task: Task, folder: Path) -> nn.Module:
         FileNotFoundError: if there is none.
     """
     path = folder / checkpoints.FILE
-    if not lexists(path):
+    try:
+        tensors, header = checkpoints.read(path, asdict(trial), trial.recipe.epochs)
+    except FileNotFoundError:
+        advice = "train this seed first (gmlayers train --resume RUN)"
         if readable(folder / METRICS, warn=False):
-            raise FileNotFoundError(f"{path} is not there, only records are; delete {folder} to train this seed anew")
-        raise FileNotFoundError(f"{path} is not there; train this seed first (gmlayers train --resume RUN)")
-    tensors, header = checkpoints.read(path, asdict(trial), trial.recipe.epochs)
+            advice = f"only records are; delete {folder} to train this seed anew"
+        raise FileNotFoundError(f"{path} is not there; {advice}") from None
     with torch.device("meta"):  # numbers of any size cost nothing before they are compared with the file
         model = build(trial, task)
     model.load_state_dict(checkpoints.weights(tensors, model, path), assign=True)

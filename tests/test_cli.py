@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import resource
 import shutil
 import signal
@@ -18,9 +19,10 @@ from PIL import Image
 
 from gmlayers.cli import main
 from gmlayers.experiments import demo as demo_module
-from gmlayers.experiments import records
+from gmlayers.experiments import records, run_folder, train_command
 from gmlayers.experiments.models import MODELS
 from gmlayers.experiments.records import read_tensors
+from gmlayers.experiments.trainer import Trainer
 from gmlayers.functional import ACTIVATIONS
 
 FAST = ["--epochs", "2", "--width", "16"]
@@ -339,7 +341,8 @@ def test_kill_and_resume_gives_the_same_bits(tmp_path, capsys):
     assert rows == rows_again
     assert len(rows) == 25
     assert all(torch.equal(tensors[name], tensors_again[name]) for name in tensors | tensors_again)
-    metadata.pop("metrics_size"), metadata_again.pop("metrics_size")  # the number of digits of the seconds
+    for name in ("metrics_size", "metrics"):  # of records, in which the seconds stand
+        metadata.pop(name), metadata_again.pop(name)
     assert metadata == metadata_again
 
 
@@ -351,6 +354,21 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     assert process.returncode == 130
     assert "Traceback" not in err
     assert f"continue with: gmlayers train --resume {tmp_path / 'run'}" in " ".join(err.split())
+
+
+@pytest.mark.parametrize("error", [RuntimeError, OSError, ValueError, MemoryError])
+@pytest.mark.parametrize("place", ["in training", "elsewhere"])
+def test_an_interrupt_that_comes_out_as_another_error_is_an_interrupt(run, capsys, monkeypatch, error, place):
+    def interrupted(*_, **__):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise error("cannot let go")
+
+    monkeypatch.setattr(train_command, "_one_by_one" if place == "in training" else "report", interrupted)
+    code, _, err = call(capsys, "train", "--resume", run)
+    hint = f" continue with: gmlayers train --resume {run}" if place == "in training" else ""
+    assert (code, err) == (130, f"gmlayers: interrupted; nothing already written is lost.{hint}\n")
 
 
 def test_a_full_disk_ends_in_one_line(tmp_path):
@@ -430,9 +448,10 @@ def test_nothing_to_train_on(capsys):
         (["digits", "--epochs", "0"], ["epochs must be at least 1, got 0"]),
         (["digits", "--model", "fc", "--rank", "3"], ["rank has no effect on fc"]),
         (["digits", "--seeds", "1", "99999999999999999999"], ["a seed must lie in", "99999999999999999999"]),
-        (["digits", "--seeds", "1", "1"], ["--seeds must be different numbers, got 1, 1"]),
+        (["digits", "--seeds", "1", "1"], ["seeds must be different numbers, got 1, 1"]),
         (["digits", "--device", "tpu"], ["device"]),
-        (["digits", "--threads", "0"], ["--threads must be at least 1, got 0"]),
+        (["digits", "--threads", "0"], ["--threads must be at least 1, and at most", "as there are cores, got 0"]),
+        (["digits", "--threads", "1000000"], ["at most", "as there are cores, got 1000000"]),
         (["digits", "--width", "99999999999"], ["RuntimeError", "memory"]),
         (["--resume", "somewhere", "--epochs", "3"], ["--resume takes everything from the folder"]),
         (["digits", "--lr", "1e30", "--optimizer", "sgd"], ["stopped at step", "try a smaller --lr"]),
@@ -484,13 +503,24 @@ def test_a_run_finds_its_data_from_everywhere(tmp_path, capsys, monkeypatch):
     assert call(capsys, "evaluate", tmp_path / "run")[0] == 0
 
 
+def test_a_run_of_a_larger_machine_continues_with_the_cores_of_this_one(run, capsys):
+    """Its folder may come from somebody else, and a million threads would end the process."""
+    path = run / "config.json"
+    records.write_json(path, {**records.read_json(path), "threads": 1_000_000})
+    code, _, err = call(capsys, "train", "--resume", run)
+    assert code == 0, err
+    assert "1,000,000 threads are asked for, and there are" in err
+    assert torch.get_num_threads() <= (os.cpu_count() or 1)
+
+
 def test_an_unfinished_model_says_so(run, capsys):
-    config = json.loads((run / "config.json").read_text())
-    config["recipe"]["epochs"] = 9
-    (run / "config.json").write_text(json.dumps(config))
+    config = run_folder.open_run(run)
+    (run / "seed-1" / "checkpoint.safetensors").unlink()
+    (run / "seed-1" / "metrics.jsonl").unlink()
+    next(Trainer(config.trial(1), config.load(), run / "seed-1").run())
     code, _, err = call(capsys, "evaluate", run)
     assert code == 0
-    assert "is not finished: epoch 2 of 9" in err
+    assert "seed-1 is not finished: epoch 1 of 2" in err
 
 
 def test_batch_size_decides_the_epochs_of_few_rows(tmp_path, capsys):
@@ -505,24 +535,50 @@ def test_resume_of_what_is_no_run(tmp_path, capsys):
 
 
 def test_damaged_runs(run, capsys):
-    config = json.loads((run / "config.json").read_text())
+    path = run / "config.json"
+    config = records.read_json(path)
     for damaged, part in (
         ({**config, "format": 99}, "not of format 1"),
         ({k: v for k, v in config.items() if k != "seeds"}, "expected the fields"),
         ({**config, "shape": {"widht": 3}}, "expected the fields"),
         ({**config, "fingerprint": "0"}, "has changed since the run started"),
+        ({**config, "seeds": []}, "seeds must be different numbers, got none"),
+        (
+            {**config, "recipe": {**config["recipe"], "epochs": 9}},
+            "with recipe.epochs 2 where the configuration says 9",
+        ),
     ):
-        (run / "config.json").write_text(json.dumps(damaged))
+        records.write_json(path, damaged)
         refused(call(capsys, "evaluate", run), part)
-    (run / "config.json").write_text(json.dumps(config)[:-20])
+    records.write_json(path, config)
+    text = path.read_text()
+    path.write_text(text[:-20])
     refused(call(capsys, "evaluate", run), "is not valid JSON")
+    path.write_text(text.replace('"seeds": [\n    0,', '"seeds": [\n    1,').replace("\n    1\n", "\n    0\n"))
+    for command in (["evaluate", run], ["train", "--resume", run], ["compare", run]):
+        refused(call(capsys, *command), f"{path} does not have the checksum that it states", 'take the line "checksum"')
+
+
+def test_a_run_that_was_edited_and_says_so_is_used_with_one_note(run, capsys):
+    whole = call(capsys, "evaluate", run)
+    for path in run.rglob("*.json"):
+        content = json.loads(path.read_text())
+        del content["checksum"]
+        path.write_text(json.dumps(content))
+    code, out, err = call(capsys, "evaluate", run)
+    assert (code, out) == whole[:2]
+    (note,) = err.splitlines()
+    assert note.startswith(f"gmlayers: note: {run / 'config.json'} has no checksum, as files of older versions")
+    other = call(capsys, "compare", run, run)
+    assert other[0] == 0
+    assert other[2] == f"{note}\n"
 
 
 def test_checkpoint_of_another_model(run, tmp_path, capsys):
     other = tmp_path / "other"
-    call(capsys, "train", "digits", "--epochs", 1, "--width", 32, "--out", other)
+    call(capsys, "train", "digits", "--epochs", 2, "--width", 32, "--out", other)
     (other / "seed-0" / "checkpoint.safetensors").replace(run / "seed-0" / "checkpoint.safetensors")
-    refused(call(capsys, "evaluate", run), "holds another model", "expected", "got")
+    refused(call(capsys, "evaluate", run), "belongs to another trial, with shape.width 32", "says 16")
 
 
 def test_truncated_checkpoint(run, capsys):

@@ -7,13 +7,13 @@ Another distribution adds commands by an entry point of the group ``gmlayers.com
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
 from gmlayers._names import in_a_clone, look_up
-from gmlayers.experiments.text import visible
+from gmlayers.experiments.interrupts import is_interrupt
+from gmlayers.experiments.text import notes, one_line, visible
 
 DESCRIPTION = """Neural-network layers whose neurons are distributions.
 
@@ -55,14 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _run(sys.argv[1:] if arguments is None else list(arguments))
     except KeyboardInterrupt as interrupt:
-        _fail(f"interrupted; nothing already written is lost. {interrupt}".rstrip(), 130)
+        _fail_interrupted(str(interrupt))
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone, as with `| head`
         sys.exit(141)
-    except (ValueError, OSError) as error:
-        _fail(_one_line(error), 2)
-    except (RuntimeError, MemoryError) as error:  # torch's: out of memory, no such device
-        _fail(f"{type(error).__name__}: {_one_line(error)}", 2)
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        if is_interrupt(error):
+            _fail_interrupted("")
+        kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
+        _fail(f"{kind}{_one_line(error)}", 2)  # a RuntimeError is torch's: out of memory, no such device
 
 
 def _run(arguments: list[str]) -> None:
@@ -81,9 +82,7 @@ def _run(arguments: list[str]) -> None:
 
 def _call(name: str, arguments: list[str]) -> None:
     module, _, attribute = _place(name).partition(":")
-    with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
-        warnings.simplefilter("always", UserWarning)
+    with notes():
         try:
             import tyro
 
@@ -117,15 +116,11 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.errno is not None:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}; nothing already written is lost"
-    return _joined(error)
+    return one_line(error)
 
 
-def _joined(message: object) -> str:
-    return " ".join(str(message).split())
-
-
-def _show_warning(message: Warning | str, *_: object) -> None:
-    print(f"gmlayers: note: {visible(_joined(message))}", file=sys.stderr)  # noqa: T201
+def _fail_interrupted(hint: str) -> NoReturn:
+    _fail(f"interrupted; nothing already written is lost. {hint}".rstrip(), 130)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -1,9 +1,9 @@
 """An archive: all records of one study in a handful of files, to be committed and shared.
 
-``STUDY.json`` has the configurations, the machines and the checksums of the other files: ``STUDY.csv``, the last row of
-every trial with all its digits; ``STUDY-curves.csv.xz``, the rows before it, condensed as the study allows; and, where
-a picture needs them, ``STUDY.safetensors`` with the modules that trials have kept. A cell of a table is JSON text; an
-empty one is absent from its row.
+``STUDY.json`` has the configurations, the machines and checksums, of itself and of the other files: ``STUDY.csv``, the
+last row of every trial with all its digits; ``STUDY-curves.csv.xz``, the rows before it, condensed as the study allows;
+and, where a picture needs them, ``STUDY.safetensors`` with the modules that trials have kept. A cell of a table is JSON
+text; an empty one is absent from its row.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import io
 import json
 import lzma
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Any
 
-import safetensors
 import safetensors.torch
 
 from gmlayers.experiments.files import write_whole
-from gmlayers.experiments.records import read_json
+from gmlayers.experiments.records import read_json, unpacked
+from gmlayers.experiments.schema import CHECKSUM, Range, checked, checksum
 from gmlayers.experiments.text import cell
 from gmlayers_studies.records import METRICS, Folder, Kept, Records, Row
 from gmlayers_studies.study import Run
@@ -36,6 +38,31 @@ KEYS = ("run", "trial", "table")
 """These columns say where a row of the curves belongs."""
 
 
+@dataclass(frozen=True)
+class _Recorded:
+    machine: Annotated[int, Range(0)]
+    """Its number in the list of all machines."""
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What stands in the JSON file of an archive."""
+
+    study: str
+    caveats: str
+    files: dict[str, str]
+    """The checksums of the other files, by their names."""
+    about: tuple[str, ...]
+    machines: tuple[dict[str, Any] | None, ...]
+    runs: dict[str, _Recorded]
+
+    def __post_init__(self) -> None:
+        for place, run in self.runs.items():
+            if run.machine >= len(self.machines):
+                raise ValueError(f"runs[{place!r}] is of machine {run.machine}, and there are {len(self.machines)}")
+
+
 class Archive:
     """Reads an archive; nothing but its JSON file is read before rows or modules are asked for.
 
@@ -47,18 +74,11 @@ class Archive:
     def __init__(self, path: Path) -> None:
         self.path = path
         content = read_json(path)
-        if content.get("format") != FORMAT:
-            raise ValueError(f"{path} is no archive of format {FORMAT} (it says {content.get('format')!r}); move it")
-        try:
-            self.study: str = content["study"]
-            self.files: dict[str, str] = dict(content["files"])
-            self._machines: list[Row | None] = [*content["machines"]]
-            self._runs: dict[str, Row] = dict(content["runs"])
-            self._about: frozenset[str] = frozenset(content["about"])
-            for run in self._runs.values():
-                _ = self._machines[run["machine"]], run["config"]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); restore it") from None
+        if (found := content.pop("format", None)) != FORMAT:
+            raise ValueError(f"{path} is no archive of format {FORMAT} (it says {found!r}); move it")
+        whole = checked(_Contents, content, path, advice="it is damaged, restore it")
+        self.study, self.files, self._about = whole.study, whole.files, frozenset(whole.about)
+        self._machines, self._runs = whole.machines, whole.runs
 
     def runs(self) -> list[str]:
         """Return the names of all runs."""
@@ -66,11 +86,11 @@ class Archive:
 
     def config(self, run: str) -> Row | None:
         """Return the configuration of a run."""
-        return dict(self._runs[run]["config"]) if run in self._runs else None
+        return dict(self._runs[run].config) if run in self._runs else None
 
     def environment(self, run: str) -> Row | None:
         """Return the machine and the versions that a run was begun with."""
-        return self._machines[self._runs[run]["machine"]] if run in self._runs else None
+        return self._machines[self._runs[run].machine] if run in self._runs else None
 
     def trials(self, run: str) -> list[str]:
         """Return the names of the trials that have rows."""
@@ -127,9 +147,7 @@ class Archive:
             return {}
         content = self._read(name)
         try:
-            tensors = safetensors.torch.load(content)
-            size = int.from_bytes(content[:8], "little")
-            about = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["gmlayers"])
+            tensors, about = unpacked(content)
             found: dict[tuple[str, str], Kept] = {}
             for own, what in about.items():
                 run, trial = json.loads(own)
@@ -137,7 +155,7 @@ class Archive:
             for key, tensor in tensors.items():
                 run, trial, parameter = json.loads(key)
                 found[run, trial].tensors[parameter] = tensor
-        except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError) as error:
             raise self._damage(name, f"is no file of modules ({type(error).__name__}: {error})") from None
         return found
 
@@ -228,13 +246,13 @@ def write_archive(path: Path, records: Records, runs: Mapping[str, Run], *, cave
 def _summary(study: str, records: Records, runs: Mapping[str, Run], contents: Mapping[str, bytes], caveats: str) -> str:
     """Return the JSON file of an archive; a run has a line of its own, so that what changes is seen in a few lines."""
     machines: list[Row | None] = []
-    lines = []
+    every = {}
     for place in runs:
         machine = records.environment(place)
         if machine not in machines:
             machines.append(machine)
-        what = {"machine": machines.index(machine), "config": records.config(place)}
-        lines.append(f"  {json.dumps(place)}: {json.dumps(what, ensure_ascii=False)}")
+        every[place] = {"machine": machines.index(machine), "config": records.config(place)}
+    lines = [f"  {json.dumps(place)}: {json.dumps(what, ensure_ascii=False)}" for place, what in every.items()]
     head = {
         "format": FORMAT,
         "study": study,
@@ -243,6 +261,8 @@ def _summary(study: str, records: Records, runs: Mapping[str, Run], contents: Ma
         "about": sorted({name for run in runs.values() for name in run.about}),
         "machines": machines,
     }
+    whole = {**head, "runs": every}
+    head = {"format": FORMAT, CHECKSUM: checksum(whole), **head}
     start = json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}")
     return start + ',\n "runs": {\n' + ",\n".join(lines) + "\n }\n}\n"
 

@@ -12,6 +12,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 from gmlayers._names import look_up
 from gmlayers.experiments import display
 from gmlayers.experiments.files import write_whole
+from gmlayers.experiments.interrupts import interrupts_say
 from gmlayers_studies import cluster, papers, runner
 from gmlayers_studies.catalogue import TITLES
 from gmlayers_studies.pages import PAGES
@@ -52,15 +53,17 @@ def reproduce(
             all of these; fit2d, feynman, poisson, or gmnm for all three. `gmlayers list` says what they show.
         profile: smoke: seconds; quick: minutes; full: for fig2 to fig7 as in the paper, 5 trials of 200 epochs (hours).
         dataset: One data set instead of the profile's; as for `gmlayers train`, a name or a path.
-        jobs: Trials at the same time, each on one core. Default: as many as there are cores.
+        jobs: Trials at the same time, each on one core. Default, and at most: as many as there are cores.
         executor: processes of this machine, or a Ray cluster: the one of RAY_ADDRESS, else one on this machine.
         out: Folder. Default: runs/reproduce/PROFILE.
         resume: Continue what was begun in that folder.
     """
     chosen = _chosen(name)
-    jobs = os.cpu_count() or 1 if jobs is None else jobs
+    cores = os.cpu_count() or 1
+    jobs = cores if jobs is None else jobs
     if jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {jobs}")
+    jobs = min(jobs, cores)  # more would only take turns, and each has a process with all that is imported
     folder = Path("runs") / "reproduce" / profile if out is None else out
     # all of them first: what cannot be run is refused before all else
     plans = [Plan.of(study, profile, folder, dataset) for study in chosen]
@@ -155,13 +158,10 @@ def _chosen(name: str) -> list[Study]:
 
 def _run(plan: Plan, failed: dict[Path, runner.Failed], run_all: RunAll, jobs: int) -> None:
     """Run what is not finished and has not failed; add what fails."""
-    try:
-        with display.live(lines=4, many=True) as live:
-            for todo in filter(None, plan.rounds(live, failed)):  # a round of nothing must not start a cluster
-                failed |= {failure.folder: failure for failure in run_all(todo, jobs)}
-    except KeyboardInterrupt:
-        where = f"continue with the same command and --resume; it writes to {plan.folder}"
-        raise KeyboardInterrupt(where) from None
+    hint = f"continue with the same command and --resume; it writes to {plan.folder}"
+    with interrupts_say(hint), display.live(lines=4, many=True) as live:
+        for todo in filter(None, plan.rounds(live, failed)):  # a round of nothing must not start a cluster
+            failed |= {failure.folder: failure for failure in run_all(todo, jobs)}
 
 
 def _write_page(path: Path, found: dict[str, Finding], records: Path, missing: Sequence[str]) -> None:

@@ -18,6 +18,9 @@ from gmlayers.experiments.records import read_json, read_tensors, readable
 
 Row = dict[str, Any]
 
+DAMAGED = "the records are damaged; restore them, or delete that trial to run it anew"
+"""This is what to do about rows that no trial can have written."""
+
 METRICS = "metrics"
 """Every trial writes a table with this name. It has a row for every epoch, or for every state."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from gmlayers.experiments import display, plots
 from gmlayers.experiments.files import write_whole
 from gmlayers.experiments.records import environment_in_words
+from gmlayers.experiments.text import visible
 from gmlayers_studies.archive import last_rows
 from gmlayers_studies.study import Finding, Results
 
@@ -22,7 +23,8 @@ def write(results: Results, found: Finding, folder: Path) -> None:
     plots.save(found.figures[""], folder / f"{name}.svg")
     for file, content in found.files.items():
         write_whole(folder / file, content)
-    write_whole(folder / f"{name}.md", "\n".join([*_head(results), *found.page]).encode())
+    page = "\n".join([*_head(results), *found.page])
+    write_whole(folder / f"{name}.md", "\n".join(map(visible, page.split("\n"))).encode())
     display.print_findings(
         f"{name}: {study.title}",
         found.header,

@@ -19,6 +19,7 @@ from filelock import Timeout
 
 from gmlayers.experiments.files import lock, refuse_links, sweep
 from gmlayers.experiments.records import read_json, readable
+from gmlayers.experiments.text import notes
 from gmlayers_studies import papers
 from gmlayers_studies.records import METRICS
 
@@ -141,7 +142,8 @@ def _start(context: Any, job: Job) -> _Worker:  # noqa: ANN401  (contexts have n
 def _run(work: partial[str | None], messages: Connection) -> None:
     """Do the work in a process of its own, and send the reason if there is one."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    reason = work()
+    with notes():  # this process has not heard of them yet
+        reason = work()
     if reason is not None:
         messages.send(reason)
         sys.exit(1)

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmlayers.experiments.records import write_json, write_tensors
+from gmlayers.experiments.records import read_json, write_json, write_tensors
 from gmlayers_studies.archive import Archive, last_rows, records_in, write_archive
 from gmlayers_studies.command import archive, plot, reproduce
 from gmlayers_studies.methods.method import condense, finite
@@ -143,10 +143,10 @@ def cut(path):
 
 def resigned(path, name, content):
     """Replace a file of an archive, and its checksum."""
-    about = json.loads(path.read_text())
+    about = read_json(path)
     path.with_name(name).write_bytes(content)
     about["files"][name] = hashlib.sha256(content).hexdigest()
-    path.write_text(json.dumps(about))
+    write_json(path, about)
 
 
 @pytest.mark.parametrize("name", ["study.csv", "study-curves.csv.xz", "study.safetensors"])
@@ -185,16 +185,24 @@ def test_a_cell_that_is_no_json_is_named(folder, tmp_path):
     ("change", "match"),
     [
         ({"format": 9}, r"no archive of format 1 \(it says 9\)"),
-        ({"machines": []}, r"study.json is damaged \(IndexError"),
-        ({"runs": 3}, r"study.json is damaged \(TypeError"),
-        ({"runs": {"a": {"machine": 0}}}, r"study.json is damaged \(KeyError: 'config'\)"),
+        (
+            {"machines": []},
+            r"study.json: runs\['task/one'\] is of machine 0, and there are 0; it is damaged",
+        ),
+        ({"runs": 3}, r"study.json: runs must be an object, got 3; it is damaged, restore it"),
+        ({"runs": {"a": {"machine": 0}}}, r"study.json: runs\['a'\]: expected the fields config, machine; config is"),
+        ({"files": {"study.csv": 3}}, r"study.json: files\['study.csv'\] must be a text, got 3"),
     ],
 )
 def test_damage_of_the_json_file_is_named(folder, tmp_path, change, match):
     path = tmp_path / "study.json"
     archived(folder, path)
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    whole = read_json(path)
+    write_json(path, {**whole, **change})
     with pytest.raises(ValueError, match=match):
+        Archive(path)
+    path.write_text(path.read_text().replace('"caveats": "none"', '"caveats": "some"'))
+    with pytest.raises(ValueError, match=r"study.json does not have the checksum that it states: it was changed"):
         Archive(path)
     path.write_text(path.read_text()[:50])
     with pytest.raises(ValueError, match=r"study.json is not valid JSON"):

@@ -1,9 +1,10 @@
-import json
+import os
 import shutil
 
 import pytest
 
 from gmlayers.cli import main
+from gmlayers.experiments.records import read_json, write_json
 from gmlayers_studies import command, papers
 from gmlayers_studies.archive import Archive
 from gmlayers_studies.command import plot, reproduce
@@ -65,6 +66,18 @@ def test_reproduce_refuses(refused, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_no_more_trials_run_at_once_than_there_are_cores(tmp_path, monkeypatch):
+    asked = []
+
+    def run_all(todo, at_once):
+        asked.append(at_once)
+        return []
+
+    monkeypatch.setitem(command.EXECUTORS, "processes", run_all)
+    reproduce("fig2", profile="smoke", jobs=10**6, out=tmp_path)
+    assert asked == [os.cpu_count() or 1]
+
+
 def test_plot_refuses(refused, tmp_path):
     said = "is not there; give the folder that `gmlayers reproduce` wrote to"
     assert refused("plot", "fig2", "--records", tmp_path / "none") == f"{tmp_path / 'none'} {said}"
@@ -107,14 +120,17 @@ def test_archive_does_not_take_one_study_for_another(refused, runs):
         ({"format": 9}, "is no archive of format 1 (it says 9); move it"),
         ({"format": None}, "is no archive of format 1 (it says None); move it"),
         ({"runs": []}, "there are no records"),
-        ({"machines": []}, "is damaged (IndexError: list index out of range); restore it"),
+        ({"machines": []}, "is of machine 0, and there are 0; it is damaged, restore it"),
         (None, "is not valid JSON"),
     ],
 )
 def test_archives_of_another_format_are_refused_by_every_command(refused, docs, tmp_path, change, said):
     path = docs / "fig2.json"
     content = path.read_text()
-    path.write_text(content[:100] if change is None else json.dumps({**json.loads(content), **change}))
+    if change is None:
+        path.write_text(content[:100])
+    else:
+        write_json(path, {**read_json(path), **change})
     before = {name: (docs / name).read_bytes() for name in files(docs)}
     lines = [
         refused("archive", docs, tmp_path / "again" / "fig2.json"),
@@ -122,7 +138,7 @@ def test_archives_of_another_format_are_refused_by_every_command(refused, docs, 
     ]
     if change != {"runs": []}:
         lines.append(refused("reproduce", "fig2", "--profile", "smoke", "--out", docs, "--resume"))
-        assert all(line.startswith(f"{path} {said}") for line in lines)
+        assert all(line.startswith(str(path)) and said in line for line in lines)
     assert not (tmp_path / "again").exists()
     assert before == {name: (docs / name).read_bytes() for name in files(docs)}
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from gmlayers.experiments.display import live
+from gmlayers.experiments.records import read_json, write_json
 from gmlayers.experiments.run_folder import open_run
 from gmlayers_studies import papers
 from gmlayers_studies.command import plot, reproduce
@@ -197,7 +198,8 @@ def test_existing_folders_and_other_configurations(done, tmp_path):
     shutil.copytree(done, copy)
     config = copy / "digits" / "gm-k-5" / "config.json"
     kept = config.read_text()
-    config.write_text(kept.replace('"epochs": 3', '"epochs": 4'))
+    content = read_json(config)
+    write_json(config, {**content, "recipe": {**content["recipe"], "epochs": 4}})
     with pytest.raises(
         ValueError, match=r"gm-k-5 holds a run of another configuration \(recipe\); choose another --out"
     ):

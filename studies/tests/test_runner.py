@@ -49,6 +49,19 @@ def work(folder, what):
     return "the disk is full" if what == "fails" else None
 
 
+def test_notes_of_workers_are_fit_for_a_terminal(tmp_path):
+    """A name in the data may be of somebody else, and would do something there."""
+    program = """
+import pathlib, sys, warnings
+from functools import partial
+from gmlayers_studies.runner import Job, run_all
+work = partial(warnings.warn, "class \\x1b]0;gone\\x07\\nnext")
+assert run_all([Job(pathlib.Path(sys.argv[1]), work, print)], 1) == []
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stderr == "gmlayers: note: class \\x1b]0;gone\\x07 next\n"
+
+
 def test_workers_that_die_are_tried_once_more_and_the_others_go_on(tmp_path):
     jobs = [
         Job(tmp_path / what, partial(work, tmp_path, what), lambda row: None) for what in ("dies", "fails", "works")

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from gmlayers import GMNM
 from gmlayers.experiments.display import live, print_findings
-from gmlayers.experiments.records import read_tensors, readable
+from gmlayers.experiments.records import read_json, read_tensors, readable, write_json
 from gmlayers_studies import papers
 from gmlayers_studies.approximators.nets import Scaled
 from gmlayers_studies.approximators.problems import FEYNMAN_PROBLEMS, FIT2D_PROBLEMS, POISSON_PROBLEMS, grid
@@ -183,11 +183,13 @@ def test_what_is_begun_or_other_is_refused_and_trials_start_anew(plan, tmp_path)
     assert run(plan) == []
     assert [row["error"] for row in readable(own / "metrics.jsonl")] == before
     path = own.parent / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": 2}))
+    write_json(path, {**read_json(path), "seconds": 2})
     with pytest.raises(ValueError, match=r"350-1s holds a run of another configuration \(seconds\)"):
         plan.make(resume=True)
-    path.write_text("{}")
-    said = r"exponential/ours/350-1s: its config.json is damaged or of another version; start anew in another --out"
+    write_json(path, {})
+    said = (
+        r"exponential/ours/350-1s: expected the fields .*; its config.json is damaged or of another version; start anew"
+    )
     with pytest.raises(ValueError, match=said):
         plan.make(resume=True)
     with pytest.raises(ValueError, match=said):
@@ -487,7 +489,7 @@ def test_entries_come_back_from_their_files(name, tmp_path):
     plan = Plan.of(study, "smoke", tmp_path)
     plan.make(resume=False)
     plan.make(resume=False)  # nothing is of another configuration
-    configs = {place: json.loads((tmp_path / place / "config.json").read_text()) for place in plan.runs}
+    configs = {place: read_json(tmp_path / place / "config.json") for place in plan.runs}
     entries = {place: run.entry for place, run in plan.runs.items()}
     assert {place: entry_of(content, tmp_path) for place, content in configs.items()} == entries
     found = Plan.recorded(study, tmp_path).runs

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 import shutil
 from itertools import pairwise
@@ -7,6 +8,7 @@ from typing import get_args
 
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from gmlayers import diagnostics
 from gmlayers.experiments.data import load
@@ -17,7 +19,7 @@ from gmlayers.experiments.trainer import Trainer, read_model
 from gmlayers_studies import papers
 from gmlayers_studies.archive import records_in
 from gmlayers_studies.command import plot, reproduce
-from gmlayers_studies.nets import judging
+from gmlayers_studies.nets import drawing, judging
 from gmlayers_studies.nets.judging import Comparison, NetResults
 from gmlayers_studies.nets.net import Net
 from gmlayers_studies.pages import PAGES
@@ -111,6 +113,35 @@ def test_what_cannot_be_judged():
     assert outcome(table, [("a", "b")], seeds=(0, 1, 2, 3)) == "not judged yet"  # a seed is missing
     assert outcome(table[table["seed"] == 0], [("a", "b")], seeds=(0,)) == "not judged yet"
     assert outcome(table.assign(error=0.9), [("a", "b")]) == "not judged yet"  # no spread
+    one = table.assign(error=table["error"].where(table["label"] != "a", 0.1))
+    assert outcome(one, [("a", "b")]) == "borne out"  # one of the two may be without spread, as in Welch's test
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"test_error": "x"}, r'seed-0, epoch 1.test_error must be a number, got "x"'),
+        ({"test_error": 17}, r"seed-0, epoch 1.test_error must be a number in \[0, 1\], got 17"),
+        ({"seconds": None}, "seed-0, epoch 1.seconds must be a number, got null"),
+        ({}, "seed-0, epoch 1: test_error is missing"),
+    ],
+)
+def test_rows_that_no_trial_can_have_written_are_named(done, tmp_path, row, said):
+    shutil.copytree(done, tmp_path / "copy")
+    path = tmp_path / "copy" / "digits" / "gm-k-5" / "seed-0" / "metrics.jsonl"
+    first, *rest = readable(path)
+    if not row:
+        del first["test_error"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in [{**first, **row}, *rest]))
+    with pytest.raises(ValueError, match=f"digits/gm-k-5: {said}.*the records are damaged; restore them"):
+        plot("fig2", records=tmp_path / "copy")
+
+
+def test_the_name_of_a_data_set_is_no_formula_in_a_figure():
+    """It would be an error, where it is none that can be set."""
+    table = pd.DataFrame({"dataset": [r"$\no_such_command$"], "label": ["a"]})
+    figure = drawing.panels(NetResults([], table), lambda axes, rows: None, "error")
+    FigureCanvasAgg(figure).draw()
 
 
 def test_each_run_is_one_of_train(done):

@@ -57,7 +57,7 @@ def test_damaged_configurations_are_named_and_those_of_others_are_let_be(tmp_pat
     write_json(tmp_path / "digits" / "another-net" / "config.json", {})
     write_json(tmp_path / "fit2d" / "exponential" / "kan" / "100-1s" / "config.json", {})
     assert study.recorded(records_in(tmp_path)) == {}
-    with pytest.raises(ValueError, match=r"fit2d/exponential/kan/100-1s: its config.json is damaged"):
+    with pytest.raises(ValueError, match=r"fit2d/exponential/kan/100-1s: expected .*; its config.json is damaged"):
         papers.study("fit2d").recorded(records_in(tmp_path))
     write_json(tmp_path / "digits" / "gm-k-5" / "config.json", {"format": 9})
     with pytest.raises(ValueError, match=r"digits/gm-k-5 is not of format"):

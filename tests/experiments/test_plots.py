@@ -49,3 +49,7 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path):
         plots.save(dots(), tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_a_name_in_a_figure_is_no_formula():
+    assert plots.words("$a$ \x07") == r"\$a\$ \x07"

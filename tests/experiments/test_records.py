@@ -26,11 +26,12 @@ def test_a_file_of_another_kind_is_refused(tmp_path, content):
 def test_metrics_can_be_cut_but_not_lengthened(tmp_path):
     metrics = records.Metrics(tmp_path / "m.jsonl")
     assert metrics.rows() == []
-    assert metrics.size() == 0
+    assert metrics.written()[0] == 0
     metrics.append({"a": 1})
-    size = metrics.size()
+    size, checksum = metrics.written()
     metrics.append({"a": 2})
-    metrics.cut(size)
+    assert metrics.written()[1] != checksum
+    metrics.cut(size, checksum)
     assert metrics.rows() == [{"a": 1}]
     with pytest.raises(ValueError, match="is shorter than its checkpoint says"):
         metrics.cut(size + 1)

@@ -1,13 +1,16 @@
 import dataclasses
+import json
 import math
 
 import pytest
+import safetensors.torch
 import torch
 
 from gmlayers import GMLayer
 from gmlayers.experiments.models import MODELS, Recipe, Shape
-from gmlayers.experiments.records import Metrics
-from gmlayers.experiments.trainer import Diverged, Task, Trainer, Trial, read_model
+from gmlayers.experiments.records import Metrics, read_tensors, write_tensors
+from gmlayers.experiments.schema import Unchecked
+from gmlayers.experiments.trainer import OPTIMIZERS, Diverged, Task, Trainer, Trial, read_model
 
 SMALL = Shape(width=8)
 
@@ -19,6 +22,19 @@ def trial(model="low_rank", shape=SMALL, seed=3, validate=False, **changes):
 
 def timeless(rows):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def as_an_older_version(path):
+    """Write a checkpoint as it was written before it had a checksum, and said what it belongs to."""
+    tensors, metadata = read_tensors(path)
+    rest = {name: value for name, value in metadata.items() if name not in ("trial", "metrics")}
+    path.write_bytes(safetensors.torch.save(tensors, {"gmlayers": json.dumps(rest)}))
+
+
+def without_its_trial(path, **changes):
+    """Write a checkpoint anew that does not say what it belongs to, and with changes."""
+    tensors, metadata = read_tensors(path)
+    write_tensors(path, tensors, {**metadata, "trial": None, "metrics": None, **changes})
 
 
 def weights(trainer):
@@ -163,7 +179,7 @@ def test_flows_have_one_rate_and_no_decay(images, options):
 
 def test_divergence_names_step_and_parameter_and_keeps_the_checkpoint(images, tmp_path):
     options = {"optimizer": "sgd", "schedule": "constant", "std_lr": 0.0}
-    list(Trainer(trial(epochs=1, lr=1e-3, **options), images, tmp_path).run())
+    next(Trainer(trial(lr=1e-3, **options), images, tmp_path).run())
     before = (tmp_path / "checkpoint.safetensors").read_bytes()
     trainer = Trainer(trial(lr=1e-3, **options), images, tmp_path)
     for group in trainer.optimizer.param_groups:
@@ -216,8 +232,156 @@ def test_a_truncated_checkpoint_is_refused(images, tmp_path):
 @pytest.mark.parametrize("other", [trial("low_rank", Shape(width=16)), trial("fc"), trial("diagonal")], ids=str)
 def test_a_checkpoint_of_another_model_is_refused(images, tmp_path, other):
     list(Trainer(trial(epochs=1), images, tmp_path).run())
+    with pytest.raises(ValueError, match=r"belongs to another trial, with .* where the configuration says "):
+        Trainer(other, images, tmp_path)
+    without_its_trial(tmp_path / "checkpoint.safetensors")
     with pytest.raises(ValueError, match=r"holds another model: for '.*' expected .*, got .*; give the run folder"):
         Trainer(other, images, tmp_path)
+
+
+def test_a_checkpoint_of_another_seed_is_refused(images, tmp_path):
+    list(Trainer(trial(), images, tmp_path).run())
+    with pytest.raises(ValueError, match=r"with seed 3 where the configuration says 4; restore the configuration"):
+        read_model(trial(seed=4), Task.of(images), tmp_path)
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+def test_a_run_of_an_older_version_continues_to_the_same_bits(images, tmp_path, changes):
+    """It has no checksums and does not say what it belongs to, and that is said."""
+    whole = Trainer(trial(**changes), images, tmp_path / "whole")
+    list(whole.run())
+    next(Trainer(trial(**changes), images, tmp_path / "parts").run())
+    as_an_older_version(tmp_path / "parts" / "checkpoint.safetensors")
+    with pytest.warns(Unchecked, match=r"checkpoint.safetensors has no checksum"):
+        parts = Trainer(trial(**changes), images, tmp_path / "parts")
+    list(parts.run())
+    assert parts.epoch == 4
+    assert same(weights(whole), weights(parts))
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_checkpoint_is_taken_up_again(images, tmp_path, model, optimizer):
+    """What is checked must hold for all of them; batches are of two sizes, and some parameters are frozen."""
+    rates = {"lr": 1e-3, "std_lr": 1e-3, "weight_decay": 0.0}
+    frozen = () if model.startswith("fc") else ("mean",)
+    wanted = trial(model, Shape(), optimizer=optimizer, epochs=3, batch_size=35, frozen=frozen, **rates)
+    next(Trainer(wanted, images, tmp_path).run())
+    assert Trainer(wanted, images, tmp_path).epoch == 1
+
+
+DAMAGE = [
+    ({"epoch": 10**9}, r"epoch must be in \[1, 4\], the epochs of the run, got 1000000000"),
+    ({"epoch": 0}, "epoch must be a whole number of at least 1, got 0"),
+    ({"epoch": 3}, "does not have a line for each of the 3 epochs|scheduler.last_epoch must be 12, got 8"),
+    ({"epoch": "2"}, 'epoch must be a whole number, got "2"'),
+    ({"metrics_size": 0}, "does not have a line for each of the 2 epochs"),
+    ({"metrics_size": 3}, "metrics.jsonl, line 1: not a record"),
+    ({"scheduler": []}, r"scheduler must be an object, got \[\]"),
+    ({"scheduler": {}}, "scheduler.last_epoch is missing"),
+    ({"scheduler": {"last_epoch": 0}}, "scheduler.last_epoch must be 8, got 0"),
+    ({"scheduler": {"last_epoch": 8, "total_steps": 9}}, "scheduler.total_steps must be 16, got 9"),
+    ({"param_groups": []}, "param_groups must be 3 groups, got 0"),
+    ({"param_groups": [[], [], []]}, r"param_groups\[0\] must be an object, got \[\]"),
+    ({"param_groups": [{}, {}, {}]}, r"param_groups\[0\]: lr is missing"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), DAMAGE, ids=str)
+def test_damage_is_found_without_a_checksum(images, tmp_path, change, message):
+    run = Trainer(trial(), images, tmp_path).run()
+    next(run), next(run)
+    path = tmp_path / "checkpoint.safetensors"
+    without_its_trial(path, **change)
+    with pytest.raises(ValueError, match=message):
+        Trainer(trial(), images, tmp_path)
+
+
+def _to_int(tensors):
+    tensors["model.net.mean"] = tensors["model.net.mean"].view(torch.int32)
+
+
+def _to_nan(tensors):
+    tensors["model.net.mean"][0, 1] = math.nan
+
+
+def _to_inf(tensors):
+    tensors["model.net.mean"][:] = -math.inf
+
+
+def _without_a_state(tensors):
+    del tensors["optimizer.0.exp_avg"]
+
+
+def _with_a_state(tensors):
+    tensors["optimizer.x"] = torch.zeros(1)
+
+
+def _without_random(tensors):
+    del tensors["random.cpu"]
+
+
+def _short_random(tensors):
+    tensors["random.cpu"] = tensors["random.cpu"][:-1].clone()
+
+
+def _no_random(tensors):
+    tensors["random.cpu"][:] = 255
+
+
+def _nan_in_the_state(tensors):
+    tensors["optimizer.0.exp_avg"][:] = math.nan
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "evaluates"),
+    [
+        (_to_int, r"'net.mean' expected \(.*\), got \(.*\) of int32", False),
+        (_to_nan, "of the .* numbers of 'net.mean', 1 are not finite", False),
+        (_to_inf, "are not finite, and what such a model computes is worth nothing", False),
+        (_without_a_state, r"for '0.exp_avg' expected \(.*\), got nothing", True),
+        (_with_a_state, r"for 'x' expected nothing, got \(1,\)", True),
+        (_without_random, "for 'cpu' expected .* of uint8, got nothing", True),
+        (_short_random, r"for 'cpu' expected \(\d+,\) of uint8, got \(\d+,\) of uint8", True),
+        (_no_random, "the state of random numbers is none", True),
+        (_nan_in_the_state, "the state '0.exp_avg' of the optimizer is not a number in places", True),
+    ],
+)
+def test_tensors_that_do_not_fit(images, tmp_path, change, message, evaluates):
+    run = Trainer(trial(), images, tmp_path).run()
+    next(run), next(run)
+    path = tmp_path / "checkpoint.safetensors"
+    tensors, metadata = read_tensors(path)
+    change(tensors)
+    write_tensors(path, tensors, metadata)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError, match=message):
+        Trainer(trial(), images, tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(ValueError, match=message) if not evaluates else pytest.warns(UserWarning, match="not finished"):
+        read_model(trial(), Task.of(images), tmp_path)
+
+
+def test_records_that_were_changed_are_not_continued(images, tmp_path):
+    run = Trainer(trial(), images, tmp_path).run()
+    next(run), next(run)
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
+    with pytest.raises(ValueError, match=r"metrics.jsonl was changed since its checkpoint was written; restore it, or"):
+        Trainer(trial(), images, tmp_path)
+
+
+def test_records_that_were_lost_keep_their_names(images, tmp_path):
+    """The next number is one more than the highest, not the number of files."""
+    for number in (2, 7):
+        (tmp_path / f"metrics.lost-{number}.jsonl").write_text("kept\n")
+    (tmp_path / "metrics.lost-x.jsonl").write_text("kept\n")
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n{"epoch": 2}\n')
+    with pytest.warns(UserWarning, match=r"see metrics.lost-8.jsonl"):
+        Trainer(trial(), images, tmp_path)
+    for name in ("2", "7", "x"):
+        assert (tmp_path / f"metrics.lost-{name}.jsonl").read_text() == "kept\n"
 
 
 def test_read_model_needs_no_data(images, tmp_path):

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 import signal
 import subprocess
@@ -11,13 +10,15 @@ from contextlib import contextmanager
 
 import pytest
 
+from gmlayers.experiments import records
+
 TITLE = "\x1b]0;gone\x07"
 RUN = "=cmd|' /C calc'!A0"
 
 
 def rename_source(run, source):
-    config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps(config | {"source": str(source)}))
+    path = run / "config.json"
+    records.write_json(path, records.read_json(path) | {"source": str(source)})
 
 
 @pytest.fixture

@@ -35,6 +35,10 @@ _KINDS = {
 }
 
 
+class NotAFile(ValueError):
+    """A folder, a pipe or a device stands where a file was expected."""
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a crash at any moment leaves the old content or the new, never a part.
 
@@ -79,7 +83,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Delete what :func:`write_whole` left in a folder when it was killed; nobody else may be writing there."""
+    """Delete what :func:`write_whole` left in a folder when it was killed; nobody else may be writing there.
+
+    So it is for folders of trials, which are locked. Beside a file such as that of ``predict --out`` a hidden one stays
+    after a kill: nobody can tell it from one that another process has just begun.
+    """
     for left in folder.glob(f"{TEMPORARY}*"):
         left.unlink()
 
@@ -186,4 +194,4 @@ def _link(path: Path) -> ValueError:
 def _refuse_mode(path: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "no file")
-        raise ValueError(f"{path} is {kind}, where a file was expected; give another, or delete it if nobody needs it")
+        raise NotAFile(f"{path} is {kind}, where a file was expected; give another, or delete it if nobody needs it")

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
+from os.path import lexists
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,6 @@ from gmlayers.experiments import display, run_folder
 from gmlayers.experiments._numbers import Decimal
 from gmlayers.experiments.data import read_inputs
 from gmlayers.experiments.files import write_whole
-from gmlayers.experiments.records import Metrics, read_json
 from gmlayers.experiments.run_folder import Run
 from gmlayers.experiments.text import as_csv
 from gmlayers.experiments.trainer import Task, check_device, examples, judge, outputs, read_model
@@ -88,7 +88,8 @@ def compare(
     for title, folders in zip(titles, groups.values()):
         lines = []
         for folder in folders:
-            config, summary = found[folder], read_json(folder / "summary.json")["trials"]
+            config = found[folder]
+            summary = run_folder.read_summary(config, folder)
             values, size = [trial[config.metric] for trial in summary], summary[0]["parameters"]
             seconds = statistics.fmean(trial["seconds"] for trial in summary)
             row = [names[folder], config.model, f"{size:,}", str(len(values)), config.metric.replace("_", " ")]
@@ -126,7 +127,7 @@ def _is_finished(folder: Path) -> bool:
     """Whether there is something to compare; say why not, so that ``runs/*/`` can be given."""
     if not (folder / "config.json").exists():
         warnings.warn(f"{folder} is no run of `gmlayers train`; left out", stacklevel=2)
-    elif not (folder / "summary.json").exists():
+    elif not (folder / run_folder.SUMMARY).exists():
         warnings.warn(f"{folder} is not finished (gmlayers train --resume {folder}); left out", stacklevel=2)
     else:
         return True
@@ -140,8 +141,7 @@ def _draw(runs: Mapping[Path, Run], names: Mapping[Path, str], path: Path) -> No
     values: dict[str, NDArray[np.float64]] = {}
     metric = next(iter(runs.values())).metric
     for folder, config in runs.items():
-        records = [Metrics(run_folder.seed_folder(folder, seed) / "metrics.jsonl").rows() for seed in config.seeds]
-        values[names[folder]] = np.array([[row[metric] for row in rows] for rows in records])
+        values[names[folder]] = run_folder.read_curves(config, folder)
     percent = metric.endswith("error")
     lengths = [value.shape[1] for value in values.values()]
     plots.curves(
@@ -193,7 +193,7 @@ def predict(
 
 
 def _refuse_existing(out: Path | None) -> None:
-    if out is not None and (out.exists() or out.is_symlink()):  # a link to nothing as well
+    if out is not None and lexists(out):
         raise FileExistsError(f"{out} exists; choose another --out")
 
 

@@ -49,7 +49,7 @@ def curves(
             mean,
             yerr=std,
             errorevery=(index * every // len(values), every),  # bars side by side, not on top of each other
-            label=visible(label).replace("$", r"\$"),  # a name is no formula
+            label=words(label),
             color=COLOURS[index % len(COLOURS)],
             linestyle=STYLES[index % len(STYLES)],
             linewidth=1.6,
@@ -68,6 +68,16 @@ def curves(
     axes.grid(which="both", alpha=0.25)
     axes.legend(frameon=False, fontsize="small")
     save(figure, path)
+
+
+def words(name: str) -> str:
+    r"""Return a name as it may stand in a figure: control characters are visible, and dollars begin no formula.
+
+    Example:
+        >>> print(words("a$b$"))
+        a\$b\$
+    """
+    return visible(name).replace("$", r"\$")
 
 
 def whole_numbers() -> MaxNLocator:

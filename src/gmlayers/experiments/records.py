@@ -20,30 +20,36 @@ import torch
 from torch import Tensor
 
 import gmlayers
-from gmlayers.experiments.files import open_own, read_whole, refuse_special, sync_folder, write_whole
+from gmlayers.experiments.files import NotAFile, open_own, read_whole, sync_folder, write_whole
+from gmlayers.experiments.schema import CHECKSUM, FOR_A_RUN, checksum, from_json, sealed, table, unchecked, unsealed
+
+DELETE = "restore it, or delete it to train that seed afresh"
+"""This is what to do about a checkpoint that is damaged."""
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a mapping as JSON, whole or not at all."""
-    write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
+    """Write a mapping as JSON with its checksum, whole or not at all."""
+    write_whole(path, (json.dumps(sealed(content), indent=2) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+    """Read a JSON object, without its checksum; warn if it has none.
 
     Raises:
-        ValueError: if the file is not one.
+        ValueError: if the file is not one, or has the checksum of another.
         FileNotFoundError: if there is none.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; expected the folder of a run made by `gmlayers train`")
     try:
-        content = json.loads(read_whole(path))
+        content = from_json(read_whole(path))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is not there; expected the folder of a run made by `gmlayers train`") from None
     except ValueError as error:
+        if isinstance(error, NotAFile):
+            raise
         raise ValueError(f"{path} is not valid JSON ({error}); restore it or start a new run") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}; start a new run")
-    return content
+    return unsealed(content, path)
 
 
 def make_folder(folder: Path, config: Mapping[str, Any]) -> None:
@@ -65,26 +71,55 @@ def make_folder(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON-able mapping as one safetensors file, whole or not at all."""
+    """Write tensors and a JSON-able mapping as one safetensors file with its checksum, whole or not at all."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_whole(path, safetensors.torch.save(plain, {"gmlayers": json.dumps(metadata)}))
+    about = {**metadata, CHECKSUM: _checksum(plain, metadata)}
+    write_whole(path, safetensors.torch.save(plain, {"gmlayers": json.dumps(about)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what :func:`write_tensors` wrote.
+    """Read what :func:`write_tensors` wrote; warn if it has no checksum.
 
     Raises:
         ValueError: if the file is cut, altered, or of another origin.
+        FileNotFoundError: if there is none.
     """
-    refuse_special(path)
+    content = read_whole(path)
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-            return tensors, json.loads((file.metadata() or {})["gmlayers"])
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path} is not a whole checkpoint of gmlayers ({error}); delete it to train that seed afresh"
-        ) from None
+        tensors, metadata = unpacked(content)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a whole checkpoint of gmlayers ({error}); {DELETE}") from None
+    if CHECKSUM not in metadata:
+        unchecked(path)
+    elif metadata.pop(CHECKSUM) != _checksum(tensors, metadata):
+        raise ValueError(f"{path} does not have the checksum that it states: it was changed; {DELETE}")
+    return tensors, metadata
+
+
+def unpacked(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of a safetensors file, and what is said of them under the name of the library.
+
+    Raises:
+        ValueError: if it is none, or nothing is said of them.
+    """
+    try:
+        tensors = safetensors.torch.load(content)
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(" ".join(f"{type(error).__name__}: {error}".split())) from None
+    header = from_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    about = from_json(header.get("__metadata__", {}).get("gmlayers", "null"))
+    if not isinstance(about, dict):
+        raise ValueError("gmlayers has written nothing about its tensors")
+    return tensors, about
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
+    names = sorted(tensors)
+    forms = [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in names]
+    return checksum(
+        {"tensors": forms, "metadata": metadata},
+        *(tensors[name].reshape(-1).view(torch.uint8).numpy().data for name in names),
+    )
 
 
 class Metrics:
@@ -104,25 +139,56 @@ class Metrics:
             file.flush()
             os.fsync(file.fileno())
 
-    def size(self) -> int:
-        """Return the number of bytes written so far."""
-        return self.path.stat().st_size if self.path.exists() else 0
+    def written(self) -> tuple[int, str]:
+        """Return the number of bytes written so far, and a checksum of them."""
+        content = self._content()
+        return len(content), checksum({}, content)
 
-    def cut(self, size: int) -> None:
-        """Drop what came after the first ``size`` bytes: lines of an epoch that no checkpoint has."""
-        if self.size() < size:
+    def cut(self, size: int, stated: str | None = None) -> None:
+        """Drop what came after the first ``size`` bytes: lines of an epoch that no checkpoint has.
+
+        Raises:
+            ValueError: if there are fewer, or they do not have the checksum that is stated.
+        """
+        content = self._content()
+        if len(content) < size:
             raise ValueError(
-                f"{self.path} is shorter than its checkpoint says ({self.size()} < {size} bytes); restore it, or "
+                f"{self.path} is shorter than its checkpoint says ({len(content)} < {size} bytes); restore it, or "
                 f"delete {self.path.parent} to train this seed anew"
             )
+        if stated is not None and stated != checksum({}, content[:size]):
+            raise ValueError(
+                f"{self.path} was changed since its checkpoint was written; restore it, or delete {self.path.parent} "
+                f"to train this seed anew"
+            )
         if self.path.exists():  # as a new file, since this one may have a second name that is not of this run
-            write_whole(self.path, read_whole(self.path)[:size])
+            write_whole(self.path, content[:size])
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return all lines."""
-        if not self.path.exists():
-            return []
-        return [json.loads(line) for line in read_whole(self.path).decode().splitlines()]
+    def rows(self, fields: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Return all lines, their fields checked by name and annotation as by :func:`.schema.table`.
+
+        Raises:
+            ValueError: if one cannot be read, or a field is missing, of another type or out of range.
+        """
+        rows = []
+        for number, line in enumerate(self._content().splitlines(), 1):
+            try:
+                row = from_json(line)
+            except ValueError as error:
+                raise ValueError(f"{self.path}, line {number}: not a record ({error}); {FOR_A_RUN}") from None
+            rows.append(table(row, fields or {}, self.path, f"line {number}"))
+        return rows
+
+    def _content(self) -> bytes:
+        return _if_there(self.path)
+
+
+def _if_there(path: Path) -> bytes:
+    """Return the content of a file, and nothing if it is not there; one that may not be read is an error."""
+    try:
+        return read_whole(path)
+    except FileNotFoundError:
+        return b""
 
 
 def readable(path: Path, *, warn: bool = True) -> list[dict[str, Any]]:
@@ -131,12 +197,12 @@ def readable(path: Path, *, warn: bool = True) -> list[dict[str, Any]]:
     A line that cannot be read is skipped, and named in a warning; of several for one epoch the last one counts.
     """
     rows: dict[int, dict[str, Any]] = {}
-    text = read_whole(path).decode(errors="replace") if path.exists() else ""
+    text = _if_there(path).decode(errors="replace")
     for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
         try:
-            row = json.loads(line)
-            rows[int(row["epoch"])] = row
-        except (ValueError, TypeError, KeyError):
+            row = table(from_json(line), {"epoch": int}, path)
+            rows[row["epoch"]] = row
+        except ValueError:
             if warn:
                 warnings.warn(f"{path}, line {number}: not a record; it is skipped", stacklevel=2)
     return [rows[epoch] for epoch in sorted(rows)]
@@ -160,9 +226,10 @@ def environment() -> dict[str, Any]:
 
 def environment_in_words(e: Mapping[str, Any]) -> str:
     """Return what records were made with, of what :func:`environment` returned then."""
-    loaded = ", ".join(e.get("preloaded", []))  # which older records lack
+    loaded = ", ".join(map(str, e.get("preloaded") or ()))  # which older records lack
     with_it = f" with {loaded} loaded before" if loaded else ""
-    return f"{e['processor']} ({e['cpus']} cores), torch {e['torch']}{with_it}, Python {e['python']}"
+    processor, cpus, version, python = (e.get(name, "unknown") for name in ("processor", "cpus", "torch", "python"))
+    return f"{processor} ({cpus} cores), torch {version}{with_it}, Python {python}"
 
 
 def _commit() -> str | None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from os.path import lexists
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gmlayers.experiments._numbers import Decimal
 from gmlayers.experiments.data import NAMES, Data, Kind, load
 from gmlayers.experiments.display import note
 from gmlayers.experiments.models import Recipe, Shape
-from gmlayers.experiments.records import make_folder, read_json
-from gmlayers.experiments.trainer import Task, Trial
+from gmlayers.experiments.records import Metrics, make_folder, read_json, write_json
+from gmlayers.experiments.schema import FOR_A_RUN, Count, Range, checked, table
+from gmlayers.experiments.trainer import METRICS, Task, Trial, read_rows
 
 FORMAT = 1
 """The layout of a run folder has this version, and a folder of another one is refused."""
@@ -22,7 +27,8 @@ FORMAT = 1
 LATER = {"decimal", "frozen", "hidden", "matched", "trunk", "watch"}
 """Fields that a configuration may lack: they came later, and their defaults are what was done before."""
 
-C = TypeVar("C")
+SUMMARY = "summary.json"
+"""A run that is finished has this file."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,17 @@ class Run:
     seeds: tuple[int, ...]
     validate: bool
     device: str
-    threads: int
+    threads: Count
     decimal: Decimal = "auto"
     """How numbers of a table are written."""
     watch: str | None = None
     """What looks at the model after every epoch, if anything does (`gmlayers reproduce`)."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds must be different numbers, got {', '.join(map(str, self.seeds)) or 'none'}")
+        for seed in self.seeds:
+            self.trial(seed)  # which refuses what cannot be trained
 
     @property
     def metric(self) -> str:
@@ -88,7 +100,7 @@ def create(run: Run, folder: Path) -> None:
     Raises:
         FileExistsError: if something stands there already.
     """
-    if folder.exists() or folder.is_symlink():  # a link to nothing as well
+    if lexists(folder):
         raise FileExistsError(
             f"{folder} exists; continue it with `gmlayers train --resume {folder}`, or choose another --out"
         )
@@ -115,10 +127,49 @@ def run_of(content: Mapping[str, Any], path: Path) -> Run:
     content = dict(content)
     if content.pop("format", None) != FORMAT:
         raise ValueError(f"{path} is not of format {FORMAT}; it was made by another version of gmlayers")
-    content["task"] = _dataclass(Task, content.get("task"), path)
-    content["shape"] = _dataclass(Shape, content.get("shape"), path)
-    content["recipe"] = _dataclass(Recipe, content.get("recipe"), path)
-    return _dataclass(Run, content, path)
+    return checked(Run, content, path, may_lack=LATER)
+
+
+def write_summary(folder: Path, trials: Sequence[Mapping[str, Any]]) -> None:
+    """Write what the trials of a run have come to, as :func:`read_summary` reads it."""
+    write_json(folder / SUMMARY, {"trials": trials})
+
+
+def read_summary(run: Run, folder: Path) -> list[dict[str, Any]]:
+    """Return what the trials of a run have come to: one mapping a seed, in the order of the seeds.
+
+    Raises:
+        FileNotFoundError: if the run is not finished.
+        ValueError: if the summary is damaged, or of other seeds.
+    """
+    path = folder / SUMMARY
+    fields = {"seed": int, "parameters": Count, run.metric: run.task.values, "seconds": Annotated[float, Range(0)]}
+    trials = table(read_json(path), {"trials": tuple[Any, ...]}, path)["trials"]
+    found = [table(trial, fields, path, f"trials[{index}]") for index, trial in enumerate(trials)]
+    if (seeds := [trial["seed"] for trial in found]) != [*run.seeds]:
+        raise ValueError(
+            f"{path} has the seeds {', '.join(map(str, seeds)) or 'none'}, and config.json has "
+            f"{', '.join(map(str, run.seeds))}; {FOR_A_RUN}"
+        )
+    return found
+
+
+def read_curves(run: Run, folder: Path) -> NDArray[np.float64]:
+    """Return what a finished run was judged by after every epoch, (seeds, epochs).
+
+    Raises:
+        FileNotFoundError: if the run is not finished.
+        ValueError: if records are damaged, or not those that the summary was made from.
+    """
+    values = []
+    for trial in read_summary(run, folder):
+        own = seed_folder(folder, trial["seed"])
+        rows = read_rows(own, "validation" if run.validate else "test", run.task)
+        is_whole = [row["epoch"] for row in rows] == [*range(1, run.recipe.epochs + 1)]
+        if not is_whole or trial.get("metrics", "") not in ("", Metrics(own / METRICS).written()[1]):
+            raise ValueError(f"{own / METRICS} is not what {SUMMARY} was made from; {FOR_A_RUN}")
+        values.append([row[run.metric] for row in rows])
+    return np.array(values)
 
 
 def load_named(run: Run, folder: Path) -> Data:
@@ -137,13 +188,3 @@ def load_named(run: Run, folder: Path) -> Data:
 def seed_folder(folder: Path, seed: int) -> Path:
     """Return where one seed keeps its metrics and checkpoint."""
     return folder / f"seed-{seed}"
-
-
-def _dataclass(kind: type[C], content: Any, path: Path) -> C:  # noqa: ANN401  (anything may stand in a JSON file)
-    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(content, dict) or not names - LATER <= content.keys() <= names:
-        raise ValueError(
-            f"{path}: expected the fields {', '.join(sorted(names))}; it is damaged or of another version, "
-            f"start a new run"
-        )
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})

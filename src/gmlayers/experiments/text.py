@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from gmlayers.experiments.schema import Unchecked
 
 _HIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, halves of pairs that cannot be written, ends of lines
 
@@ -49,6 +54,32 @@ def as_csv(lines: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([cell(value) for value in line] for line in lines)
     return text.getvalue()
+
+
+def one_line(message: object) -> str:
+    """Return a message of several lines as one."""
+    return " ".join(str(message).split())
+
+
+@contextmanager
+def notes() -> Iterator[None]:
+    """Show warnings for users as lines on standard error, while the block runs, and nothing of them twice.
+
+    Of files without a checksum the first only is named: its note speaks for the others.
+    """
+    shown: set[object] = set()
+
+    def show(message: Warning | str, category: type[Warning], *_: object) -> None:
+        text = visible(one_line(message))
+        key = category if issubclass(category, Unchecked) else text
+        if key not in shown:
+            shown.add(key)
+            print(f"gmlayers: note: {text}", file=sys.stderr)  # noqa: T201
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        warnings.simplefilter("always", UserWarning)
+        yield
 
 
 def _escaped(character: str) -> str:

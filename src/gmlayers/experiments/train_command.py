@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -20,10 +21,10 @@ from gmlayers.experiments._numbers import Decimal
 from gmlayers.experiments.batched import BatchedTrainer
 from gmlayers.experiments.data import NAMES, Data, Kind, load
 from gmlayers.experiments.files import lock, refuse_links, sweep
+from gmlayers.experiments.interrupts import interrupts_say
 from gmlayers.experiments.models import MODELS, Recipe, Shape
-from gmlayers.experiments.records import write_json
 from gmlayers.experiments.run_folder import Run, fingerprint, seed_folder
-from gmlayers.experiments.trainer import Task, Trainer, check_compiler
+from gmlayers.experiments.trainer import Task, Trainer, check_compiler, use_threads
 
 MODELS_OWN = "(default: the model's)"
 
@@ -78,8 +79,6 @@ def new_run(
     threads: int | None,
 ) -> tuple[Run, Data]:
     """Return a run and its data, checked as far as can be before anything is written."""
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"--seeds must be different numbers, got {', '.join(map(str, seeds)) or 'none'}")
     recipe = look_up("model", model, MODELS).recipe
     data = load(source, target=target, task=task, decimal=decimal, say=display.note)
     rows = len(data.train_x) - (data.validation if validate else 0)
@@ -99,10 +98,9 @@ def new_run(
         seeds=seeds,
         validate=validate,
         device=device,
-        threads=torch.get_num_threads() if threads is None else threads,
+        threads=min(torch.get_num_threads(), os.cpu_count() or 1) if threads is None else threads,
     )
-    trials = [run.trial(seed) for seed in seeds]  # what cannot be trained is refused before the folder is made
-    Trainer(trials[0], data)
+    Trainer(run.trial(seeds[0]), data)  # what cannot be trained is refused before the folder is made
     return run, data
 
 
@@ -116,16 +114,14 @@ def train_run(
         ValueError: if there is a link in the folder, which may lead anywhere.
     """
     refuse_links(folder)
-    torch.set_num_threads(run.threads)
+    use_threads(run.threads)
     train_seeds = _together if batched else _one_by_one
-    try:
-        with _alone(folder), display.live() as live:
-            sweep(folder)
-            summaries = train_seeds(run, data, folder, live, tensorboard=tensorboard, compiled=compiled)
-    except KeyboardInterrupt:
-        options = " --batched" * batched + " --compiled" * compiled
-        raise KeyboardInterrupt(f"continue with: gmlayers train --resume {folder}{options}") from None
-    write_json(folder / "summary.json", {"trials": summaries})
+    options = " --batched" * batched + " --compiled" * compiled
+    hint = f"continue with: gmlayers train --resume {folder}{options}"
+    with interrupts_say(hint), _alone(folder), display.live() as live:
+        sweep(folder)
+        summaries = train_seeds(run, data, folder, live, tensorboard=tensorboard, compiled=compiled)
+    run_folder.write_summary(folder, summaries)
     return summaries
 
 
@@ -267,22 +263,23 @@ def train(
             some seconds at the start, and pays on long runs of small batches. As --batched with --resume.
         tensorboard: Write TensorBoard logs beside the metrics.
         device: cpu, cuda, cuda:1, ...
-        threads: CPU threads; bits are reproduced for equal numbers only. Default: torch's.
+        threads: CPU threads, at most as many as there are cores; bits are reproduced for equal numbers only. Default:
+            torch's.
     """
     if kind is not None:
         warnings.warn("--kind is deprecated; its name is now --task", stacklevel=2)
         task = kind
     if compiled:
         check_compiler()
-    if threads is not None and threads < 1:
-        raise ValueError(f"--threads must be at least 1, got {threads}")
+    cores = os.cpu_count() or 1
+    if threads is not None and not 1 <= threads <= cores:
+        raise ValueError(f"--threads must be at least 1, and at most {cores} as there are cores, got {threads}")
     if resume is not None:
         others = source, model, net, recipe, seeds, target, task, decimal, validate, out, device, threads
         if others != (None, "low_rank", Shape(), Changes(), (0,), None, "auto", "auto", False, None, "cpu", None):
             raise ValueError(
                 "--resume takes everything from the folder; give no more than --tensorboard, --batched, --compiled"
             )
-        refuse_links(resume)
         run, folder = run_folder.open_run(resume), resume
         if run.watch is not None:
             raise ValueError(f"{resume} is watched by `gmlayers reproduce`; continue it by that command")
@@ -311,10 +308,11 @@ def train(
 
 def _summary(trainer: Trainer) -> dict[str, Any]:
     assert trainer.metrics is not None
-    rows = trainer.metrics.rows()
+    rows = trainer.rows()
     return {
         "seed": trainer.trial.seed,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         trainer.metric: rows[-1][trainer.metric],
         "seconds": round(sum(row["seconds"] for row in rows), 2),
+        "metrics": trainer.metrics.written()[1],  # by which read_curves knows them again
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import shutil
@@ -9,9 +10,10 @@ import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from os.path import lexists
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol
+from typing import Annotated, Any, ParamSpec, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +21,18 @@ from torch.nn import functional as F
 
 from gmlayers import GMLayer, parameter_groups
 from gmlayers._names import look_up
+from gmlayers.experiments import checkpoints
 from gmlayers.experiments.data import Data
 from gmlayers.experiments.files import refuse_links, sweep
 from gmlayers.experiments.models import MODELS, Affine, Recipe, Shape, trunk, trunk_features
-from gmlayers.experiments.records import Metrics, read_tensors, readable, write_tensors
+from gmlayers.experiments.records import DELETE, Metrics, readable
+from gmlayers.experiments.schema import Count, Number, Range
 from gmlayers.flows import optim as flow
 
 P = ParamSpec("P")
+
+METRICS = "metrics.jsonl"
+"""The records of a trial have this name in its folder: a line for every epoch."""
 
 
 class MakeOptimizer(Protocol):
@@ -142,9 +149,13 @@ def examples(data: Data, *, validate: bool, device: str = "cpu") -> Examples:
 class Task:
     """What a model must know of its data: enough to rebuild it and predict without them."""
 
-    shape: tuple[int, ...]
+    shape: tuple[Count, ...]
     classes: tuple[str, ...] | None
     columns: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.shape) not in (1, 3):
+            raise ValueError(f"the shape of an input must have 1 or 3 numbers, got {self.shape}")
 
     @classmethod
     def of(cls, data: Data) -> Task:
@@ -155,6 +166,11 @@ class Task:
     def metric(self) -> str:
         """Name of what is judged: share of wrong classes, or root of the mean squared error."""
         return "rmse" if self.classes is None else "error"
+
+    @property
+    def values(self) -> Any:  # noqa: ANN401  (an annotation)
+        """Where what is judged lies; an rmse need not be a number even if all parameters are finite."""
+        return Number if self.classes is None else Annotated[float, Range(0, 1)]
 
 
 def build(trial: Trial, task: Task, seen: Examples | None = None) -> nn.Module:
@@ -236,10 +252,20 @@ def loss_function(task: Task, recipe: Recipe, y: Tensor) -> Callable[[Tensor, Te
 
 @torch.no_grad()
 def outputs(model: nn.Module, x: Tensor, batch_size: int = 2000) -> Tensor:
-    """Return the model's outputs in evaluation mode, batch by batch; the mode is left as it was."""
+    """Return the model's outputs in evaluation mode, batch by batch; the mode is left as it was.
+
+    It warns if some are not finite: what is judged by them is worth nothing.
+    """
     was_training = model.training
     result = torch.cat([model.eval()(part) for part in x.split(batch_size)])
     model.train(was_training)
+    finite = result.isfinite().flatten(1).all(1)
+    if not finite.all():
+        warnings.warn(
+            f"the model's outputs are not finite for {int((~finite).sum()):,} of {len(x):,} inputs, and what is said "
+            f"of them is worth nothing; its numbers or the inputs are too large",
+            stacklevel=2,
+        )
     return result
 
 
@@ -291,7 +317,7 @@ class Trainer:
         self.scheduler = SCHEDULES[recipe.schedule](self.optimizer, recipe.epochs * self.steps_per_epoch)
         self.loss = loss_function(self.task, recipe, self.seen.train_y)
         self.epoch = 0
-        self.metrics = None if folder is None else Metrics(folder / "metrics.jsonl")
+        self.metrics = None if folder is None else Metrics(folder / METRICS)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             refuse_links(folder)
@@ -302,6 +328,15 @@ class Trainer:
     def metric(self) -> str:
         """Key of what is judged in a line of metrics, such as ``test_error``."""
         return f"{self.seen.judge}_{self.task.metric}"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the lines of metrics in the folder.
+
+        Raises:
+            ValueError: if one of them is not as it was written.
+        """
+        assert self.folder is not None
+        return read_rows(self.folder, self.seen.judge, self.task)
 
     def run(self) -> Iterator[dict[str, Any]]:
         """Train the epochs that are left; after each, save and yield its line of metrics.
@@ -370,35 +405,49 @@ class Trainer:
         optimizer = self.optimizer.state_dict()
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"random.{name}": value for name, value in self.random_state.items()}
-        for index, state in optimizer["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
-        metadata = {
-            "epoch": self.epoch,
-            "metrics_size": self.metrics.size(),
-            "param_groups": optimizer["param_groups"],
-            "scheduler": self.scheduler.state_dict(),
-        }
-        write_tensors(self.folder / "checkpoint.safetensors", tensors, metadata)
+        tensors |= checkpoints.optimizer_tensors(optimizer["state"])
+        size, checksum = self.metrics.written()
+        groups, schedule = optimizer["param_groups"], self.scheduler.state_dict()
+        header = checkpoints.Header(self.epoch, size, groups, schedule, asdict(self.trial), checksum)
+        checkpoints.write(self.folder / checkpoints.FILE, tensors, header)
 
     def _take_up(self) -> None:
         """Continue from the checkpoint, if there is one, else from the start."""
         assert self.folder is not None
         assert self.metrics is not None
-        path = self.folder / "checkpoint.safetensors"
-        if not path.exists():
+        path = self.folder / checkpoints.FILE
+        if not lexists(path):
             self._begin_anew()
             return
-        tensors, metadata = read_tensors(path)
-        load_weights(self.model, _under("model.", tensors), path)
-        self.random_state = _under("random.", tensors)
-        states: dict[int, dict[str, Tensor]] = {}
-        for name, value in _under("optimizer.", tensors).items():
-            index, _, key = name.partition(".")
-            states.setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict({"state": states, "param_groups": metadata["param_groups"]})
-        self.scheduler.load_state_dict(metadata["scheduler"])
-        self.epoch = metadata["epoch"]
-        self.metrics.cut(metadata["metrics_size"])
+        tensors, header = checkpoints.read(path, asdict(self.trial), self.trial.recipe.epochs)
+        weights = checkpoints.weights(tensors, self.model, path)
+        optimizer, schedule = self._after_a_step()
+        optimizer = checkpoints.optimizer_state(tensors, header, optimizer, path)
+        schedule = checkpoints.scheduler_state(header, schedule, header.epoch * self.steps_per_epoch, path)
+        random = checkpoints.under("random.", tensors)
+        checkpoints.refuse_others(self.random_state, random, path)
+        check_random_state(random, self.trial.device, path)
+        self.metrics.cut(header.metrics_size, header.metrics)
+        if [row["epoch"] for row in self.rows()] != [*range(1, header.epoch + 1)]:
+            raise ValueError(
+                f"{self.metrics.path} does not have a line for each of the {header.epoch} epochs of its checkpoint; "
+                f"restore it, or delete {self.folder} to train this seed anew"
+            )
+        self.model.load_state_dict(weights)
+        self.optimizer.load_state_dict(optimizer)
+        self.scheduler.load_state_dict(schedule)
+        self.random_state, self.epoch = random, header.epoch
+
+    def _after_a_step(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the states that optimizer and schedule have after a step: that of a copy, by gradients of 0."""
+        model = copy.deepcopy(self.model)
+        optimizer = OPTIMIZERS[self.trial.recipe.optimizer](model, self.trial.recipe)
+        scheduler = SCHEDULES[self.trial.recipe.schedule](optimizer, self.trial.recipe.epochs * self.steps_per_epoch)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+        optimizer.step()
+        scheduler.step()
+        return optimizer.state_dict(), scheduler.state_dict()
 
     def _begin_anew(self) -> None:
         """See that no record is lost that no checkpoint continues."""
@@ -410,47 +459,54 @@ class Trainer:
                 f"{self.folder} is finished and its checkpoint is not there; delete the folder to train this seed anew"
             )
         if len(rows) > 1:  # a single line may have been written by a run that died before its first checkpoint
-            number = 1 + len(list(self.folder.glob("metrics.lost-*.jsonl")))
-            kept = self.metrics.path.rename(self.folder / f"metrics.lost-{number}.jsonl")
+            numbers = [_number(path) for path in self.folder.glob("metrics.lost-*.jsonl")]
+            kept = self.metrics.path.rename(self.folder / f"metrics.lost-{1 + max(numbers, default=0)}.jsonl")
             warnings.warn(f"{self.folder} has records and no checkpoint to continue; see {kept.name}", stacklevel=2)
         self.metrics.cut(0)
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
-    """Load weights into a model.
+def read_rows(folder: Path, judged: str, task: Task) -> list[dict[str, Any]]:
+    """Return the lines of metrics in the folder of a trial.
+
+    Args:
+        folder: of the trial.
+        judged: ``"validation"`` or ``"test"``.
+        task: that the trial learns.
 
     Raises:
-        ValueError: if they are those of another model, naming the first difference.
+        ValueError: if one of them is not as a trainer writes it.
     """
-    wanted = model.state_dict()
-    for name in sorted(wanted.keys() | weights.keys()):
-        want = tuple(wanted[name].shape) if name in wanted else "nothing"
-        have = tuple(weights[name].shape) if name in weights else "nothing"
-        if want != have:
-            raise ValueError(
-                f"{origin} holds another model: for {name!r} expected {want}, got {have}; "
-                f"give the run folder that belongs to it"
-            )
-    model.load_state_dict(dict(weights))
+    fields = {"epoch": Count, "step": Count, "train_loss": Number, "lr": Number, "seconds": Number}
+    return Metrics(folder / METRICS).rows({**fields, f"{judged}_{task.metric}": task.values})
+
+
+def _number(path: Path) -> int:
+    """Return the number of records that were lost, by the name of their file; 0 if it is no name of ours."""
+    number = path.stem.rpartition("-")[2]
+    return int(number) if number.isdecimal() and len(number) < 10 else 0
 
 
 def read_model(trial: Trial, task: Task, folder: Path) -> nn.Module:
-    """Return the trained model of a trial's folder, in evaluation mode."""
-    path = folder / "checkpoint.safetensors"
-    if not path.exists():
-        if readable(folder / "metrics.jsonl", warn=False):
-            raise FileNotFoundError(f"{path} is not there, only records are; delete {folder} to train this seed anew")
-        raise FileNotFoundError(f"{path} is not there; train this seed first (gmlayers train --resume RUN)")
-    model = build(trial, task)
-    tensors, metadata = read_tensors(path)
-    load_weights(model, _under("model.", tensors), path)
-    if metadata["epoch"] < trial.recipe.epochs:
-        warnings.warn(f"{folder} is not finished: epoch {metadata['epoch']} of {trial.recipe.epochs}", stacklevel=2)
+    """Return the trained model of a trial's folder, in evaluation mode.
+
+    Raises:
+        ValueError: if its checkpoint is damaged, or that of another trial.
+        FileNotFoundError: if there is none.
+    """
+    path = folder / checkpoints.FILE
+    try:
+        tensors, header = checkpoints.read(path, asdict(trial), trial.recipe.epochs)
+    except FileNotFoundError:
+        advice = "train this seed first (gmlayers train --resume RUN)"
+        if readable(folder / METRICS, warn=False):
+            advice = f"only records are; delete {folder} to train this seed anew"
+        raise FileNotFoundError(f"{path} is not there; {advice}") from None
+    with torch.device("meta"):  # numbers of any size cost nothing before they are compared with the file
+        model = build(trial, task)
+    model.load_state_dict(checkpoints.weights(tensors, model, path), assign=True)
+    if header.epoch < trial.recipe.epochs:
+        warnings.warn(f"{folder} is not finished: epoch {header.epoch} of {trial.recipe.epochs}", stacklevel=2)
     return model.eval()
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _first_not_finite(model: nn.Module) -> str:
@@ -473,6 +529,21 @@ def check_device(device: str) -> None:
         raise ValueError(f"device {device!r} is not available here; give cpu")
 
 
+def use_threads(number: int) -> None:
+    """Compute with so many threads from now on, and with no more than there are cores, which it says.
+
+    More than that take turns on the cores: thousands make an epoch take minutes, and a million end the process.
+    """
+    cores = os.cpu_count() or 1
+    if number > cores:
+        warnings.warn(
+            f"{number:,} threads are asked for, and there are {cores} cores: computing with {cores}, to the same "
+            f"result up to rounding",
+            stacklevel=2,
+        )
+    torch.set_num_threads(min(number, cores))
+
+
 def own_randomness(device: str) -> Any:  # noqa: ANN401  (torch does not name the type)
     """Leave the generators of the CPU and of the device as they were before the block."""
     return torch.random.fork_rng([device] if device.startswith("cuda") else [])
@@ -489,3 +560,12 @@ def set_random_state(state: Mapping[str, Tensor], device: str) -> None:
     torch.set_rng_state(state["cpu"])
     if "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def check_random_state(state: Mapping[str, Tensor], device: str, path: Path) -> None:
+    """Raise ``ValueError``, which names the file that it is from, if a state is none of a generator."""
+    with own_randomness(device):
+        try:
+            set_random_state(state, device)
+        except RuntimeError as error:
+            raise ValueError(f"{path}: the state of random numbers is none ({error}); {DELETE}") from None

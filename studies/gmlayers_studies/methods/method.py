@@ -12,7 +12,7 @@ import math
 import posixpath
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import torch
 
 from gmlayers.experiments.display import Live
 from gmlayers.experiments.records import Metrics
+from gmlayers.experiments.schema import checked
 from gmlayers_studies.approximators.problems import Challenge
 from gmlayers_studies.approximators.tasks import Approximator, Budget, Clock
 from gmlayers_studies.methods import keeping
@@ -235,9 +236,8 @@ def entry_of(content: Row, path: Path) -> Entry:
     Raises:
         ValueError: if it is damaged or of another version.
     """
-    if set(content) != {f.name for f in fields(Entry)}:
-        raise ValueError(f"{path}: its config.json is damaged or of another version; start anew in another --out")
-    return Entry(**{**content, **{name: tuple(content[name]) for name in ("settings", "seeds")}})
+    advice = "its config.json is damaged or of another version; start anew in another --out"
+    return checked(Entry, content, path, advice=advice)
 
 
 def plain(setting: Approximator) -> dict[str, Any]:

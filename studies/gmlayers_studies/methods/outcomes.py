@@ -6,12 +6,14 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 
+from gmlayers.experiments.schema import Number, Range, table
 from gmlayers_studies.methods.method import Entry, MethodRun, condense, finite
-from gmlayers_studies.records import Records, seed_name
+from gmlayers_studies.records import DAMAGED, Records, Row, seed_name
 from gmlayers_studies.study import Allowance
 
 
@@ -43,14 +45,31 @@ class Outcome:
 
 
 def outcomes_of(runs: Iterable[MethodRun], records: Records) -> list[Outcome]:
-    """Return what there are finished records of, entry by entry."""
+    """Return what there are finished records of, entry by entry.
+
+    Raises:
+        ValueError: if a row has not what a trial writes.
+    """
     found = []
     for run in runs:
         for seed in run.seeds:
-            rows = records.rows(run.place, seed_name(seed))
+            rows = [_checked(row, run, seed) for row in records.rows(run.place, seed_name(seed))]
             if len(rows) > 1 and run.is_finished(rows):
                 found.append(Outcome(run.entry, seed, condense(rows[:-1]), rows[-1]))
     return found
+
+
+def _checked(row: Row, run: MethodRun, seed: int) -> Row:
+    """Return a row of a trial, or raise ``ValueError`` if no trial can have written it."""
+    final = {
+        "setting": Annotated[int, Range(0, len(run.entry.settings) - 1)],
+        "held_out": Number,
+        "parameters": Number,
+        "used": Number,
+    }
+    errors = {name: Number for name in ("error", "gradient_error") if name in row}
+    fields = {"seconds": Number, **errors, **(final if row.get("last") else {})}
+    return table(row, fields, Path(run.place), f"{seed_name(seed)}, epoch {row['epoch']}", advice=DAMAGED)
 
 
 def by_entry(outcomes: Sequence[Outcome]) -> Iterator[tuple[Entry, list[Outcome]]]:

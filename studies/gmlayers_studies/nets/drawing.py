@@ -31,7 +31,7 @@ def panels(results: NetResults, draw: Any, ylabel: str) -> Figure:  # noqa: ANN4
     row = figure.subplots(1, max(1, len(datasets)), squeeze=False)[0]
     for axes, dataset in zip(row, datasets):
         draw(axes, results.table[results.table["dataset"] == dataset])
-        axes.set_title(dataset)
+        axes.set_title(plots.words(dataset))
         axes.grid(which="both", alpha=0.25)
     row[0].set_ylabel(ylabel)
     handles, labels = row[-1].get_legend_handles_labels()

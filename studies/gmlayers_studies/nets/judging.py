@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from gmlayers.experiments import schema
 from gmlayers.experiments.display import shown
 from gmlayers.experiments.trainer import build
 from gmlayers_studies.nets.net import Net, NetRun
-from gmlayers_studies.records import Records, seed_name
+from gmlayers_studies.records import DAMAGED, Records, seed_name
 from gmlayers_studies.statistics import welch
 
 COLUMNS = ["dataset", "label", "seed", "epoch", "train_loss", "seconds", "error"]
@@ -32,12 +34,19 @@ class NetResults:
 
 
 def table_of(runs: Iterable[NetRun], records: Records) -> pd.DataFrame:
-    """Return a row for every epoch of every trial: dataset, label, seed, and what stands in its line of metrics."""
+    """Return a row for every epoch of every trial: dataset, label, seed, and what stands in its line of metrics.
+
+    Raises:
+        ValueError: if a line has not what a trainer writes.
+    """
     rows = []
     for run in runs:
+        fields = {"train_loss": schema.Number, "seconds": schema.Number, run.training.metric: run.training.task.values}
         for seed in run.seeds:
             for row in records.rows(run.place, seed_name(seed)):
-                values = {"dataset": run.dataset, "label": run.label, "seed": seed, **row}
+                place = f"{seed_name(seed)}, epoch {row['epoch']}"
+                whole = schema.table(row, fields, Path(run.place), place, advice=DAMAGED)
+                values = {"dataset": run.dataset, "label": run.label, "seed": seed, **whole}
                 rows.append({**values, "error": values.pop(run.training.metric)})
     return pd.DataFrame.from_records(rows, columns=None if rows else COLUMNS)
 
@@ -90,10 +99,9 @@ def compare(results: NetResults, dataset: str, one: str, other: str) -> Comparis
         for run in results.runs
         if run.dataset == dataset and run.label in (one, other)
     )
-    # errors are shares of rows, and what lies below this is rounding
-    if min(len(ours), len(theirs)) < 2 or not min(ours.max() - ours.min(), theirs.max() - theirs.min()) > 1e-9:
-        return Comparison(f"{text}; too few seeds, or no spread, to judge", math.nan, math.nan, float(theirs.mean()))
     _, low, high, p = welch(ours, theirs)
+    if math.isnan(low):
+        return Comparison(f"{text}; too few seeds, or no spread, to judge", math.nan, math.nan, float(theirs.mean()))
     text = f"{text}; difference in [{low:.2f}, {high:.2f}] points, Welch p = {p:.2g}"
     if unfinished:
         return Comparison(f"{text}; trials are missing", math.nan, math.nan, float(theirs.mean()))

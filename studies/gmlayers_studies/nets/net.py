@@ -7,15 +7,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
 from gmlayers.experiments.data import NAMES, Data
 from gmlayers.experiments.display import Live
 from gmlayers.experiments.models import MODELS, Shape
 from gmlayers.experiments.run_folder import FORMAT, fingerprint, run_of
 from gmlayers.experiments.run_folder import Run as TrainingRun
 from gmlayers.experiments.train_command import Changes
-from gmlayers.experiments.trainer import Task, Trainer
+from gmlayers.experiments.trainer import Task, Trainer, use_threads
 from gmlayers_studies.records import Records, Row
 from gmlayers_studies.study import Epochs, Profile, Study, slug
 
@@ -157,7 +155,7 @@ class NetRun:
 
     def perform(self, own: Path, setting: int, seed: int) -> None:  # noqa: ARG002
         """Train a seed in this process, from its checkpoint if it has one."""
-        torch.set_num_threads(self.training.threads)
+        use_threads(self.training.threads)
         trial, data = self.training.trial(seed), self.training.load()
         watch = self.net.on.get(self.dataset, self.net).watch
         watching: Callable[[Trainer], dict[str, Any]] | None = None if watch is None else watch(Trainer(trial, data))

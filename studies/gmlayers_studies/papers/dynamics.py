@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from gmlayers import diagnostics
+from gmlayers.experiments import plots
 from gmlayers.experiments.models import PLAIN, Shape
 from gmlayers.experiments.train_command import Changes
 from gmlayers.experiments.trainer import Trainer
@@ -116,7 +117,7 @@ def draw(results: NetResults) -> Figure:
                 drawing.plain_numbers(axes)
             axes.grid(which="both", alpha=0.25)
         for axes in grid[2 * i : 2 * i + 2, 0]:
-            axes.set_ylabel(dataset)
+            axes.set_ylabel(plots.words(dataset))
     figure.legend(
         *grid[0, 0].get_legend_handles_labels(), frameon=False, fontsize="x-small", loc="outside lower center", ncols=4
     )

@@ -174,7 +174,7 @@ def _drawn(results: NetResults, until: float, dpi: float = 100) -> Figure:
             _limits(axes, [*components, *neurons])
             _ellipses(axes, components[: max(1, math.ceil(until * len(components)))])
             _dots(axes, neurons[: max(1, math.ceil(until * len(neurons)))])
-            axes.set(title=f"{dataset}, γ = {scale}", xlabel="first principal component")
+            axes.set(title=f"{plots.words(dataset)}, γ = {scale}", xlabel="first principal component")
             axes.set_aspect("equal")
         row[0].set_ylabel("second principal component")
     return figure

@@ -51,7 +51,7 @@ def draw(results: NetResults) -> Figure:
             runs = [run for run in results.runs if run.dataset == dataset]
             for method, colour, style in (("GM", plots.COLOURS[0], "o-"), ("FC", plots.COLOURS[2], "s--")):
                 _frontier(axes, results, [run for run in runs if run.label.startswith(method)], position, style, colour)
-            axes.set(title=dataset, xlabel=name)
+            axes.set(title=plots.words(dataset), xlabel=name)
             axes.grid(alpha=0.25)
         row[0].set_ylabel("test error (%)")
     grid[0][-1].legend(["GM layers", "fully connected"], frameon=False, fontsize="small")

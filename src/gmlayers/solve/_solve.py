@@ -131,6 +131,7 @@ def solve(
         best.found.max_weight,
         lost,
         History(history),
+        problem,
     )
 
 

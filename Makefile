@@ -12,12 +12,12 @@ JOBS ?= 2
 BENCH_THREADS ?= 2
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test bench lint format clean
+.PHONY: help demo test bench docs docs-serve lint format clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.run  ## train GM layers and the nets they replace on digits: a table and a figure in a minute
+demo: $(VENV)/.run  ## what the library does, in a minute: an equation, a function, a layer, a compressed network
 	$(BIN)/gmlayers demo
 
 test: $(VENV)/.dev lint  ## everything that CI runs
@@ -54,4 +54,14 @@ $(VENV)/.bench: $(VENV)/.run
 
 $(VENV)/.dev: $(VENV)/.run
 	$(PIP) --editable '.[experiments,dev]' --editable 'studies[peers,cluster]'
+	touch $@
+
+docs: $(VENV)/.docs  ## build the site into site/, with its gallery
+	$(BIN)/mkdocs build
+
+docs-serve: $(VENV)/.docs  ## show the site at http://localhost:8000
+	$(BIN)/mkdocs serve
+
+$(VENV)/.docs: $(VENV)/.run
+	$(PIP) --editable '.[experiments,docs]'
 	touch $@

@@ -18,7 +18,6 @@ from filelock import FileLock
 from PIL import Image
 
 from gmlayers.cli import main
-from gmlayers.experiments import demo as demo_module
 from gmlayers.experiments import records, run_folder, train_command
 from gmlayers.experiments.models import MODELS
 from gmlayers.experiments.records import read_tensors
@@ -290,22 +289,6 @@ def test_tensorboard_logs(tmp_path, capsys):
     code, _, err = call(capsys, "train", "digits", *FAST, "--tensorboard", "--out", tmp_path / "run")
     assert code == 0, err
     assert list((tmp_path / "run" / "seed-0" / "tensorboard").glob("events.*"))
-
-
-def test_demo(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(demo_module, "EPOCHS", 2)
-    code, out, err = call(capsys, "demo", "--seeds", 0, 1, "--out", tmp_path)
-    assert code == 0, err
-    frame = pd.read_csv(tmp_path / "demo.csv")
-    assert frame.groupby("net").size().tolist() == [4] * 5
-    sizes = frame.groupby("net")["parameters"].first()
-    assert sizes["GM, default"] == pytest.approx(sizes["FC, width 207"], rel=0.01)
-    assert sizes["GM, paper, K = 20"] == pytest.approx(sizes["FC, width 207"], rel=0.01)
-    for net in frame["net"].unique():
-        assert net in out
-    with Image.open(tmp_path / "demo.png") as picture:
-        assert picture.width > 500
-    assert call(capsys, "demo", "--seeds", 0, "--out", tmp_path)[0] == 0  # again, over the old results
 
 
 # --- stopping and going on -----------------------------------------------------------------------------------

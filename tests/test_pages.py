@@ -18,8 +18,37 @@ def run(page, folder, monkeypatch):
 
 def test_the_readme_runs(tmp_path, monkeypatch, capsys):
     run(ROOT / "README.md", tmp_path, monkeypatch)
-    assert "<- chosen" in capsys.readouterr().out
+    printed = capsys.readouterr().out.split("\n")
+    assert printed[0] == "True 32"
+    assert printed[1].startswith("True -0.0127701")
+    assert printed[2] == "torch.Size([64, 10])"
     assert not list(tmp_path.iterdir())
+
+
+def test_the_readme_takes_two_minutes():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    assert "±" not in text
+
+
+@pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the documentation is no part of the source distribution")
+def test_links_of_the_readme_lead_somewhere():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        if "://" in link or link == "<index>":
+            continue
+        path, _, anchor = link.partition("#")
+        page = ROOT / path
+        assert page.exists(), link
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}, link
+
+
+@pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the documentation is no part of the source distribution")
+def test_the_page_of_the_layer_runs(tmp_path, monkeypatch, capsys):
+    run(ROOT / "docs" / "layer.md", tmp_path, monkeypatch)
+    assert "<- chosen" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the documentation is no part of the source distribution")

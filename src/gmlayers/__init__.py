@@ -24,11 +24,12 @@ __all__ = [
     "functional",
     "ops",
     "parameter_groups",
+    "plot",
     "solve",
 ]
 """The list leaves out ``nn``, so that a star import does not hide ``torch.nn``."""
 
-_PACKAGES = frozenset({"convert", "diagnostics", "flows", "functional", "nn", "ops", "solve"})
+_PACKAGES = frozenset({"convert", "diagnostics", "flows", "functional", "nn", "ops", "plot", "solve"})
 
 
 def __getattr__(name: str) -> object:

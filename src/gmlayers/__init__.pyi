@@ -4,6 +4,7 @@ from gmlayers import flows as flows
 from gmlayers import functional as functional
 from gmlayers import nn as nn
 from gmlayers import ops as ops
+from gmlayers import plot as plot
 from gmlayers import solve as solve
 from gmlayers.nn import GMNM as GMNM
 from gmlayers.nn import PAPER_RATES as PAPER_RATES
@@ -36,6 +37,7 @@ __all__ = [
     "functional",
     "ops",
     "parameter_groups",
+    "plot",
     "solve",
 ]
 

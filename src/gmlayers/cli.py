@@ -24,7 +24,7 @@ Data are looked for under $GMLAYERS_DATA first and downloaded into $GMLAYERS_CAC
 Table = Mapping[str, tuple[str, str]]
 
 COMMANDS: Table = {
-    "demo": ("gmlayers.experiments.demo:demo", "Train GM layers and the nets they replace on digits."),
+    "demo": ("gmlayers.experiments.demo:demo", "Show in a minute what the library does, as a page with pictures."),
     "train": (
         "gmlayers.experiments.train_command:train",
         "Train a model on a data set, images or a table.",

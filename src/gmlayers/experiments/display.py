@@ -63,6 +63,20 @@ class Live:
         """Start the bar of a trial that ends when its seconds have passed, or before; return what shows its lines."""
         return self._bar(title, "seconds", 0, seconds, lambda row: f"error {row.get('error', row['held_out']):.2e}")
 
+    def steps(self, title: str, total: int) -> Callable[[str], None]:
+        """Start the bar of what is done in so many steps; return what says which one begins."""
+        task = self.progress.add_task(escape(visible(title)), total=total, figure="")
+        begun = 0
+
+        def begin(what: str) -> None:
+            nonlocal begun
+            self.progress.update(task, completed=begun, figure=escape(visible(what)))
+            begun += 1
+            if not self.console.is_terminal:
+                self.console.print(f"{title}  {begun}/{total}  {visible(what)}", soft_wrap=True, markup=False)
+
+        return begin
+
     def _bar(
         self, title: str, unit: str, done: float, total: float, figure: Callable[[dict[str, Any]], str]
     ) -> Callable[[dict[str, Any]], None]:

@@ -49,7 +49,7 @@ def explain(operation: str, *arguments: Tensor | str | Activation | None) -> str
             mean, projection.
 
     Returns:
-        A line per implementation: its counted cost (see :func:`gmlayers.ops._dispatch.cost`), or why it refuses.
+        A line per implementation: its counted cost, in operations that take as long, or why it refuses.
 
     Example:
         >>> import torch

@@ -112,7 +112,7 @@ def solve(
         "solve", tolerance, max_seconds, max_components, GROWTH.least, float32_tolerance, callback
     )
     with torch.device("cpu"):  # whatever the default is
-        search = _Search(Assembly(problem))
+        search = _Search(problem)
         with kept(lambda: search.solution("interrupted") if search.trials else None):
             for trial in solved_sets(search.assembly, tolerance, max_components, clock):
                 search.add(trial, clock.seconds)
@@ -139,9 +139,9 @@ def solve(
 class _Search:
     """The sets of a run so far."""
 
-    def __init__(self, assembly: Assembly) -> None:
-        self.assembly = assembly
-        self.points = assembly.domain.interior(FLOAT32_POINTS)  # now: where that takes long, time is up at the end
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.assembly = problem, Assembly(problem)
+        self.points = self.assembly.domain.interior(FLOAT32_POINTS)  # now: where that takes long, time is up at the end
         self.trials: list[SolvedSet] = []
         self.history: list[Step] = []
 
@@ -169,6 +169,7 @@ class _Search:
             best.found.max_weight,
             lost,
             History(self.history),
+            self.problem,
         )
 
 

@@ -19,14 +19,15 @@ conditions an *importance*.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-from gmlayers._shown import shown
+from gmlayers._shown import brief, shown
 from gmlayers.nn import GMNM
 from gmlayers.solve.engine.history import History, Iteration
+from gmlayers.solve.equations import Problem
 
 GrowthReason = Literal["tolerance", "open", "limit", "bumps", "rows", "time", "interrupted"]
 """A set of bumps does not grow any more for one of these reasons."""
@@ -189,15 +190,19 @@ class Solution:
     """What u loses in float32, relatively: root mean square over points, themselves rounded to float32."""
     history: History[Step]
     """All sets, in order."""
+    problem: Problem | None = field(default=None, repr=False)
+    """The problem that was solved. It is None in an answer that was pickled or copied, as functions cannot be."""
 
     @property
     def converged(self) -> bool:
         """Whether the error is below the tolerance."""
         return self.reason == "tolerance"
 
-    def __repr__(self) -> str:
-        """Return the numbers in a few lines, and of the history the number of sets."""
-        return shown("Solution", {field.name: getattr(self, field.name) for field in fields(self)})
+    def __getstate__(self) -> dict[str, object]:
+        """Return what is pickled: all but the problem."""
+        return {**self.__dict__, "problem": None}
+
+    __repr__ = brief
 
 
 class Refinement(NamedTuple):

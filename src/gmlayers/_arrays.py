@@ -27,7 +27,7 @@ Array = SupportsArray | Sequence[Any]
 """Numbers that are no tensor: arrays of numpy and pandas, lists of numbers, and lists of these."""
 
 FLOATS = {2: "float16", 4: "float32", 8: "float64"}
-"""Numpy's names of floating dtypes that torch has, by the number of bytes; others become float64."""
+"""Floating dtypes have these names in numpy, by the number of bytes; one that torch does not have becomes float64."""
 
 
 def numbers(name: str, value: object, *, like: Tensor | None = None, meta: bool = False) -> Tensor:

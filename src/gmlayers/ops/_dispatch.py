@@ -125,7 +125,7 @@ def _interpreted() -> bool:
 
 
 RAISED = (RuntimeError, TypeError, AttributeError, IndexError)
-"""What arguments that are no tensors, or do not fit each other, raise somewhere inside of an operation.
+"""Arguments that are no tensors, or do not fit each other, raise one of these somewhere inside of an operation.
 
 Operations look at their arguments closely when one of these was raised, and not before: they run at every step of
 every layer, and what costs nothing where all is well is a ``try``.

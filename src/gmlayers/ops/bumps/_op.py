@@ -249,7 +249,8 @@ def _check_tensors(x: Tensor, mean: Tensor, projection: Tensor) -> None:
 
 def _check(x: Tensor, mean: Tensor, projection: Tensor) -> None:
     m, _, d = projection.shape if projection.ndim == 3 else (-1, -1, -1)
-    if x.shape[-1:] != (d,) or mean.shape != (m, d):
+    one_place = x.is_meta == mean.is_meta == projection.is_meta  # else torch computes with numbers that are not there
+    if x.shape[-1:] != (d,) or mean.shape != (m, d) or not one_place:
         check_tensors("bumps", mixed=True, x=x, mean=mean, projection=projection)
         raise ValueError(
             f"bumps: expected x (..., d), mean (m, d) and projection (m, p, d), got x {tuple(x.shape)}, "

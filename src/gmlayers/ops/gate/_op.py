@@ -195,7 +195,8 @@ def _check(m: Tensor, var: Tensor, reading: Tensor | None) -> None:
     read = reading is None or (
         reading.ndim == m.ndim + 1 and reading.shape[:-1] == m.shape and reading.dtype == m.dtype
     )
-    if m.shape != var.shape or m.dtype != var.dtype or not read:
+    one_place = m.is_meta == var.is_meta and (reading is None or reading.is_meta == m.is_meta)
+    if m.shape != var.shape or m.dtype != var.dtype or not read or not one_place:
         _check_tensors(m, var, reading)
         given = "" if reading is None else f", reading {tuple(reading.shape)}"
         raise ValueError(

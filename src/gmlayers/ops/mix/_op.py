@@ -230,7 +230,8 @@ def _check_tensors(gate: Tensor, weight: Tensor, x: Tensor, scale: Tensor | None
 def _check(gate: Tensor, weight: Tensor, x: Tensor, scale: Tensor | None) -> None:
     K, _, features = weight.shape if weight.ndim == 3 else (0, 0, 0)
     fits = gate.shape == (*x.shape[:-1], K) and x.shape[-1:] == (features,)
-    if weight.ndim != 3 or not fits or (scale is not None and scale.shape != (K, features)):
+    one_place = x.is_meta == gate.is_meta == weight.is_meta and (scale is None or scale.is_meta == x.is_meta)
+    if weight.ndim != 3 or not fits or not one_place or (scale is not None and scale.shape != (K, features)):
         check_tensors("mix", mixed=True, optional=("scale",), gate=gate, weight=weight, x=x, scale=scale)
         given = "" if scale is None else f", scale {tuple(scale.shape)}"
         raise ValueError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -23,19 +24,69 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
     return ValueError(f"unknown {kind} {name!r}; {hint}known: {', '.join(names[:LISTED])}{more}")
 
 
+LONGEST = 80
+"""A value is shown in errors by at most this many characters."""
+
+
+def brief_value(value: object) -> str:
+    """Return in a few words what a value is: plain ones as Python writes them, all others by type, shape and dtype."""
+    if value is None or isinstance(value, bool | int | float | complex | str):
+        try:
+            text = repr(value)
+        except ValueError:  # Python does not write out the longest whole numbers
+            return "a whole number of thousands of digits"
+        return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    text = type(value).__name__
+    text = f"{text} {shape}" if isinstance(shape, tuple) else text
+    return text if dtype is None else f"{text} of {dtype}"
+
+
 def look_up(kind: str, name: str, table: Mapping[str, T]) -> T:
-    """Return ``table[name]``, or raise ``ValueError`` naming what is known."""
+    """Return ``table[name]``; raise ``ValueError`` naming what is known, or ``TypeError`` for what is no name."""
+    if not isinstance(name, str):
+        raise TypeError(f"{kind} must be one of {', '.join(sorted(table))}, by name, got {brief_value(name)}")
     if name not in table:
         raise unknown(kind, name, table)
     return table[name]
 
 
+MOST = 2**40
+"""No whole number that is given may be larger: that many numbers take eight terabytes."""
+
+
 def whole(name: str, value: object) -> int:
-    """Return a whole number as ``int``, or raise ``TypeError``; floats and strings are not taken for numbers."""
+    """Return a whole number as ``int``; what floats, strings and True stand for is not guessed.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for a number that is too large to count anything, see :data:`MOST`.
+    """
     try:
-        return operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{name} must be a whole number, got {value!r}") from None
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except (TypeError, RuntimeError):  # torch's, of a tensor without numbers
+        number = None
+    if number is None:
+        raise TypeError(f"{name} must be a whole number, got {brief_value(value)}")
+    if abs(number) > MOST:
+        raise ValueError(f"{name} must be a whole number of a size that fits a machine, got {brief_value(number)}")
+    return number
+
+
+def check_size(name: str, shapes: Iterable[Sequence[int]]) -> None:
+    """Raise ``ValueError`` for sizes that make more numbers than :data:`MOST`."""
+    total = sum(math.prod(shape) for shape in shapes)
+    if total > MOST:
+        raise ValueError(f"{name} make {total:.3g} numbers, more than any machine holds; give smaller ones")
+
+
+def flag(name: str, value: object) -> bool:
+    """Return True or False; raise ``TypeError`` for anything that merely counts as one of them, such as "no"."""
+    if value is True or value is False or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    if type(value).__name__ in ("bool", "bool_") and getattr(value, "ndim", None) == 0:  # numpy's
+        return bool(value)
+    raise TypeError(f"{name} must be True or False, got {brief_value(value)}")
 
 
 def positive(name: str, value: object) -> int:
@@ -44,12 +95,6 @@ def positive(name: str, value: object) -> int:
     if size < 1:
         raise ValueError(f"{name} must be at least 1, got {size}")
     return size
-
-
-def check_real(name: str, dtype: object) -> None:
-    """Raise ``TypeError`` for a dtype of parameters that is not of real floating-point numbers; None is any."""
-    if dtype is not None and not getattr(dtype, "is_floating_point", False):
-        raise TypeError(f"{name} must be of real floating-point numbers, such as torch.float32, got {dtype}")
 
 
 def in_a_clone(extra: str, project: str = ".") -> str:

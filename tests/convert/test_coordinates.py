@@ -191,5 +191,5 @@ def test_to_full_draws_nothing():
 
 @pytest.mark.parametrize("function", [convert.to_diagonal, convert.to_regression, convert.to_full])
 def test_only_layers_have_coordinates(function):
-    with pytest.raises(TypeError, match=f"{function.__name__}: expected a GMLayer, got Linear"):
+    with pytest.raises(TypeError, match=f"{function.__name__}: layer must be a GMLayer, got Linear"):
         function(torch.nn.Linear(3, 2))

@@ -83,7 +83,7 @@ def test_refusals():
     for bad in ({"epochs": -1}, {"epochs": 1, "batch_size": 0}):
         with pytest.raises(ValueError, match="distill: expected epochs of at least 0"):
             convert.distill(student, teacher, x, **bad)
-    with pytest.raises(ValueError, match=r"x of shape \(0, 4\)"):
+    with pytest.raises(ValueError, match=r"x must be inputs of shape \(n, ...\) with n at least 1, got \(0, 4\)"):
         convert.distill(student, teacher, x[:0], epochs=1)
     with pytest.raises(TypeError, match="epochs must be a whole number, got 1.5"):
         convert.distill(student, teacher, x, epochs=1.5)

@@ -165,8 +165,9 @@ def test_refusals():
 
 def test_only_layers_are_sampled():
     net, x = torch.nn.Linear(3, 2), torch.zeros(1, 3)
-    with pytest.raises(TypeError, match="gm_to_mlp: expected a GMLayer, got Linear"):
+    with pytest.raises(TypeError, match="gm_to_mlp: layer must be a GMLayer, got Linear"):
         convert.gm_to_mlp(net, 10)
-    for function in (convert.sampling_variance, lambda *a: convert.width_for(*a, 0.1)):
-        with pytest.raises(TypeError, match="sampling_variance: expected a GMLayer, got Linear"):
-            function(net, x)
+    with pytest.raises(TypeError, match="sampling_variance: layer must be a GMLayer, got Linear"):
+        convert.sampling_variance(net, x)
+    with pytest.raises(TypeError, match="width_for: layer must be a GMLayer, got Linear"):
+        convert.width_for(net, x, 0.1)

@@ -340,7 +340,7 @@ def test_nothing_is_swapped_half_way():
     with pytest.raises(ArithmeticError):
         convert.swap_layers(model, second_fails)
     assert anatomy(model) == found
-    with pytest.raises(TypeError, match="expected a module in place of '0.fc1', got NoneType"):
+    with pytest.raises(TypeError, match="expected convert to make a module for '0.fc1', got None"):
         convert.swap_layers(model, lambda block: None)
     with pytest.raises(ValueError, match=r"in place of '0.fc1' expected a module that gives 6 features.*\(1, 24\)"):
         convert.swap_layers(model, lambda block: block.first)
@@ -377,10 +377,10 @@ def test_a_module_at_two_places_is_swapped_once():
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (10, r"expected a function of a Block that returns a module, got 10; for instance lambda block: GMLayer"),
-        (None, r"expected a function of a Block that returns a module, got None"),
-        (GMLayer.matching, r"expected a function of one Block, got GMLayer.matching\(first: .*write lambda block"),
-        (lambda: nn.Identity(), r"expected a function of one Block, got .*<lambda>\(\); write lambda block"),
+        (10, r"convert, for instance lambda block: GMLayer.*, must be a function, got 10"),
+        (None, r"convert, .*, must be a function, got None"),
+        (GMLayer.matching, r"convert, .*, must be a function of 1 argument, got GMLayer.matching\(first: "),
+        (lambda: nn.Identity(), r"convert, .*, must be a function of 1 argument, got .*<lambda>\(\)"),
     ],
 )
 def test_what_makes_the_modules_takes_a_block(make, match):
@@ -393,7 +393,7 @@ def test_what_makes_the_modules_takes_a_block(make, match):
 
 @pytest.mark.parametrize("model", [None, "mlp", [nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)]])
 def test_blocks_are_looked_for_in_a_module(model):
-    with pytest.raises(TypeError, match="expected a module with blocks inside, got "):
+    with pytest.raises(TypeError, match="model must be an nn.Module, got "):
         convert.swap_layers(model, lambda block: block.first)
 
 

@@ -188,19 +188,21 @@ def test_function_distance_loop(dtype):
 def test_refusals():
     model, x = mlp(torch.float32), torch.randn(5, 4)
     for call in (lambda x: tangent_kernel(model, x), lambda x: function_distance(model, model, x)):
-        with pytest.raises(ValueError, match=r"expected inputs of shape \(n, ...\) with n at least 1, got \(0, 4\)"):
+        with pytest.raises(ValueError, match=r"x must be inputs of shape \(n, ...\) with n at least 1, got \(0, 4\)"):
             call(x[:0])
     with pytest.raises(ValueError, match="chunk_size must be at least 1, got 0"):
         tangent_kernel(model, x, chunk_size=0)
     with pytest.raises(TypeError, match="chunk_size must be a whole number, got 2.0"):
         tangent_kernel(model, x, chunk_size=2.0)
-    with pytest.raises(ValueError, match="no parameter was chosen; the model has 0.weight, 0.bias, 2.weight, 2.bias"):
+    with pytest.raises(
+        ValueError, match="no parameter was chosen by parameters; the model has 0.weight, 0.bias, 2.weight, 2.bias"
+    ):
         tangent_kernel(model, x, parameters=lambda name: False)
-    with pytest.raises(ValueError, match="no parameter was chosen; the model has none"):
+    with pytest.raises(ValueError, match="no parameter was chosen by parameters; the model has none"):
         tangent_kernel(nn.Flatten(), x)
     with pytest.raises(
         ValueError, match="only the first has: 0.bias, 0.weight, 2.bias, 2.weight; only the second has: bias, weight"
     ):
         kernel_drift(model, nn.Linear(4, 3), x)
-    with pytest.raises(ValueError, match=r"outputs must agree in shape, got \(5, 3\) and \(5, 2\)"):
+    with pytest.raises(ValueError, match=r"outputs of one and other must agree in shape, got \(5, 3\) and \(5, 2\)"):
         function_distance(model, nn.Linear(4, 2), x)

@@ -332,7 +332,7 @@ def test_float32():
         (lambda: Roots(torch.zeros(2, 1), torch.zeros(2, 1, 1), torch.ones(3) / 3), r"weight must be \(2,\)"),
         (lambda: Roots(torch.zeros(2, 1), torch.zeros(2, 1, 1), torch.ones(2)), "sum to 1.*sum 2"),
         (lambda: Roots(torch.zeros(2, 1), torch.zeros(2, 1, 1), torch.tensor([0.0, 1.0])), "positive.*minimum 0"),
-        (lambda: Roots(torch.zeros(2, 1), torch.zeros(2, 1, 1).double()), "one for all, got torch.float32, torch"),
+        (lambda: Roots(torch.zeros(2, 1), torch.zeros(2, 1, 1).double()), "got mean torch.float32, root torch.float64"),
         (lambda: Roots(torch.zeros(2, 1).half(), torch.zeros(2, 1, 1).half()), "float32 or float64"),
         (lambda: Roots(torch.tensor([[0.0], [math.nan]]), torch.zeros(2, 1, 1)), r"Roots: mean\[1\] is not finite"),
         (lambda: Covariances(torch.zeros(2, 1), torch.tensor([[[1.0]], [[-1.0]]])), r"cov\[1\] is not positive"),

@@ -255,7 +255,7 @@ def test_layers_without_a_gradient_rest_and_closures_are_called():
         (lambda m: WassersteinSGD(layer_groups(m), momentum=1.0), r"momentum must lie in \[0, 1\), got 1.0"),
         (lambda m: WassersteinAdam(layer_groups(m), betas=(0.9, 1.0)), "betas must be two numbers"),
         (lambda m: WassersteinAdam(layer_groups(m), eps=0.0), "eps must be positive"),
-        (lambda m: WassersteinSGD(m.parameters()), r"expected the groups of layer_groups\(model\), got Parameter"),
+        (lambda m: WassersteinSGD(m.parameters()), r"expected the groups of layer_groups\(model\), got a tensor"),
         (lambda m: WassersteinSGD(component_groups(m, 0.1)), r"expected the groups of layer_groups\(model\), got dict"),
         (lambda m: WassersteinAdam([{"params": [m.mean]}]), r"expected the groups of layer_groups\(model\), got dict"),
     ],

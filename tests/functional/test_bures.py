@@ -492,7 +492,7 @@ def changed(matrix, row, column, value):
             r"weights must not be negative and sum to 1\[1\], got minimum -1",
         ),
         (lambda: bures.barycentre(M3[None], I3[None], max_iterations=0), "max_iterations must be at least 1, got 0"),
-        (lambda: bures.barycentre(M3[None], I3[None], tolerance=0.0), "tolerance must be positive, got 0.0"),
+        (lambda: bures.barycentre(M3[None], I3[None], tolerance=0.0), "tolerance must be positive and finite, got 0.0"),
     ],
 )
 def test_what_is_refused(call, message):

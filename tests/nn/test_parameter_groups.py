@@ -73,7 +73,7 @@ def test_frozen_parameters_are_left_out():
 
 @pytest.mark.parametrize("name", ["lr", "std_lr", "weight_decay"])
 def test_negative_rates_are_refused(name):
-    with pytest.raises(ValueError, match=f"{name} must not be negative, got -1"):
+    with pytest.raises(ValueError, match=f"{name} must be finite and not negative, got -1"):
         parameter_groups(nn.Linear(2, 2), **{name: -1})
 
 

@@ -328,7 +328,7 @@ def test_one_of_two_that_coincide_and_one_that_no_row_sees_are_dropped():
 @pytest.mark.parametrize(
     ("x", "y", "options", "kind", "match"),
     [
-        (rows(50), rows(50)[:, 0], {}, ValueError, r"expected x \(n, features\) .* got \(50, 2\) and \(50,\)"),
+        (rows(50)[:, 0], rows(50), {}, ValueError, r"expected x \(n, features\) .* got \(50,\) and \(50, 2\)"),
         (rows(50), rows(49), {}, ValueError, r"got \(50, 2\) and \(49, 2\)"),
         (rows(50)[:, :0], rows(50), {}, ValueError, r"got \(50, 0\)"),
         (rows(0), rows(0), {}, ValueError, "0 different rows of x are too few"),
@@ -336,8 +336,8 @@ def test_one_of_two_that_coincide_and_one_that_no_row_sees_are_dropped():
         (rows(5).repeat(9, 1), rows(45), {}, ValueError, "5 different rows"),
         (math.nan * rows(50), rows(50), {}, ValueError, "x has numbers that are not finite; leave those rows out"),
         (rows(50), rows(50) / 0, {}, ValueError, "y has numbers that are not finite"),
-        (torch.ones(50, 2, dtype=torch.long), rows(50), {}, TypeError, "x must be a tensor of floating-point"),
-        (rows(50), rows(50).numpy(), {}, TypeError, "y must be a tensor of floating-point"),
+        (torch.ones(50, 2, dtype=torch.cfloat), rows(50), {}, TypeError, "x must be .* of floating-point"),
+        (rows(50), rows(50).numpy().astype(str), {}, TypeError, "y must be an array of real numbers"),
         (rows(50), rows(50), {"tolerance": 0}, ValueError, "tolerance must be positive and finite, got 0"),
         (rows(50), rows(50), {"tolerance": math.nan}, ValueError, "tolerance must be positive"),
         (rows(50), rows(50), {"max_components": 5}, ValueError, "max_components must be at least 6, got 5"),

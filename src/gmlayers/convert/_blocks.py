@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from gmlayers._arguments import called, check_callable, check_module, several
+from gmlayers._names import brief_value
 from gmlayers._shown import brief
 from gmlayers.functional import ACTIVATIONS, Activation
 
@@ -41,6 +43,13 @@ class Pattern:
     activation: str
     second: str
     between: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("first", "activation", "second"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"Pattern: {name} must be a name, got {brief_value(getattr(self, name))}")
+        names = several("Pattern: between", self.between, str, "names in a tuple, like ('drop',)")
+        object.__setattr__(self, "between", names)
 
 
 PATTERNS = (
@@ -112,6 +121,9 @@ def find_blocks(
         >>> convert.find_blocks(nn.Sequential(nn.Linear(4, 30), nn.GELU(), nn.Linear(30, 8), layer))
         [Block('0', 4, 30, 8, activation=gelu, dropout=0), Block('3.linear1', 8, 32, 8, activation=relu, dropout=0.1)]
     """
+    check_module("find_blocks: model", model)
+    patterns = several("find_blocks: patterns", patterns, Pattern, "a sequence of Pattern")
+    activations = several("find_blocks: activations", activations, Activation, "a sequence of Activation")
     known = [*activations, *(activation for name, activation in ACTIVATIONS.items() if name != "identity")]
     named = [((p.first, p.activation, p.second), p.between) for p in patterns]
     found: list[Block] = []
@@ -150,6 +162,8 @@ def block_inputs(blocks: Sequence[Block], run: Callable[[], object]) -> dict[str
         >>> convert.block_inputs(blocks, lambda: model(torch.randn(5, 7, 4)))["0"].shape
         torch.Size([35, 4])
     """
+    blocks = several("block_inputs: blocks", blocks, Block, "blocks that find_blocks has found")
+    check_callable("block_inputs: run", run)
     read: dict[str, list[Tensor]] = {block.path: [] for block in blocks}
     handles: list[RemovableHandle] = []
     fast_path = torch.backends.mha.get_fastpath_enabled()
@@ -159,14 +173,14 @@ def block_inputs(blocks: Sequence[Block], run: Callable[[], object]) -> dict[str
             first, rows = block.slots[0].part, read[block.path]
             assert isinstance(first, nn.Module)
             handles.append(first.register_forward_pre_hook(_into(rows)))
-        run()
+        called("block_inputs", "run", run)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         for handle in handles:
             handle.remove()
     for path, rows in read.items():
         if not rows:
-            raise ValueError(f"block_inputs: {path!r} read nothing; does the call run the model that the block is in?")
+            raise ValueError(f"block_inputs: {path!r} read nothing; does run call the model that the block is in?")
     return {path: torch.cat(rows) for path, rows in read.items()}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -10,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gmlayers._names import whole
+from gmlayers._arguments import check_generator, positive_number
+from gmlayers._arrays import Array, numbers
+from gmlayers._names import brief_value, flag, whole
 from gmlayers._shown import brief
 from gmlayers.convert._cluster import LEAST, TINY, mixture, principal
 from gmlayers.functional import ACTIVATIONS, Activation, get_activation
@@ -33,7 +34,7 @@ class Shift(nn.Module):
     """Add a trained vector: the bias of an output, which a GM layer does not have.
 
     Args:
-        bias: the vector to start from, (features,).
+        bias: the vector to start from, (features,): a tensor, or an array or list of numbers.
 
     Example:
         >>> import torch
@@ -42,12 +43,16 @@ class Shift(nn.Module):
         tensor([1., 2.], grad_fn=<AddBackward0>)
     """
 
-    def __init__(self, bias: Tensor) -> None:
+    def __init__(self, bias: Tensor | Array) -> None:
         super().__init__()
-        self.bias = nn.Parameter(bias.detach().clone())
+        vector = numbers("Shift: bias", bias, meta=True)
+        if vector.ndim != 1:
+            raise ValueError(f"Shift: expected a bias (features,), got {tuple(vector.shape)}")
+        self.bias = nn.Parameter(vector.detach().clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x + bias."""
+        check_input("Shift", x, len(self.bias), self.bias)
         return x + self.bias
 
     def extra_repr(self) -> str:
@@ -81,7 +86,7 @@ def mlp_to_gm(
     *,
     covariance: str | Covariance = "low_rank",
     activation: str | Activation = "relu",
-    x: Tensor | None = None,
+    x: Tensor | Array | None = None,
     refit: bool = True,
     ridge: float = 1e-3,
     generator: torch.Generator | None = None,
@@ -118,7 +123,7 @@ def mlp_to_gm(
         covariance: ``"low_rank"``, ``"shared_factor"``, ``"diagonal"``, ``"full"``, or a descriptor of these families.
         activation: f, by name or as an :class:`~gmlayers.functional.Activation`.
         x: typical inputs of the block, (..., in_features), at least two; some thousands are enough, and make the fit
-            very much better.
+            very much better. Arrays of numpy and pandas and lists of numbers take the dtype of ``first``.
         refit: whether to take step 3.
         ridge: strength of the ridge in step 3, relative to features of unit size; positive.
         generator: source of randomness, on the CPU; torch's global one by default.
@@ -143,10 +148,12 @@ def mlp_to_gm(
     _check(first, second)
     K = _components(num_components, first.out_features)
     family, act = _family(covariance), get_activation(activation)
-    if not 0 < ridge < math.inf:
-        raise ValueError(f"mlp_to_gm: ridge must be positive and finite, got {ridge}")
-    rows = None if x is None else _rows(x, first)
+    ridge, refit = positive_number("mlp_to_gm: ridge", ridge), flag("mlp_to_gm: refit", refit)
+    check_generator("mlp_to_gm: generator", generator, "cpu")
+    rows = None if x is None else _rows(numbers("mlp_to_gm: x", x, like=first.weight), first)
     inner = torch.eye(first.in_features + 1, dtype=torch.float64) if rows is None else _second_moment(rows)
+    if not bool(inner.isfinite().all()):
+        raise ValueError("mlp_to_gm: x has numbers whose squares float64 cannot hold; scale the inputs")
     neurons = _neurons(first, second, act, inner)
     label = nearest(neurons.point, k_means(neurons.point, K, generator, neurons.mass))
     rank = min(family.rank, neurons.point.shape[1] - 1) if isinstance(family, LowRank) else 0
@@ -171,7 +178,7 @@ def mlp_to_gm(
 def _check(first: nn.Linear, second: nn.Linear) -> None:
     for name, part in (("first", first), ("second", second)):
         if not isinstance(part, nn.Linear):
-            raise TypeError(f"mlp_to_gm: {name} must be an nn.Linear, got {type(part).__name__}")
+            raise TypeError(f"mlp_to_gm: {name} must be an nn.Linear, got {brief_value(part)}")
         for kind, tensor in part.named_parameters():
             if not tensor.isfinite().all():
                 raise ValueError(f"mlp_to_gm: {name}.{kind} has values that are not finite")
@@ -201,7 +208,7 @@ def _family(covariance: str | Covariance) -> LowRank | SharedFactor | Full:
 
 
 def _rows(x: Tensor, first: nn.Linear) -> Tensor:
-    check_input("mlp_to_gm: x", x, first.in_features, first.weight.dtype)
+    check_input("mlp_to_gm: x", x, first.in_features, first.weight)
     rows = x.detach().cpu().reshape(-1, x.shape[-1])
     if len(rows) < 2:
         raise ValueError(f"mlp_to_gm: x must hold at least two inputs, got shape {tuple(x.shape)}")

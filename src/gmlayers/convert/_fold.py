@@ -8,6 +8,7 @@ from typing import TypeVar, overload
 import torch
 from torch import Tensor, nn
 
+from gmlayers._arguments import check_module
 from gmlayers.nn import Diagonal, FoldedGMLayer, Full, GMLayer, LowRank, Regression, SharedFactor
 
 M = TypeVar("M", bound=nn.Module)
@@ -41,6 +42,7 @@ def fold(model: nn.Module) -> nn.Module:
         >>> torch.allclose(folded(x), layer(x), atol=1e-6)
         True
     """
+    check_module("fold: model", model)
     if isinstance(model, GMLayer):
         return _folded(model).eval()
     twin = copy.deepcopy(model)

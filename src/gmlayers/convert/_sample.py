@@ -9,8 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gmlayers._names import whole
-from gmlayers.functional import ACTIVATIONS, Activation
+from gmlayers._arguments import check_generator, check_tensor, positive_number
+from gmlayers._arrays import Array, numbers
+from gmlayers._names import flag, whole
+from gmlayers.functional import ACTIVATIONS, Activation, get_activation
 from gmlayers.nn import Diagonal, GMLayer, LowRank, Regression, SharedFactor
 from gmlayers.nn._gm_layer import check_input, check_layer
 
@@ -35,12 +37,13 @@ class Pointwise(nn.Module):
         tensor([0., 0.])
     """
 
-    def __init__(self, activation: Activation) -> None:
+    def __init__(self, activation: str | Activation) -> None:
         super().__init__()
-        self.activation = activation
+        self.activation = get_activation(activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return f(x), elementwise."""
+        check_tensor("Pointwise: x", x)
         return self.activation.f(x)
 
     def extra_repr(self) -> str:
@@ -92,6 +95,9 @@ def gm_to_mlp(
     """
     check_layer("gm_to_mlp", layer)
     width = whole("gm_to_mlp: width", width)
+    stratified = flag("gm_to_mlp: stratified", stratified)
+    antithetic = flag("gm_to_mlp: antithetic", antithetic)
+    check_generator("gm_to_mlp: generator", generator, layer.mean.device)
     law = _law(layer)
     if width < (len(law.share) if stratified else 1) * (1 + antithetic):
         needed = f"{'2 neurons' if antithetic else '1 neuron'} for each of {len(law.share)} components"
@@ -118,7 +124,7 @@ def gm_to_mlp(
 
 
 @torch.no_grad()
-def sampling_variance(layer: GMLayer, x: Tensor, *, stratified: bool = True) -> Tensor:
+def sampling_variance(layer: GMLayer, x: Tensor | Array, *, stratified: bool = True) -> Tensor:
     r"""Return the variance of the outputs of :func:`gm_to_mlp`, times its width.
 
     With :math:`p_k` the share of component k in the sum C of all component weights,
@@ -135,7 +141,7 @@ def sampling_variance(layer: GMLayer, x: Tensor, *, stratified: bool = True) -> 
 
     Args:
         layer: the layer.
-        x: inputs, (..., in_features).
+        x: inputs, (..., in_features); arrays of numpy and pandas and lists of numbers take the dtype of the layer.
         stratified: how :func:`gm_to_mlp` draws; no variance is predicted for ``antithetic``.
 
     Returns:
@@ -150,19 +156,21 @@ def sampling_variance(layer: GMLayer, x: Tensor, *, stratified: bool = True) -> 
         True
     """
     check_layer("sampling_variance", layer)
-    check_input("sampling_variance", x, layer.in_features, layer.mean.dtype)
+    stratified = flag("sampling_variance: stratified", stratified)
+    x = numbers("sampling_variance: x", x, like=layer.mean)
+    check_input("sampling_variance", x, layer.in_features, layer.mean)
     law, rows = _law(layer), x.reshape(-1, x.shape[-1]).double()
     size = max(1, BLOCK // (2 * NODES * len(law.share)))
     blocks = [_variance(law, layer.activation, block, stratified=stratified) for block in rows.split(size)]
     return torch.cat(blocks).reshape(*x.shape[:-1], layer.out_features)
 
 
-def width_for(layer: GMLayer, x: Tensor, error: float, *, stratified: bool = True) -> int:
+def width_for(layer: GMLayer, x: Tensor | Array, error: float, *, stratified: bool = True) -> int:
     """Return the smallest width for which :func:`gm_to_mlp` is expected to be as accurate as wanted.
 
     Args:
         layer: the layer.
-        x: typical inputs, (..., in_features), at least one.
+        x: typical inputs, (..., in_features), at least one; what :func:`sampling_variance` takes.
         error: the root mean square, over inputs, of the distance of the outputs; positive.
         stratified: how :func:`gm_to_mlp` draws.
 
@@ -176,13 +184,17 @@ def width_for(layer: GMLayer, x: Tensor, error: float, *, stratified: bool = Tru
         >>> convert.width_for(layer, x, 0.01) >= 25 * convert.width_for(layer, x, 0.1) // 26
         True
     """
-    if not 0 < error < math.inf:
-        raise ValueError(f"width_for: error must be positive and finite, got {error}")
+    check_layer("width_for", layer)
+    error = positive_number("width_for: error", error)
+    x = numbers("width_for: x", x, like=layer.mean)
     variance = sampling_variance(layer, x, stratified=stratified)
     if not variance.numel():
         raise ValueError(f"width_for: at least one input is needed, got x of shape {tuple(x.shape)}")
     fewest = layer.num_components if stratified else 1
-    return max(fewest, math.ceil(variance.sum(-1).mean().item() / error**2))
+    width = variance.sum(-1).mean().item() / error / error
+    if not math.isfinite(width):
+        raise ValueError(f"width_for: no finite width gives an error of {error:g} on inputs x of this size")
+    return max(fewest, math.ceil(width))
 
 
 class _Law(NamedTuple):

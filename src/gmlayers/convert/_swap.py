@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -10,6 +9,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from gmlayers._arguments import called, check_callable, check_module, several
+from gmlayers._names import brief_value, flag
 from gmlayers._shown import brief
 from gmlayers.convert._blocks import PATTERNS, Block, Slot, find_blocks
 
@@ -88,8 +89,14 @@ def swap_layers(
         >>> model[0]
         Linear(in_features=4, out_features=30, bias=True)
     """
-    _check_arguments(model, convert)
-    chosen = tuple(find_blocks(model) if blocks is None else blocks)
+    check_module("swap_layers: model", model)
+    example = "lambda block: GMLayer.matching(block.first, block.second)"
+    check_callable(f"swap_layers: convert, for instance {example},", convert, takes=1)
+    remove_dropout = flag("swap_layers: remove_dropout", remove_dropout)
+    if blocks is None:
+        chosen = tuple(find_blocks(model))
+    else:
+        chosen = several("swap_layers: blocks", blocks, Block, "blocks that find_blocks has found")
     if not chosen:
         named = ", ".join(f"{p.first} - {p.activation} - {p.second}" for p in PATTERNS)
         raise ValueError(
@@ -107,27 +114,6 @@ def swap_layers(
     for (owner, name, _), new in edits:
         setattr(owner, name, new)
     return swapped
-
-
-def _check_arguments(model: object, convert: object) -> None:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"swap_layers: expected a module with blocks inside, got {type(model).__name__}")
-    if not callable(convert):
-        raise TypeError(
-            f"swap_layers: expected a function of a Block that returns a module, got {convert!r}; for instance "
-            f"lambda block: GMLayer.matching(block.first, block.second)"
-        )
-    try:
-        signature = inspect.signature(convert)
-    except ValueError:  # what is written in C may have none
-        return
-    try:
-        signature.bind(None)
-    except TypeError:
-        raise TypeError(
-            f"swap_layers: expected a function of one Block, got {getattr(convert, '__qualname__', convert)}"
-            f"{signature}; write lambda block: ...(block.first, block.second)"
-        ) from None
 
 
 def _check(blocks: Sequence[Block], remove_dropout: bool) -> None:
@@ -153,11 +139,12 @@ def _check(blocks: Sequence[Block], remove_dropout: bool) -> None:
 
 
 def _made(convert: Callable[[Block], nn.Module], block: Block) -> nn.Module:
-    module = convert(block)
+    module = called("swap_layers", "convert", convert, block)
     if not isinstance(module, nn.Module):
-        raise TypeError(f"swap_layers: expected a module in place of {block.path!r}, got {type(module).__name__}")
+        raise TypeError(f"swap_layers: expected convert to make a module for {block.path!r}, got {brief_value(module)}")
     with torch.no_grad():
-        shape = tuple(module(block.first.weight.new_zeros(1, block.first.in_features)).shape)
+        zeros = block.first.weight.new_zeros(1, block.first.in_features)
+        shape = tuple(getattr(called("swap_layers", f"the new module for {block.path!r}", module, zeros), "shape", ()))
     if shape != (1, block.second.out_features):
         raise ValueError(
             f"swap_layers: in place of {block.path!r} expected a module that gives {block.second.out_features} "

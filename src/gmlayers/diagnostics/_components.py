@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gmlayers._shown import brief
-from gmlayers.diagnostics._mixture import NeuronMixture
+from gmlayers.diagnostics._mixture import NeuronMixture, check_neurons
 from gmlayers.nn import GMLayer
 from gmlayers.nn._gm_layer import autocast_off, check_input, check_layer
 
@@ -52,6 +52,7 @@ def clustering(mixture: NeuronMixture) -> Clustering:
         >>> clustering(neurons(torch.tensor([[1.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.0, 3.0, 0.0]])))
         Clustering(nearest_cosine=0.6667, at_random=0.3333)
     """
+    check_neurons("clustering: mixture", mixture)
     mean = mixture.mean.double()
     mean = mean[(mean != 0).any(1)]
     if len(mean) < 2:
@@ -98,7 +99,7 @@ def effective_components(layer: GMLayer, x: Tensor) -> Tensor:
         1.0
     """
     check_layer("effective_components", layer)
-    check_input("effective_components", x, layer.in_features, layer.mean.dtype)
+    check_input("effective_components", x, layer.in_features, layer.mean)
     if x.numel() == 0:
         raise ValueError(f"effective_components: expected at least one input, got shape {tuple(x.shape)}")
     K = layer.num_components

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gmlayers.diagnostics._mixture import NeuronMixture
+from gmlayers.diagnostics._mixture import NeuronMixture, check_neurons
 from gmlayers.flows.transport import Transport, optimal_plan
 
 _ENTRIES = 2**22
@@ -119,6 +119,8 @@ def transport(before: NeuronMixture, after: NeuronMixture) -> Transport:
         >>> float(distance), plan.argmax(1).tolist()
         (0.0, [4, 3, 2, 1, 0])
     """
+    check_neurons("transport: before", before)
+    check_neurons("transport: after", after)
     if before.mean.shape[1] != after.mean.shape[1]:
         dims = f"{before.mean.shape[1]} and {after.mean.shape[1]}"
         raise ValueError(f"transport: the mixtures must have as many dimensions each, got {dims}")
@@ -140,6 +142,8 @@ def _parts(mixture: NeuronMixture) -> _Parts:
 
 
 def _require_same_size(function: str, before: NeuronMixture, after: NeuronMixture) -> None:
+    check_neurons(f"{function}: before", before)
+    check_neurons(f"{function}: after", after)
     if before.mean.shape != after.mean.shape:
         raise ValueError(
             f"{function}: the mixtures must have as many components and dimensions each, got means of shape "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gmlayers._arguments import check_tensor, check_tensors, check_values, got
 from gmlayers._shown import brief
 from gmlayers.nn import GMLayer, LowRank, Regression, SharedFactor
 from gmlayers.nn._gm_layer import check_layer, upcast
@@ -43,6 +44,9 @@ class NeuronMixture:
     __repr__ = brief
 
     def __post_init__(self) -> None:
+        tensors = {name: getattr(self, name) for name in ("weight", "mean", "var", "factor")}
+        check_tensors("NeuronMixture", **tensors)
+        check_values("NeuronMixture: mean", self.mean)
         if self.mean.ndim != 2 or 0 in self.mean.shape:
             raise ValueError(
                 f"NeuronMixture: mean must be (K, d) with K and d at least 1, got {tuple(self.mean.shape)}"
@@ -55,10 +59,6 @@ class NeuronMixture:
         if self.factor.ndim != 3 or self.factor.shape[:2] != (K, d):
             found = tuple(self.factor.shape)
             raise ValueError(f"NeuronMixture: factor must be ({K}, {d}, r) for a mean of shape {(K, d)}, got {found}")
-        dtypes = {t.dtype for t in (self.weight, self.mean, self.var, self.factor)}
-        if len(dtypes) > 1 or not self.mean.is_floating_point():
-            found = ", ".join(sorted(map(str, dtypes)))
-            raise ValueError(f"NeuronMixture: expected tensors of one floating dtype, got {found}")
         if not ((self.var >= 0) & self.var.isfinite()).all():
             raise ValueError(
                 f"NeuronMixture: var must be finite and not negative, got {self.var.min()} to {self.var.max()}"
@@ -69,6 +69,12 @@ class NeuronMixture:
             raise ValueError(
                 f"NeuronMixture: weights must be at least 0 and sum to 1, got minimum {low:g} and sum {total:g}"
             )
+
+
+def check_neurons(name: str, value: object) -> None:
+    """Raise ``TypeError`` for what is no mixture of neurons."""
+    if not isinstance(value, NeuronMixture):
+        raise TypeError(f"{name} must be a NeuronMixture, as marginal and neurons return it, got {got(value)}")
 
 
 @torch.no_grad()
@@ -125,6 +131,8 @@ def neurons(weight: Tensor) -> NeuronMixture:
         >>> neurons(nn.Linear(784, 240).weight).mean.shape
         torch.Size([240, 784])
     """
+    check_tensor("neurons: weight", weight)
+    check_values("neurons: weight", weight)
     if weight.ndim != 2 or 0 in weight.shape:
         raise ValueError(f"neurons: expected a weight of shape (m, d), as of nn.Linear, got {tuple(weight.shape)}")
     mean = upcast(weight.detach()).clone()
@@ -155,6 +163,7 @@ def log_determinants(mixture: NeuronMixture) -> Tensor:
         >>> log_determinants(marginal(GMLayer(784, 10, 120))).shape
         torch.Size([120])
     """
+    check_neurons("log_determinants: mixture", mixture)
     var, factor = mixture.var.double(), mixture.factor.double()
     if bool((var > 0).all()):
         inner = factor.mT @ (factor / var[..., None])

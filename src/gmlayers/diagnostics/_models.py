@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from gmlayers._arguments import called, check_callable, check_inputs, check_module, got
 from gmlayers._names import whole
 from gmlayers._shown import brief
 
@@ -66,23 +67,35 @@ def tangent_kernel(
         tensor([[3., 0.],
                 [0., 3.]])
     """
-    _require_rows("tangent_kernel", x)
-    if whole("tangent_kernel: chunk_size", chunk_size) < 1:
+    check_module("tangent_kernel: model", model)
+    check_inputs("tangent_kernel: x", x)
+    check_callable("tangent_kernel: parameters", parameters, optional=True, takes=1)
+    chunk_size = whole("tangent_kernel: chunk_size", chunk_size)
+    if chunk_size < 1:
         raise ValueError(f"tangent_kernel: chunk_size must be at least 1, got {chunk_size}")
     known: dict[str, Tensor] = dict(model.named_parameters())
-    chosen = {name: p for name, p in known.items() if parameters is None or parameters(name)}
+    chosen = {name: p for name, p in known.items() if parameters is None or _chosen(parameters, name)}
     if not chosen:
-        raise ValueError(f"tangent_kernel: no parameter was chosen; the model has {', '.join(known) or 'none'}")
+        raise ValueError(
+            f"tangent_kernel: no parameter was chosen by parameters; the model has {', '.join(known) or 'none'}"
+        )
+
+    outputs = _answer("tangent_kernel", "the model", model, x[:1]).numel()
 
     def output(p: dict[str, Tensor], row: Tensor, c: int) -> Tensor:
         return functional_call(model, p, (row[None],)).flatten()[c]
 
-    gradients = vmap(grad(output), in_dims=(None, 0, None))
+    def gradients(p: dict[str, Tensor], rows: Tensor, c: int) -> dict[str, Tensor]:
+        derivative = vmap(grad(output), in_dims=(None, 0, None))
+        found = called("tangent_kernel", "the gradient of the model on x, row by row,", derivative, p, rows, c)
+        assert isinstance(found, dict)
+        return found
+
     blocks = x.split(chunk_size)
     first = next(iter(chosen.values()))
     kernel = first.new_zeros(len(x), len(x), dtype=torch.float64)
     tiles = [row.split(chunk_size, 1) for row in kernel.split(chunk_size)]
-    for c in range(model(x[:1]).numel()):
+    for c in range(outputs):
         for i, rows in enumerate(blocks):
             here = gradients(chosen, rows, c)
             for j in range(i + 1):
@@ -143,16 +156,19 @@ def kernel_drift(
         >>> float(kernel_drift(start, layer, x, parameters=lambda name: name.startswith("output_")).change)
         0.0
     """
+    check_module("kernel_drift: before", before)
+    check_module("kernel_drift: after", after)
     names = [{name for name, _ in model.named_parameters()} for model in (before, after)]
     if names[0] != names[1]:
         alone = [", ".join(sorted(one - other)) or "none" for one, other in (names, names[::-1])]
         raise ValueError(
-            f"kernel_drift: the models must have the same parameter names; only the first has: {alone[0]}; only the "
-            f"second has: {alone[1]}"
+            f"kernel_drift: the models before and after must have the same parameter names; only the first has: "
+            f"{alone[0]}; only the second has: {alone[1]}"
         )
-    _require_rows("kernel_drift", x)
+    check_inputs("kernel_drift: x", x)
     with torch.no_grad():
-        outputs = [tuple(model(x[:1]).shape[1:]) for model in (before, after)]
+        both = {"before": before, "after": after}
+        outputs = [tuple(_answer("kernel_drift", name, model, x[:1]).shape[1:]) for name, model in both.items()]
     if outputs[0] != outputs[1]:
         raise ValueError(
             f"kernel_drift: the models must have outputs of one shape for an input, got {outputs[0]} and {outputs[1]}"
@@ -192,17 +208,29 @@ def function_distance(one: nn.Module, other: nn.Module, x: Tensor) -> Tensor:
         >>> function_distance(nn.Identity(), nn.Flatten(), torch.rand(5, 3))
         tensor(0.)
     """
-    _require_rows("function_distance", x)
-    h, g = one(x), other(x)
+    check_module("function_distance: one", one)
+    check_module("function_distance: other", other)
+    check_inputs("function_distance: x", x)
+    h, g = _answer("function_distance", "one", one, x), _answer("function_distance", "other", other, x)
     if h.shape != g.shape:
-        raise ValueError(f"function_distance: outputs must agree in shape, got {tuple(h.shape)} and {tuple(g.shape)}")
+        shapes = f"{tuple(h.shape)} and {tuple(g.shape)}"
+        raise ValueError(f"function_distance: outputs of one and other must agree in shape, got {shapes}")
     squared = (h.double() - g.double()).square().reshape(len(x), -1).sum(1)
     return squared.mean().sqrt().to(h.dtype)
 
 
-def _require_rows(function: str, x: Tensor) -> None:
-    if x.ndim == 0 or len(x) == 0:
-        raise ValueError(f"{function}: expected inputs of shape (n, ...) with n at least 1, got {tuple(x.shape)}")
+def _answer(function: str, name: str, model: nn.Module, x: Tensor) -> Tensor:
+    """Return what a model gives, (n, ...)."""
+    answer = called(function, f"{name} on x", model, x)
+    if not isinstance(answer, Tensor) or answer.shape[:1] != x.shape[:1]:
+        raise ValueError(
+            f"{function}: {name} must return a tensor ({len(x)}, ...) for x {tuple(x.shape)}, got {got(answer)}"
+        )
+    return answer
+
+
+def _chosen(parameters: Callable[[str], bool], name: str) -> bool:
+    return bool(called("tangent_kernel", "parameters", lambda: bool(parameters(name))))
 
 
 def _centred(kernel: Tensor, eps: float) -> Tensor:

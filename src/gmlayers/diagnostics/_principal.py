@@ -7,9 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gmlayers._arguments import check_tensors, got
 from gmlayers._names import whole
 from gmlayers._shown import brief
-from gmlayers.diagnostics._mixture import NeuronMixture
+from gmlayers.diagnostics._mixture import NeuronMixture, check_neurons
 
 
 class PrincipalComponents(NamedTuple):
@@ -63,6 +64,7 @@ def principal_components(mixture: NeuronMixture, k: int = 2) -> PrincipalCompone
         >>> principal_components(marginal(GMLayer(784, 10, 5)), 2).axes.shape
         torch.Size([784, 2])
     """
+    check_neurons("principal_components: mixture", mixture)
     d = mixture.mean.shape[1]
     k = whole("principal_components: k", k)
     if not 1 <= k <= d:
@@ -103,6 +105,10 @@ def project(mixture: NeuronMixture, components: PrincipalComponents) -> Projecti
         >>> mean.shape, cov.shape
         (torch.Size([5, 2]), torch.Size([5, 2, 2]))
     """
+    check_neurons("project: mixture", mixture)
+    if not isinstance(components, PrincipalComponents):
+        raise TypeError(f"project: components must be what principal_components returns, got {got(components)}")
+    check_tensors("project: components", mixed=True, axes=components.axes, mean=components.mean)
     if components.axes.shape[0] != mixture.mean.shape[1]:
         raise ValueError(
             f"project: the mixture has {mixture.mean.shape[1]} dimensions, the principal components have "

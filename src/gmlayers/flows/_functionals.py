@@ -9,14 +9,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from gmlayers._arguments import (
+    called,
+    check_callable,
+    check_dtype,
+    check_generator,
+    check_tensor,
+    check_tensors,
+    check_values,
+    got,
+    is_dense,
+    positive_number,
+)
+from gmlayers._names import MOST, check_size, positive, whole
 from gmlayers._shown import brief
-from gmlayers.flows._mixture import Mixture, Roots
+from gmlayers.flows._mixture import Mixture, Roots, check_mixture
 from gmlayers.functional import VARIANCE_FLOOR, Activation, bures, get_activation
+from gmlayers.functional._shapes import require_shapes
 from gmlayers.functional.quadrature import gauss_hermite
 
 Functional = Callable[[Mixture], Tensor]
@@ -46,8 +60,13 @@ def hermite_nodes(dim: int, order: int, *, dtype: torch.dtype = torch.float64) -
         >>> hermite_nodes(2, 5).points.shape
         torch.Size([25, 2])
     """
-    if dim < 1:
-        raise ValueError(f"hermite_nodes: dim must be at least 1, got {dim}")
+    dim, order = positive("hermite_nodes: dim", dim), whole("hermite_nodes: order", order)
+    check_dtype("hermite_nodes: dtype", dtype, optional=False)
+    if dim * math.log2(max(2, order)) > math.log2(MOST):
+        raise ValueError(
+            f"hermite_nodes: {order} nodes in each of dim = {dim} dimensions are more than any machine holds; take "
+            f"random_nodes"
+        )
     points, weight = gauss_hermite(order)
     grid = torch.cartesian_prod(*[points] * dim).reshape(-1, dim)
     share = torch.cartesian_prod(*[weight] * dim).reshape(-1, dim).prod(1)
@@ -78,6 +97,10 @@ def random_nodes(
         >>> (points.T @ (weight[:, None] * points) - torch.eye(20)).abs().max() < 1e-12
         tensor(True)
     """
+    dim, number = positive("random_nodes: dim", dim), whole("random_nodes: number", number)
+    check_dtype("random_nodes: dtype", dtype, optional=False)
+    check_generator("random_nodes: generator", generator, "cpu")
+    check_size("random_nodes: number and dim", [(max(number, 0), dim)])
     if number < 2 or number % 2:
         raise ValueError(f"random_nodes: number must be even and positive, got {number}")
     if number < 2 * dim:
@@ -110,6 +133,7 @@ class Quadratic:
     """
 
     def __init__(self, precision: Tensor, centre: Tensor) -> None:
+        check_tensors("Quadratic", precision=precision, centre=centre)
         _require_symmetric("Quadratic: precision", precision)
         if centre.shape != precision.shape[:1]:
             raise ValueError(
@@ -120,7 +144,7 @@ class Quadratic:
 
     def __call__(self, mixture: Mixture) -> Tensor:
         """Return F."""
-        _require_dimensions("Quadratic", mixture, len(self.precision))
+        _require_dimensions("Quadratic", mixture, len(self.precision), precision=self.precision)
         away = mixture.mean - self.centre
         spread = (self.precision * mixture.cov).sum((-2, -1))
         return 0.5 * mixture.weight @ ((away @ self.precision * away).sum(1) + spread)
@@ -144,12 +168,13 @@ class QuadraticInteraction:
     """
 
     def __init__(self, precision: Tensor) -> None:
+        check_tensor("QuadraticInteraction: precision", precision)
         _require_symmetric("QuadraticInteraction: precision", precision)
         self.precision = precision
 
     def __call__(self, mixture: Mixture) -> Tensor:
         """Return F."""
-        _require_dimensions("QuadraticInteraction", mixture, len(self.precision))
+        _require_dimensions("QuadraticInteraction", mixture, len(self.precision), precision=self.precision)
         w, total = mixture.weight, mixture.weight.sum()
         away = mixture.mean - (w @ mixture.mean) / total
         spread = (self.precision * mixture.cov).sum((-2, -1))
@@ -179,13 +204,15 @@ class KernelDiscrepancy:
     """
 
     def __init__(self, target: Mixture, bandwidth: float) -> None:
-        if not 0 < bandwidth < math.inf:
-            raise ValueError(f"KernelDiscrepancy: bandwidth must be positive and finite, got {bandwidth}")
+        check_mixture("KernelDiscrepancy: target", target)
+        bandwidth = positive_number("KernelDiscrepancy: bandwidth", bandwidth)
+        if not 0 < bandwidth * bandwidth < math.inf:
+            raise ValueError(f"KernelDiscrepancy: bandwidth must have a finite square above 0, got {bandwidth}")
         self.target, self.bandwidth = target, bandwidth
 
     def __call__(self, mixture: Mixture) -> Tensor:
         """Return F."""
-        _require_dimensions("KernelDiscrepancy", mixture, self.target.mean.shape[1])
+        _require_dimensions("KernelDiscrepancy", mixture, self.target.mean.shape[1], target=self.target.mean)
         mean = torch.cat([mixture.mean, self.target.mean])
         cov = torch.cat([mixture.cov, self.target.cov])
         w = torch.cat([mixture.weight, -self.target.weight])
@@ -234,13 +261,16 @@ class Divergence:
     """
 
     def __init__(self, potential: Callable[[Tensor], Tensor], nodes: Nodes) -> None:
-        if not callable(potential):
-            raise TypeError(f"Divergence: potential must be a function of points, got {type(potential).__name__}")
+        check_callable("Divergence: potential", potential, takes=1)
+        if not isinstance(nodes, Nodes):
+            raise TypeError(f"Divergence: nodes must be Nodes, as hermite_nodes returns them, got {got(nodes)}")
+        require_shapes("Divergence: nodes", points=(nodes.points, "n q"), weight=(nodes.weight, "n"))
         self.potential, self.nodes = potential, nodes
         self._turns = not _hold_degree_4(nodes)
 
     def __call__(self, mixture: Mixture) -> Tensor:
         """Return F."""
+        check_mixture("Divergence: the argument", mixture)
         root = mixture.root
         if self._turns and isinstance(mixture, Roots) and root.shape[1] == root.shape[2]:
             root = bures.sqrt(mixture.cov)  # a root that may turn would be fitted to the nodes, too
@@ -254,9 +284,12 @@ class Divergence:
         return mixture.weight @ ((self._values(x) + log_density(mixture, x)) @ nodes.weight)
 
     def _values(self, x: Tensor) -> Tensor:
-        values = self.potential(x)
-        if not isinstance(values, Tensor):
-            raise TypeError(f"Divergence: the potential must return a tensor, got {type(values).__name__}")
+        values = called("Divergence", "potential", self.potential, x)
+        if not isinstance(values, Tensor) or not is_dense(values):
+            raise TypeError(
+                f"Divergence: potential must return a tensor {tuple(x.shape[:-1])} for points {tuple(x.shape)}, got "
+                f"{got(values)}"
+            )
         if values.shape != x.shape[:-1]:
             raise ValueError(
                 f"Divergence: the potential must take points (..., d) to values (...), and took {tuple(x.shape)} to "
@@ -289,6 +322,10 @@ def log_density(mixture: Mixture, x: Tensor) -> Tensor:
         >>> log_density(Roots(torch.zeros(1, 2), torch.eye(2)[None]), torch.zeros(2))
         tensor(-1.8379)
     """
+    check_mixture("log_density: mixture", mixture)
+    check_tensors("log_density", x=x, mixture=mixture.mean)
+    if x.ndim == 0 or x.shape[-1] != mixture.mean.shape[1]:
+        raise ValueError(f"log_density: expected x (..., {mixture.mean.shape[1]}), got {tuple(x.shape)}")
     chol, info = torch.linalg.cholesky_ex(mixture.cov)
     if bool(info.any()):
         raise ValueError(f"log_density: the covariance of component {int(info.nonzero()[0])} is singular")
@@ -323,18 +360,22 @@ class Regularised:
     """
 
     def __init__(self, smooth: Functional, temperature: float) -> None:
-        if not 0 < temperature < math.inf:
-            raise ValueError(f"Regularised: temperature must be positive and finite, got {temperature}")
+        check_callable("Regularised: smooth", smooth, takes=1)
+        temperature = positive_number("Regularised: temperature", temperature)
         self.smooth, self.temperature = smooth, temperature
 
     def __call__(self, mixture: Mixture) -> Tensor:
         """Return the sum."""
+        check_mixture("Regularised: the argument", mixture)
         chol, info = torch.linalg.cholesky_ex(mixture.cov)
         if bool(info.any()):
             raise ValueError(f"Regularised: the covariance of component {int(info.nonzero()[0])} is singular")
         half_log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         entropy = half_log_det + 0.5 * chol.shape[-1] * math.log(2 * math.pi * math.e)
-        return self.smooth(mixture) - self.temperature * mixture.weight @ entropy
+        smooth = called("Regularised", "smooth", self.smooth, mixture)
+        if not isinstance(smooth, Tensor) or smooth.shape != ():
+            raise ValueError(f"Regularised: smooth must return a tensor that is a scalar, got {got(smooth)}")
+        return smooth - self.temperature * mixture.weight @ entropy
 
 
 class Supervised:
@@ -365,10 +406,16 @@ class Supervised:
     def __init__(
         self, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor], activation: str | Activation = "relu"
     ) -> None:
+        check_tensor("Supervised: x", x)
+        if x.ndim != 2 or not x.shape[1]:
+            raise ValueError(f"Supervised: expected x (n, in), got {tuple(x.shape)}")
+        check_callable("Supervised: loss", loss, takes=2)
         self.x, self.y, self.loss, self.activation = x, y, loss, get_activation(activation)
 
     def outputs(self, mixture: Mixture) -> Tensor:
         """Return h at the inputs, (n, out)."""
+        check_mixture("Supervised: the argument", mixture)
+        check_tensors("Supervised", x=self.x, mixture=mixture.mean)
         inputs = self.x.shape[1]
         out = mixture.mean.shape[1] - inputs
         if out < 1:
@@ -386,16 +433,22 @@ class Supervised:
 
     def __call__(self, mixture: Mixture) -> Tensor:
         """Return the loss."""
-        return self.loss(self.outputs(mixture), self.y)
+        value = called("Supervised", "loss of the outputs at x and of y", self.loss, self.outputs(mixture), self.y)
+        if not isinstance(value, Tensor):
+            raise TypeError(f"Supervised: loss must return a tensor, got {got(value)}")
+        return value
 
 
-def _require_dimensions(function: str, mixture: Mixture, dim: int) -> None:
+def _require_dimensions(function: str, mixture: Mixture, dim: int, **like: Any) -> None:  # noqa: ANN401
+    check_mixture(f"{function}: the argument", mixture)
+    check_tensors(function, mixture=mixture.mean, **like)
     if mixture.mean.shape[1] != dim:
         raise ValueError(f"{function}: expected a mixture in {dim} dimensions, got one in {mixture.mean.shape[1]}")
 
 
 def _require_symmetric(label: str, matrix: Tensor) -> None:
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+    check_values(label, matrix)
+    if not matrix.numel() or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"{label} must be (d, d), got {tuple(matrix.shape)}")
     skew = float((matrix - matrix.T).abs().max())
     if not skew <= 1e-6 * float(matrix.abs().max()):

@@ -20,17 +20,17 @@ with rates multiplied by K. With a ``reaction`` r the weights move as well, as u
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from gmlayers._arguments import check_callable, finite_number, not_negative_number, positive_number
 from gmlayers._names import whole
 from gmlayers._shown import brief
 from gmlayers.flows._functionals import Functional, Regularised
-from gmlayers.flows._mixture import Gradient, Mixture, Roots, Velocity
+from gmlayers.flows._mixture import Gradient, Mixture, Roots, Velocity, check_mixture
 from gmlayers.flows._steps import Refused, Stepper
 
 
@@ -66,6 +66,8 @@ def gradient(functional: Functional, mixture: Mixture) -> tuple[Tensor, Gradient
         >>> found.mean[0]
         tensor([0.2500, 0.2500])
     """
+    check_callable("gradient: functional", functional, takes=1)
+    check_mixture("gradient: mixture", mixture)
     value, leaves = _value(functional, mixture)
     if not value.requires_grad:
         raise ValueError("gradient: the functional does not depend on the mixture, or has detached it")
@@ -87,6 +89,8 @@ def velocity(functional: Functional, mixture: Mixture, reaction: float = 0.0) ->
         >>> velocity(Quadratic(torch.eye(2), torch.zeros(2)), Roots.particles(torch.ones(4, 2))).mean[0]
         tensor([-1., -1.])
     """
+    reaction = finite_number("velocity: reaction", reaction)
+    check_mixture("velocity: mixture", mixture)
     found = mixture.velocity(gradient(functional, mixture)[1])
     return found._replace(log_weight=reaction * found.log_weight)
 
@@ -98,6 +102,8 @@ def euler(functional: Functional, mixture: Mixture, step: float, reaction: float
         ValueError: in the coordinates Σ, if :math:`I - \eta H` is not positive definite: the geodesic has left the
             manifold. In the coordinates C it may pass through singular matrices and is not stopped.
     """
+    step = finite_number("euler: step", step)
+    check_mixture("euler: mixture", mixture)
     return mixture.moved(velocity(functional, mixture, reaction), step)
 
 
@@ -107,6 +113,8 @@ def rk4(functional: Functional, mixture: Mixture, step: float, reaction: float =
     Raises:
         ValueError: in the coordinates Σ, if a matrix is no covariance any more.
     """
+    step = finite_number("rk4: step", step)
+    check_mixture("rk4: mixture", mixture)
 
     def rate(at: Mixture) -> Velocity:
         return at.rate(velocity(functional, at, reaction))
@@ -134,6 +142,7 @@ def forward_backward(functional: Functional, mixture: Mixture, step: float, reac
     """
     if not isinstance(functional, Regularised):
         raise TypeError(f"forward_backward: expected a Regularised functional, got {type(functional).__name__}")
+    step, reaction = positive_number("forward_backward: step", step), finite_number("reaction", reaction)
     ahead = euler(functional.smooth, mixture, step, reaction)
     root = ahead.root
     if root.shape[1] != root.shape[2]:
@@ -195,16 +204,16 @@ def flow(
         >>> round(float(last.mixture.mean), 4), round(float(last.mixture.root), 4)  # 1/e and 2/e
         (0.3679, 0.7358)
     """
+    check_callable("flow: functional", functional, takes=1)
+    check_callable("flow: method", method, takes=4)
+    step, reaction = positive_number("flow: step", step), not_negative_number("flow: reaction", reaction)
+    steps = whole("flow: steps", steps)
     if not isinstance(start, Mixture):
         raise TypeError(f"flow: start must be a mixture, Roots or Covariances, got {type(start).__name__}")
-    if not 0 < step < math.inf:
-        raise ValueError(f"flow: step must be positive and finite, got {step}")
-    if whole("flow: steps", steps) < 0:
+    if steps < 0:
         raise ValueError(f"flow: steps must be at least 0, got {steps}")
-    if not 0 <= reaction < math.inf:
-        raise ValueError(f"flow: reaction must be finite and not negative, got {reaction}")
-    if tolerance is not None and not 0 < tolerance < math.inf:
-        raise ValueError(f"flow: tolerance must be positive and finite, got {tolerance}")
+    if tolerance is not None:
+        tolerance = positive_number("flow: tolerance", tolerance)
 
     def advance(mixture: Mixture, length: float) -> Mixture:
         ahead = method(functional, mixture, length, reaction)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from gmlayers._arguments import check_tensor, check_tensors, check_values, got
 from gmlayers._shown import brief, shown
 from gmlayers.functional import _roots, bures
 
@@ -50,7 +51,13 @@ class Mixture(ABC):
         spread: what else there is in these coordinates: roots or covariances.
     """
 
+    _spread = "spread"
+    """What errors call the spread."""
+
     def __init__(self, mean: Tensor, spread: Tensor, weight: Tensor | None) -> None:
+        tensors = {"mean": mean, self._spread: spread, "weight": weight}
+        check_tensors(type(self).__name__, mixed=True, optional=("weight",), **tensors)
+        check_values(f"{type(self).__name__}: mean", mean)
         self.mean, self.spread = mean, spread
         self.weight = mean.new_full(mean.shape[:1], 1 / max(1, mean.shape[:1].numel())) if weight is None else weight
 
@@ -91,18 +98,21 @@ class Mixture(ABC):
         """Return another mixture in the same coordinates."""
         return type(self)(mean, spread, weight)
 
-    def _check(self, name: str, square: bool) -> None:
-        kind, mean, shape = type(self).__name__, tuple(self.mean.shape), tuple(self.spread.shape)
+    def _check(self, square: bool) -> None:
+        name, kind, mean, shape = self._spread, type(self).__name__, tuple(self.mean.shape), tuple(self.spread.shape)
         if len(mean) != 2 or 0 in mean:
             raise ValueError(f"{kind}: mean must be (K, d) with K and d at least 1, got {mean}")
         if len(shape) != 3 or shape[:2] != mean or (square and shape[2] != mean[1]):
             expected = f"({mean[0]}, {mean[1]}, {mean[1] if square else 'any number'})"
             raise ValueError(f"{kind}: {name} must be {expected} for a mean of shape {mean}, got {shape}")
         if self.weight.shape != mean[:1]:
-            raise ValueError(f"{kind}: weight must be {mean[:1]}, got {tuple(self.weight.shape)}")
+            raise ValueError(
+                f"{kind}: weight must be {mean[:1]} for a mean of shape {mean}, got {tuple(self.weight.shape)}"
+            )
         dtypes = {t.dtype for t in (self.mean, self.spread, self.weight)}
         if len(dtypes) > 1 or not dtypes <= {torch.float32, torch.float64}:
-            found = ", ".join(sorted(map(str, dtypes)))
+            named = {"mean": self.mean, name: self.spread, "weight": self.weight}
+            found = ", ".join(f"{n} {t.dtype}" for n, t in named.items())
             raise ValueError(f"{kind}: expected float32 or float64, one for all, got {found}")
         for found, t in {"mean": self.mean, name: self.spread}.items():
             wrong = ~t.isfinite().flatten(1).all(1)
@@ -137,9 +147,11 @@ class Roots(Mixture):
         torch.Size([2, 3, 3])
     """
 
+    _spread = "root"
+
     def __init__(self, mean: Tensor, root: Tensor, weight: Tensor | None = None) -> None:
         super().__init__(mean, root, weight)
-        self._check("root", square=False)
+        self._check(square=False)
 
     @classmethod
     def particles(cls, points: Tensor, weight: Tensor | None = None) -> Roots:
@@ -151,6 +163,7 @@ class Roots(Mixture):
             >>> Roots.particles(torch.rand(5, 2)).root.shape
             torch.Size([5, 2, 0])
         """
+        check_tensor("Roots.particles: points", points)
         return cls(points, points.new_empty(*points.shape, 0), weight)
 
     @property
@@ -190,9 +203,11 @@ class Covariances(Mixture):
         tensor(2.)
     """
 
+    _spread = "cov"
+
     def __init__(self, mean: Tensor, cov: Tensor, weight: Tensor | None = None) -> None:
         super().__init__(mean, cov, weight)
-        self._check("cov", square=True)
+        self._check(square=True)
         _roots.psd("Covariances: cov", cov.detach())
 
     @property
@@ -216,6 +231,12 @@ class Covariances(Mixture):
     def moved(self, velocity: Velocity, size: float) -> Self:
         straight = self.plus(velocity._replace(spread=torch.zeros_like(self.spread)), size)
         return self.like(straight.mean, bures.exp(self.spread, size * velocity.spread), straight.weight)
+
+
+def check_mixture(name: str, value: object) -> None:
+    """Raise ``TypeError`` for what is no mixture."""
+    if not isinstance(value, Mixture):
+        raise TypeError(f"{name} must be a mixture, Roots or Covariances, got {got(value)}")
 
 
 def _reaction(weight: Tensor, gradient: Tensor) -> Tensor:

@@ -15,13 +15,13 @@ its weight, that is times K (see :mod:`gmlayers.flows`). Three steps towards it:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
 
+from gmlayers._arguments import check_callable, check_module, got, not_negative_number, positive_number, real, several
 from gmlayers._names import renamed
 from gmlayers.nn import Full, GMLayer, ParameterGroup, Regression
 from gmlayers.nn._computed import refuse_computed
@@ -85,8 +85,8 @@ def layer_groups(model: nn.Module, lr: float = 0.1) -> list[LayerGroup]:
         >>> from gmlayers.flows.optim import WassersteinSGD, layer_groups
         >>> optimizer = WassersteinSGD(layer_groups(GMLayer(784, 10, 20), lr=0.005))
     """
-    if not 0 <= lr < math.inf:
-        raise ValueError(f"lr must be finite and not negative, got {lr}")
+    check_module("layer_groups: model", model)
+    lr = not_negative_number("layer_groups: lr", lr)
     groups: list[LayerGroup] = []
     seen: set[int] = set()
     for layer in model.modules():
@@ -138,6 +138,7 @@ class _Wasserstein(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Take a step; layers without a gradient rest."""
+        check_callable(f"{type(self).__name__}.step: closure", closure, optional=True, takes=0)
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -196,6 +197,7 @@ class WassersteinSGD(_Wasserstein):
     """
 
     def __init__(self, groups: Sequence[LayerGroup], *, momentum: float = 0.0) -> None:
+        momentum = real("WassersteinSGD: momentum", momentum)
         if not 0 <= momentum < 1:
             raise ValueError(f"WassersteinSGD: momentum must lie in [0, 1), got {momentum}")
         super().__init__(_checked("WassersteinSGD", groups), {"momentum": momentum})
@@ -240,11 +242,12 @@ class WassersteinAdam(_Wasserstein):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
-        if not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
-            raise ValueError(f"WassersteinAdam: betas must be two numbers in [0, 1), got {betas}")
-        if not eps > 0:
-            raise ValueError(f"WassersteinAdam: eps must be positive, got {eps}")
-        super().__init__(_checked("WassersteinAdam", groups), {"betas": tuple(betas), "eps": eps})
+        two = several("WassersteinAdam: betas", betas, object, "two numbers in [0, 1)")
+        kept = [real("WassersteinAdam: one of betas", beta) for beta in two]
+        if not (len(kept) == 2 and all(0 <= beta < 1 for beta in kept)):
+            raise ValueError(f"WassersteinAdam: betas must be two numbers in [0, 1), got {got(betas)} of {kept}")
+        eps = positive_number("WassersteinAdam: eps", eps)
+        super().__init__(_checked("WassersteinAdam", groups), {"betas": (kept[0], kept[1]), "eps": eps})
 
     def _direction(self, group: Mapping[str, Any], p: Tensor, tangent: Tensor, axes: tuple[int, ...]) -> Tensor:
         state, (beta1, beta2) = self.state[p], group["betas"]
@@ -377,9 +380,12 @@ def _rest(params: list[nn.Parameter], lr: float) -> LayerGroup:
 
 
 def _checked(name: str, groups: Sequence[LayerGroup]) -> list[dict[str, Any]]:
-    for group in groups:
+    found = several(f"{name}: groups", groups, object, "the groups of layer_groups(model)")
+    if not found:
+        raise ValueError(f"{name}: expected the groups of layer_groups(model), got none")
+    for group in found:
         if not isinstance(group, dict) or "coordinates" not in group:
-            raise ValueError(f"{name}: expected the groups of layer_groups(model), got {type(group).__name__}")
+            raise ValueError(f"{name}: expected the groups of layer_groups(model), got {got(group)}")
     return [dict(group) for group in groups]
 
 

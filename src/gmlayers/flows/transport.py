@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gmlayers._arguments import check_tensors, check_values
 from gmlayers._names import in_a_clone
 from gmlayers._shown import brief
-from gmlayers.flows._mixture import Mixture
+from gmlayers.flows._mixture import Mixture, check_mixture
 from gmlayers.functional import bures
 
 __all__ = ["Transport", "mixture_distance", "optimal_plan"]
@@ -53,17 +55,19 @@ def optimal_plan(weight1: Tensor, weight2: Tensor, cost: Tensor) -> Tensor:
 
 def _solved(weight1: Tensor, weight2: Tensor, cost: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the plan and the potentials of its marginals: the derivatives of the least cost in the weights."""
+    check_tensors("optimal_plan", mixed=True, weight1=weight1, weight2=weight2, cost=cost)
+    check_values("optimal_plan: weight1, weight2 and cost", cost)
     if weight1.ndim != 1 or weight2.ndim != 1 or cost.shape != (len(weight1), len(weight2)) or not cost.numel():
         shapes = f"{tuple(weight1.shape)}, {tuple(weight2.shape)} and {tuple(cost.shape)}"
-        raise ValueError(f"optimal_plan: weights and cost must be (K,), (L,) and (K, L), got {shapes}")
+        raise ValueError(f"optimal_plan: weight1, weight2 and cost must be (K,), (L,) and (K, L), got {shapes}")
     if not bool(cost.isfinite().all()):
         raise ValueError("optimal_plan: the cost is not finite")
     one, two = weight1.detach().double(), weight2.detach().double()
     sums, least = (float(one.sum()), float(two.sum())), float(torch.cat([one, two]).min())
-    if not (least >= 0 and sums[0] > 0 and abs(sums[0] - sums[1]) <= 1e-4 * sums[0]):
+    if not (least >= 0 and max(sums) < math.inf and sums[0] > 0 and abs(sums[0] - sums[1]) <= 1e-4 * sums[0]):
         raise ValueError(
-            f"optimal_plan: weights must not be negative and have one sum, got minimum {least:g} and sums {sums[0]:g} "
-            f"and {sums[1]:g}"
+            f"optimal_plan: weight1 and weight2 must not be negative and have one sum, got minimum {least:g} and sums "
+            f"{sums[0]:g} and {sums[1]:g}"
         )
     try:
         import ot
@@ -109,6 +113,9 @@ def mixture_distance(one: Mixture, other: Mixture) -> Transport:
         >>> mixture_distance(Roots.particles(points), Roots.particles(points.flip(0) + 1)).distance
         tensor(1.)
     """
+    check_mixture("mixture_distance: one", one)
+    check_mixture("mixture_distance: other", other)
+    check_tensors("mixture_distance", one=one.mean, other=other.mean)
     if one.mean.shape[1] != other.mean.shape[1]:
         dims = f"{one.mean.shape[1]} and {other.mean.shape[1]}"
         raise ValueError(f"mixture_distance: the mixtures must have as many dimensions each, got {dims}")

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gmlayers._names import look_up
+from gmlayers._arguments import check_callable
+from gmlayers._names import brief_value, look_up
 from gmlayers.functional.normal import FAR, cdf, pdf, ramp
 
 __all__ = ["ACTIVATIONS", "Activation", "get_activation"]
@@ -57,6 +58,13 @@ class Activation:
     gate: Callable[[Tensor, Tensor], Tensor]
     name: str = "custom"
     higher: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+
+    def __post_init__(self) -> None:
+        for part in ("f", "mean", "gate"):
+            check_callable(f"Activation: {part}", getattr(self, part))
+        check_callable("Activation: higher", self.higher, optional=True)
+        if not isinstance(self.name, str):
+            raise TypeError(f"Activation: name must be a text, got {brief_value(self.name)}")
 
     def __repr__(self) -> str:
         return self.name

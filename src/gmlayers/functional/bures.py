@@ -36,6 +36,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from gmlayers._arguments import check_tensor, check_tensors, check_values, positive_number, real
+from gmlayers._names import positive
 from gmlayers._shown import brief
 from gmlayers.functional import _roots
 
@@ -162,7 +164,19 @@ def geodesic(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor, t: Tensor
         Gaussian(mean=[0.5], cov=[[4]])
     """
     _require_shapes("geodesic", mean1=mean1, cov1=cov1, mean2=mean2, cov2=cov2)
-    t = torch.as_tensor(t, dtype=cov1.dtype, device=cov1.device)
+    if isinstance(t, Tensor):
+        check_tensor("geodesic: t", t)
+        check_values("geodesic: t", t)
+        t = t.to(cov1)
+    else:
+        t = cov1.new_tensor(real("geodesic: t", t))
+    batches = {tuple(mean1.shape[:-1]), tuple(cov1.shape[:-2]), tuple(mean2.shape[:-1]), tuple(cov2.shape[:-2])}
+    try:
+        torch.broadcast_shapes(tuple(t.shape), *batches)
+    except RuntimeError:
+        raise ValueError(
+            f"geodesic: t {tuple(t.shape)} cannot be broadcast against the batch axes {', '.join(map(str, batches))}"
+        ) from None
     A, B = _roots.root("geodesic: cov1", cov1), _roots.root("geodesic: cov2", cov2)
     A, BO = _matched(A, B)
     T = t[..., None, None]
@@ -266,12 +280,10 @@ def barycentre(
             f"barycentre: expected means (..., n, d) and covs (..., n, d, d) with n at least 1, got means "
             f"{tuple(means.shape)} and covs {tuple(covs.shape)}"
         )
-    if max_iterations < 1:
-        raise ValueError(f"barycentre: max_iterations must be at least 1, got {max_iterations}")
+    max_iterations = positive("barycentre: max_iterations", max_iterations)
     if tolerance is None:
-        tolerance = float(torch.finfo(covs.dtype).eps ** (2 / 3))
-    if not tolerance > 0:
-        raise ValueError(f"barycentre: tolerance must be positive, got {tolerance}")
+        tolerance = torch.finfo(covs.dtype).eps ** (2 / 3)
+    tolerance = positive_number("barycentre: tolerance", tolerance)
     w = _weights(weights, means)
     mean = (w.unsqueeze(-1) * means).sum(-2)
     with torch.no_grad():
@@ -301,6 +313,9 @@ def _weights(weights: Tensor | None, means: Tensor) -> Tensor:
     n = means.shape[-2]
     if weights is None:
         return means.new_full((n,), 1 / n)
+    check_tensor("barycentre: weights", weights)
+    if weights.device != means.device:
+        raise ValueError(f"barycentre: weights must be on {means.device} as the means, got them on {weights.device}")
     if weights.ndim < 1 or weights.shape[-1] != n or weights.dtype != means.dtype:
         raise ValueError(
             f"barycentre: weights must be (..., {n}) of {means.dtype}, got {tuple(weights.shape)} of {weights.dtype}"
@@ -358,9 +373,12 @@ class _NotDifferentiable(Function):
         raise NotImplementedError("barycentre: its covariance cannot be differentiated; detach it if it is a constant")
 
 
-def _require_shapes(function: str, **tensors: Tensor) -> None:
+def _require_shapes(function: str, **tensors: Any) -> None:  # noqa: ANN401
     """Raise unless means are (..., d) and matrices (..., d, d), of one dtype, batch axes broadcastable."""
     _roots.refuse_nested_forward_mode(function)
+    check_tensors(function, mixed=True, **tensors)
+    for name, tensor in tensors.items():
+        check_values(f"{function}: {name}", tensor)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     matrices = {name: shape for name, shape in shapes.items() if not name.startswith("mean")}
     for name, shape in matrices.items():

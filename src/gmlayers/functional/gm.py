@@ -101,6 +101,7 @@ def check_layer(
     """Raise unless the arguments of :func:`gm_layer` have shapes that fit."""
     require_shapes(
         function,
+        optional=("bias", "weight"),
         x=(x, "... in"),
         mean=(mean, "K in"),
         root=(root, "K in q"),

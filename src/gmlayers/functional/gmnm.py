@@ -33,7 +33,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gmlayers._names import whole
+from gmlayers._arguments import check_tensor
+from gmlayers._names import brief_value, whole
 from gmlayers._shown import brief
 from gmlayers.functional._shapes import require_shapes
 from gmlayers.functional.normal import FAR
@@ -73,6 +74,7 @@ def ridge(projection: Tensor) -> Tensor:
         >>> ridge(torch.ones(3, 4, 2)).shape
         torch.Size([3, 1, 2])
     """
+    check_tensor("gmnm: projection", projection)
     if projection.ndim != 3:
         raise ValueError(f"gmnm: expected projection (m, p, d), got {tuple(projection.shape)}")
     return projection.sum(-2, keepdim=True)
@@ -89,7 +91,7 @@ def bumps(x: Tensor, mean: Tensor, projection: Tensor) -> Tensor:
         >>> bumps(torch.zeros(1, 2), torch.zeros(3, 2), torch.ones(3, 2, 2))
         tensor([[1., 1., 1.]])
     """
-    _check(x, mean, projection, None, None)
+    _check(x, mean, projection)
     return _bumps(_projected(x, mean, projection))
 
 
@@ -104,7 +106,7 @@ def bumps_laplacian(x: Tensor, mean: Tensor, projection: Tensor) -> tuple[Tensor
         >>> bumps_laplacian(torch.zeros(1, 2), torch.zeros(1, 2), torch.eye(2)[None])
         (tensor([[1.]]), tensor([[-2.]]))
     """
-    _check(x, mean, projection, None, None)
+    _check(x, mean, projection)
     v = _projected(x, mean, projection)
     f = _bumps(v)
     return f, _curved(v, f, projection)
@@ -145,8 +147,10 @@ def derivative(x: Tensor, mean: Tensor, projection: Tensor, axes: Sequence[int])
         >>> derivative(x, *bump, (0, 0, 0)) / bumps(x, *bump)  # 3x - x³, at x = 1
         tensor([[2.]])
     """
-    _check(x, mean, projection, None, None)
+    _check(x, mean, projection)
     d = projection.shape[2]
+    if not isinstance(axes, Sequence) or isinstance(axes, str):
+        raise TypeError(f"gmnm: axes must be whole numbers in a sequence, like (0, 1), got {brief_value(axes)}")
     axes = tuple(sorted(whole("gmnm: an axis", axis) for axis in axes))
     if not all(0 <= axis < d for axis in axes):
         raise ValueError(f"gmnm: expected axes from 0 to {d - 1}, got {axes}")
@@ -178,7 +182,7 @@ def gmnm(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor, bias: Tens
         >>> gmnm(torch.rand(5, 2), torch.rand(7, 2), torch.rand(7, 3, 2), torch.rand(7, 4)).shape
         torch.Size([5, 4])
     """
-    _check(x, mean, projection, weight, bias)
+    _check_weighted(x, mean, projection, weight, bias)
     value = bumps(x, mean, projection) @ weight
     return value if bias is None else value + bias
 
@@ -194,7 +198,7 @@ def gradient(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> Ten
         >>> gradient(torch.rand(5, 2), torch.rand(7, 2), torch.rand(7, 3, 2), torch.rand(7, 4)).shape
         torch.Size([5, 4, 2])
     """
-    _check(x, mean, projection, weight, None)
+    _check_weighted(x, mean, projection, weight)
     v = _projected(x, mean, projection)
     return _gradient(v, _bumps(v), projection, weight)
 
@@ -210,7 +214,7 @@ def laplacian(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> Te
         >>> laplacian(torch.zeros(1, 2), torch.zeros(1, 2), torch.eye(2)[None], torch.ones(1, 1))
         tensor([[-2.]])
     """
-    _check(x, mean, projection, weight, None)
+    _check_weighted(x, mean, projection, weight)
     return bumps_laplacian(x, mean, projection)[1] @ weight
 
 
@@ -225,7 +229,7 @@ def hessian(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor) -> Tens
         >>> hessian(torch.zeros(1, 2), torch.zeros(1, 2), torch.eye(2)[None], torch.ones(1, 1)).shape
         torch.Size([1, 1, 2, 2])
     """
-    _check(x, mean, projection, weight, None)
+    _check_weighted(x, mean, projection, weight)
     v = _projected(x, mean, projection)
     f = _bumps(v)
     slope = torch.einsum("...kp,kpd->...kd", v, projection)
@@ -246,7 +250,7 @@ def value_gradient_laplacian(
         >>> value_gradient_laplacian(torch.rand(5, 2), torch.rand(7, 2), torch.rand(7, 3, 2), torch.rand(7, 4))[2].shape
         torch.Size([5, 4])
     """
-    _check(x, mean, projection, weight, bias)
+    _check_weighted(x, mean, projection, weight, bias)
     v = _projected(x, mean, projection)
     f = _bumps(v)
     value = f @ weight if bias is None else f @ weight + bias
@@ -277,10 +281,15 @@ def _curved(v: Tensor, f: Tensor, projection: Tensor) -> Tensor:
     return f * (slope - projection.square().sum((-2, -1)))
 
 
-def _check(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
+def _check(x: Tensor, mean: Tensor, projection: Tensor) -> None:
     """Raise unless the arguments have shapes that fit."""
+    require_shapes("gmnm", x=(x, "... d"), mean=(mean, "m d"), projection=(projection, "m p d"))
+
+
+def _check_weighted(x: Tensor, mean: Tensor, projection: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
     require_shapes(
         "gmnm",
+        optional=("bias",),
         x=(x, "... d"),
         mean=(mean, "m d"),
         projection=(projection, "m p d"),

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from gmlayers._arguments import check_tensor
+
 __all__ = ["FAR", "cdf", "pdf", "ramp"]
 
 FAR = 64.0
@@ -31,6 +33,7 @@ def pdf(t: Tensor) -> Tensor:
         >>> pdf(torch.zeros(1))
         tensor([0.3989])
     """
+    check_tensor("pdf: t", t)
     return torch.exp(-0.5 * t * t) / math.sqrt(2 * math.pi)
 
 
@@ -51,6 +54,7 @@ def cdf(t: Tensor) -> Tensor:
         >>> cdf(torch.tensor([-10.0]))
         tensor([7.6199e-24])
     """
+    check_tensor("cdf: t", t)
     return 0.5 * torch.special.erfc(t * (-1 / math.sqrt(2)))
 
 
@@ -78,6 +82,7 @@ def ramp(t: Tensor) -> Tensor:
         >>> ramp(torch.tensor([-8.0, 0.0, 8.0]))
         tensor([7.5503e-17, 3.9894e-01, 8.0000e+00])
     """
+    check_tensor("ramp: t", t, full=True)
     plain = t * cdf(t) + pdf(t)
     u = t.detach().abs()
     tail = pdf(u) * (1 - u * math.sqrt(math.pi / 2) * torch.special.erfcx(u / math.sqrt(2)))

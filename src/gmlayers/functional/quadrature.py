@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gmlayers._arguments import called, check_callable, check_generator, check_tensors, check_values, got
 from gmlayers._names import whole
 from gmlayers.functional.activations import Activation, get_activation
 from gmlayers.functional.gm import check_layer
@@ -36,7 +37,8 @@ def gauss_hermite(order: int) -> tuple[Tensor, Tensor]:
         >>> round(float((weights * nodes**4).sum()), 12)
         3.0
     """
-    if not (isinstance(order, int) and 1 <= order <= 300):
+    order = whole("gauss_hermite: order", order)
+    if not 1 <= order <= 300:
         raise ValueError(f"gauss_hermite: order must be a whole number from 1 to 300, got {order}")
     root = torch.arange(order, dtype=torch.float64).sqrt()
     nodes = torch.linalg.eigvalsh(torch.diag(root[1:], 1) + torch.diag(root[1:], -1))
@@ -124,7 +126,9 @@ def gm_layer_monte_carlo(
         (torch.Size([1]), torch.Size([1]))
     """
     check_layer("gm_layer_monte_carlo", x, mean, root, output_mean, output_root, bias, weight)
-    if whole("gm_layer_monte_carlo: samples", samples) < 2:
+    samples = whole("gm_layer_monte_carlo: samples", samples)
+    check_generator("gm_layer_monte_carlo: generator", generator, x.device)
+    if samples < 2:
         raise ValueError(f"gm_layer_monte_carlo: samples must be at least 2, for a standard error, got {samples}")
     f = get_activation(activation).f
     components, _, columns = root.shape
@@ -139,9 +143,8 @@ def gm_layer_monte_carlo(
 
 
 def _std(m: Tensor, var: Tensor) -> Tensor:
-    for name, value in {"m": m, "var": var}.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(f"quadrature: {name} must be a tensor, got {type(value).__name__}")
+    check_tensors("quadrature", m=m, var=var, mixed=True)
+    check_values("quadrature: m and var", m)
     if m.shape != var.shape:
         raise ValueError(
             f"quadrature: expected m and var of one shape, got m {tuple(m.shape)} and var {tuple(var.shape)}"
@@ -152,7 +155,10 @@ def _std(m: Tensor, var: Tensor) -> Tensor:
 
 
 def _values(f: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-    values = f(z)
+    check_callable("quadrature: f", f, takes=1)
+    values = called("quadrature", "f", f, z)
+    if not isinstance(values, Tensor):
+        raise TypeError(f"quadrature: f must return a tensor, got {got(values)}")
     if values.shape != z.shape:
         raise ValueError(
             f"quadrature: f must be elementwise, and made {tuple(values.shape)} of a tensor {tuple(z.shape)}"

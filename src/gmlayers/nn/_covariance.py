@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gmlayers import ops
-from gmlayers._names import look_up, whole
+from gmlayers._names import brief_value, flag, look_up, whole
 from gmlayers._shown import brief
 from gmlayers.functional import VARIANCE_FLOOR
 
@@ -102,6 +102,7 @@ class LowRank(Covariance):
         object.__setattr__(self, "rank", whole("LowRank: rank", self.rank))
         if self.rank < 0:
             raise ValueError(f"LowRank: rank must be at least 0, got {self.rank}")
+        object.__setattr__(self, "coupling", flag("LowRank: coupling", self.coupling))
         look_up("base", self.base, {"isotropic": None, "diagonal": None})
 
     def shapes(self, in_features: int, out_features: int, num_components: int) -> dict[str, tuple[int, ...]]:
@@ -381,4 +382,8 @@ FAMILIES: dict[str, Covariance] = {
 
 def get_covariance(covariance: str | Covariance) -> Covariance:
     """Return the family of that name; a descriptor is returned as it is."""
-    return covariance if isinstance(covariance, Covariance) else look_up("covariance", covariance, FAMILIES)
+    if isinstance(covariance, Covariance):
+        return covariance
+    if not isinstance(covariance, str):
+        raise TypeError(f"covariance must be a name or a family, like LowRank(4), got {brief_value(covariance)}")
+    return look_up("covariance", covariance, FAMILIES)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gmlayers import ops
-from gmlayers.functional import VARIANCE_FLOOR, Activation
+from gmlayers.functional import VARIANCE_FLOOR, Activation, get_activation
+from gmlayers.functional._shapes import require_shapes
 from gmlayers.nn._gm_layer import autocast_off, check_input, result_dtype, upcast
 from gmlayers.nn._range import squares_fit
 
@@ -36,6 +37,10 @@ class FoldedGMLayer(nn.Module):
 
     Shape:
         As :class:`GMLayer`.
+
+    Raises:
+        ValueError: shapes that do not fit, several devices or dtypes.
+        TypeError: an argument that is no dense tensor of floating-point numbers.
     """
 
     first: Tensor
@@ -56,7 +61,26 @@ class FoldedGMLayer(nn.Module):
         factor_std: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.activation = activation
+        shared = factor_std is not None
+        require_shapes(
+            "FoldedGMLayer",
+            optional=("coupling", "factor_std"),
+            first=(first, "n in"),
+            offset=(offset, "n"),
+            std=(std, "K base"),
+            second=(second, "K out" if shared else "n out"),
+            coupling=(coupling, "K out r" if shared else "K out in"),
+            factor_std=(factor_std, "K r"),
+        )
+        K, base = std.shape
+        fits = K > 0 and base in (1, first.shape[1])
+        if not fits or (len(first) - K != factor_std.shape[1] if factor_std is not None else len(first) % K):
+            rows = "K + r" if shared else "K (1 + r)"
+            raise ValueError(
+                f"FoldedGMLayer: expected {rows} rows of first and std (K, 1) or (K, in), got first "
+                f"{tuple(first.shape)} and std {tuple(std.shape)}"
+            )
+        self.activation = get_activation(activation)
         self.in_features, self.out_features = first.shape[1], second.shape[1]
         self.num_components = len(std)
         self.rank = len(first) // len(std) - 1 if factor_std is None else len(first) - len(std)
@@ -66,7 +90,7 @@ class FoldedGMLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the layer returns, (..., out_features), for x of shape (..., in_features)."""
-        check_input("FoldedGMLayer", x, self.in_features, self.first.dtype)
+        check_input("FoldedGMLayer", x, self.in_features, self.first)
         with autocast_off(x.device.type):
             wide = upcast(x)
             m, var, reading = self._moments(wide, upcast)

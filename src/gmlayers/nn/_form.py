@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gmlayers._names import look_up, positive
+from gmlayers._names import brief_value, look_up, positive
 
 Params = Mapping[str, Tensor]
 
@@ -131,6 +131,8 @@ def get_form(form: str | Form, rank: int | None, in_features: int) -> Form:
         TypeError: a rank that is not a whole number.
     """
     fixed: Mapping[str, Callable[[], Form] | None] = {"mahalanobis": None, "diagonal": AxisAligned, "ridge": Ridge}
+    if not isinstance(form, Form | str):
+        raise TypeError(f"GMNM: form must be a name or a Form, like Mahalanobis(2), got {brief_value(form)}")
     make = (lambda: form) if isinstance(form, Form) else look_up("form", form, fixed)
     if make is None:
         return Mahalanobis(min(in_features, 8) if rank is None else positive("GMNM: rank", rank))

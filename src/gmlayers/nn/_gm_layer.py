@@ -10,12 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from gmlayers import ops
-from gmlayers._names import check_real, look_up, positive
+from gmlayers._arguments import (
+    autocast_on,
+    check_device,
+    check_dtype,
+    check_generator,
+    check_module,
+    is_dense,
+    no_tensor,
+    not_negative_number,
+)
+from gmlayers._names import brief_value, check_size, flag, look_up, positive
 from gmlayers.functional import ACTIVATIONS, Activation, get_activation
 from gmlayers.nn._computed import refuse_computed
 from gmlayers.nn._covariance import Covariance, Regression, Root, get_covariance
 from gmlayers.nn._range import squares_fit
-from gmlayers.ops._dispatch import autocast_on
 
 Scaling = Literal["sqrt", "mean"]
 
@@ -93,17 +102,20 @@ class GMLayer(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_real("GMLayer: dtype", dtype)
+        check_dtype("GMLayer: dtype", dtype)
+        check_device("GMLayer: device", device)
         self.in_features = positive("GMLayer: in_features", in_features)
         self.out_features = positive("GMLayer: out_features", out_features)
         self.num_components = positive("GMLayer: num_components", num_components)
-        if init_scale is not None and not 0 <= init_scale < math.inf:
-            raise ValueError(f"GMLayer: init_scale must be finite and not negative, got {init_scale}")
+        if init_scale is not None:
+            init_scale = not_negative_number("GMLayer: init_scale", init_scale)
+        learn_weights, bias = flag("GMLayer: learn_weights", learn_weights), flag("GMLayer: bias", bias)
         self.covariance = get_covariance(covariance)
         self.activation = get_activation(activation)
         self.scaling: Scaling = look_up("scaling", scaling, {"sqrt": "sqrt", "mean": "mean"})
-        self.init_scale = self.covariance.default_init_scale if init_scale is None else float(init_scale)
+        self.init_scale = self.covariance.default_init_scale if init_scale is None else init_scale
         self._family_shapes = self.covariance.shapes(self.in_features, self.out_features, self.num_components)
+        check_size("GMLayer: in_features, out_features, num_components", self._family_shapes.values())
         for name, shape in self._family_shapes.items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         per_component = torch.empty(self.num_components, device=device, dtype=dtype)
@@ -173,6 +185,12 @@ class GMLayer(nn.Module):
             >>> GMLayer.matching(first, second).num_components
             120
         """
+        check_module("GMLayer.matching: first", first, nn.Linear)
+        check_module("GMLayer.matching: second", second, nn.Linear)
+        bias, learn_weights = (
+            flag("GMLayer.matching: bias", bias),
+            flag("GMLayer.matching: learn_weights", learn_weights),
+        )
         if first.out_features != second.in_features:
             raise ValueError(
                 f"GMLayer.matching: first gives {first.out_features} features, second takes "
@@ -226,6 +244,7 @@ class GMLayer(nn.Module):
             RuntimeError: if a parameter is parametrized, pruned or normed; what is drawn here would be computed away.
         """
         refuse_computed("GMLayer.reset_parameters", self)
+        check_generator("GMLayer.reset_parameters: generator", generator, self.mean.device)
         self.covariance.init(self.family_parameters(), self.init_scale, generator)
         for constant in (self.bias, self.weight_logits):
             if constant is not None:
@@ -233,7 +252,7 @@ class GMLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the average answer of all neurons, (..., out_features), for x of shape (..., in_features)."""
-        check_input("GMLayer", x, self.in_features, self.mean.dtype)
+        check_input("GMLayer", x, self.in_features, self.mean)
         p = self.family_parameters()
         with autocast_off(x.device.type):
             wide, wide_x = {n: upcast(v) for n, v in p.items()}, upcast(x)
@@ -300,24 +319,49 @@ class GMLayer(nn.Module):
 
 def check_layer(function: str, layer: object) -> None:
     """Raise if something is no Gaussian mixture layer; compiled ones are."""
-    if not hasattr(layer, "family_parameters"):
-        raise TypeError(f"{function}: expected a GMLayer, got {type(layer).__name__}")
+    if isinstance(layer, type) or not hasattr(layer, "family_parameters"):
+        raise TypeError(f"{function}: layer must be a GMLayer, got {brief_value(layer)}")
 
 
-def check_input(module: str, x: Tensor, in_features: int, dtype: torch.dtype) -> None:
-    """Raise if a module of those features and that dtype of parameters cannot take the input."""
-    if not x.is_floating_point():
-        raise TypeError(f"{module}: expected a floating-point input, got {x.dtype}; convert it with x.float()")
+def _fits(x: Tensor, in_features: int, like: Tensor) -> bool:
+    """Return whether all is well, as it mostly is, in little time: this is asked at every call of every layer."""
+    if not isinstance(x, Tensor) or x.layout is not torch.strided or x.is_nested or x.dtype != like.dtype:
+        return False
+    return x.shape[-1:] == (in_features,) and ((x.is_cpu and like.is_cpu) or x.device == like.device)
+
+
+def check_input(module: str, x: Tensor, in_features: int, like: Tensor | None) -> None:
+    """Raise if a module of those features cannot take the input.
+
+    Args:
+        module: errors begin with this name.
+        x: the input.
+        in_features: size of its last axis.
+        like: a parameter, whose dtype and device the input must have; None if it may be of any.
+
+    Raises:
+        TypeError: for what is no dense tensor of floating-point numbers.
+        ValueError: for another size, dtype or device.
+    """
+    if like is not None and _fits(x, in_features, like):
+        return
+    if not is_dense(x):
+        raise no_tensor(f"{module}: the input x", x)
     if x.ndim == 0 or x.shape[-1] != in_features:
         raise ValueError(
             f"{module}: expected an input of shape (..., {in_features}), got {tuple(x.shape)}; "
             f"flatten images with x.flatten(1)"
         )
-    if x.dtype == dtype:
+    if like is None:
         return
-    if not (autocast_on(x.device.type) and torch.float64 not in (x.dtype, dtype)):
+    if x.device != like.device:
         raise ValueError(
-            f"{module}: expected {dtype}, the dtype of the parameters, got {x.dtype}; "
+            f"{module}: expected an input on {like.device}, where the parameters are, got one on {x.device}; "
+            f"move one of them"
+        )
+    if not (autocast_on(x.device.type) and torch.float64 not in (x.dtype, like.dtype)):
+        raise ValueError(
+            f"{module}: expected {like.dtype}, the dtype of the parameters, got {x.dtype}; "
             f"convert one of them, for instance with layer.to({x.dtype})"
         )
 

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gmlayers import ops
-from gmlayers._names import check_real, positive
+from gmlayers._arguments import check_device, check_dtype, check_generator
+from gmlayers._arrays import Array, column, numbers
+from gmlayers._names import check_size, flag, positive
 from gmlayers.functional import gmnm
 from gmlayers.nn._computed import refuse_computed
 from gmlayers.nn._form import Form, get_form
@@ -104,7 +106,9 @@ class GMNM(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_real("GMNM: dtype", dtype)
+        check_dtype("GMNM: dtype", dtype)
+        check_device("GMNM: device", device)
+        bias = flag("GMNM: bias", bias)
         self.in_features = positive("GMNM: in_features", in_features)
         self.out_features = positive("GMNM: out_features", out_features)
         self.num_components = positive("GMNM: num_components", num_components)
@@ -116,6 +120,7 @@ class GMNM(nn.Module):
             **self._form_shapes,
             "weight": (self.num_components, self.out_features),
         }
+        check_size("GMNM: in_features, out_features, num_components", shapes.values())
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self.bias = nn.Parameter(torch.empty(self.out_features, device=device, dtype=dtype)) if bias else None
@@ -125,11 +130,11 @@ class GMNM(nn.Module):
     @torch.no_grad()
     def from_data(
         cls,
-        x: Tensor,
+        x: Tensor | Array,
         out_features: int,
         num_components: int,
         *,
-        y: Tensor | None = None,
+        y: Tensor | Array | None = None,
         form: FormName | Form = "mahalanobis",
         rank: int | None = None,
         domain: tuple[Bound, Bound] | None = None,
@@ -145,10 +150,11 @@ class GMNM(nn.Module):
         :meth:`reset_parameters`, or found by :func:`gmlayers.solve.fit`.
 
         Args:
-            x: inputs, (n, d), at least one row.
+            x: inputs, (n, d), at least one row: a tensor, an array of numpy or pandas, or a list of rows. Lists and
+                whole numbers are taken in float64, and so is the module then; arrays of floats keep their dtype.
             out_features: size of the output.
             num_components: number of bumps.
-            y: targets, (n, anything), to place bumps by the residual; they need not be the outputs.
+            y: targets, (n, anything) or (n,), to place bumps by the residual; they need not be the outputs.
             form: as for the class.
             rank: as for the class.
             domain: as for the class; by default the box of the data, a tenth wider on each side.
@@ -158,7 +164,7 @@ class GMNM(nn.Module):
         Raises:
             ValueError: inputs or targets of a wrong shape or with numbers that are not finite; inputs so large, or that
                 vary so little, that parameters would not be finite.
-            TypeError: inputs or targets that are no tensors.
+            TypeError: inputs or targets that are no real numbers.
 
         Example:
             >>> import torch
@@ -167,7 +173,8 @@ class GMNM(nn.Module):
             >>> GMNM.from_data(x, 1, 20, y=x[:, :1].sin())  # doctest: +ELLIPSIS
             GMNM(2, 1, 20, form=Mahalanobis(rank=2), domain=((...), (...)), bias=True)
         """
-        _check_data(x, y)
+        x, y = _taken(x, y)
+        check_generator("GMNM.from_data: generator", generator, x.device)
         wide = upcast(x)
         low, high = wide.amin(0), wide.amax(0)
         domain = domain_of(x) if domain is None else domain
@@ -217,6 +224,7 @@ class GMNM(nn.Module):
             RuntimeError: if a parameter is parametrized, pruned or normed; what is drawn here would be computed away.
         """
         refuse_computed("GMNM.reset_parameters", self)
+        check_generator("GMNM.reset_parameters: generator", generator, self.mean.device)
         sample = torch.empty(256, self.in_features, device=self.mean.device, dtype=upcast(self.mean).dtype)
         if self.domain is None:
             self.mean.normal_(generator=generator)
@@ -335,7 +343,7 @@ class GMNM(nn.Module):
             >>> GMNM(1, 1, 5, domain=(0, 2)).outside(torch.tensor([[-0.1], [0.0], [2.0], [2.1]]))
             tensor([ True, False, False,  True])
         """
-        check_input("GMNM", x, self.in_features, x.dtype)
+        check_input("GMNM", x, self.in_features, None)
         return ~self._inside(x)
 
     def centred(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -422,7 +430,7 @@ class GMNM(nn.Module):
         return ((x >= low) & (x <= high)).all(-1)
 
     def _check(self, x: Tensor) -> None:
-        check_input("GMNM", x, self.in_features, self.mean.dtype)
+        check_input("GMNM", x, self.in_features, self.mean)
         if readable(x) and not bool(self._inside(x).all()):
             where = "of a root mean square over 5" if self.domain is None else "outside the domain"
             warnings.warn(
@@ -470,20 +478,17 @@ def _number(value: float) -> str:
     return short if float(short := f"{value:.6g}") == value else repr(value)
 
 
-def _check_data(x: Tensor, y: Tensor | None) -> None:
-    for name, values in {"x": x, "y": y}.items():
-        if values is not None and not isinstance(values, Tensor):
-            raise TypeError(
-                f"GMNM.from_data: {name} must be a tensor, got {type(values).__name__}; torch.as_tensor makes one"
-            )
-    if x.ndim != 2 or not len(x) or not x.is_floating_point():
-        raise ValueError(
-            f"GMNM.from_data: expected floating-point inputs (n, d), n > 0, got {tuple(x.shape)}, {x.dtype}"
-        )
-    if y is not None and (y.ndim != 2 or len(y) != len(x) or not y.is_floating_point()):
-        raise ValueError(
-            f"GMNM.from_data: expected floating-point targets ({len(x)}, out), got {tuple(y.shape)}, {y.dtype}"
-        )
-    for name, values in {"x": x, "y": y}.items():
+def _taken(x: object, y: object) -> tuple[Tensor, Tensor | None]:
+    """Return data as tensors (n, d) and (n, out); raise for what is none."""
+    inputs = numbers("GMNM.from_data: x", x)
+    targets = None if y is None else column(numbers("GMNM.from_data: y", y))
+    if inputs.ndim != 2 or not inputs.numel():
+        raise ValueError(f"GMNM.from_data: expected inputs x (n, d), n > 0 and d > 0, got {tuple(inputs.shape)}")
+    if targets is not None and (targets.ndim != 2 or len(targets) != len(inputs) or not targets.numel()):
+        raise ValueError(f"GMNM.from_data: expected targets y ({len(inputs)}, out), got {tuple(targets.shape)}")
+    if targets is not None and targets.device != inputs.device:
+        raise ValueError(f"GMNM.from_data: x is on {inputs.device} and y on {targets.device}; move one to the other")
+    for name, values in {"x": inputs, "y": targets}.items():
         if values is not None and not bool(values.isfinite().all()):
             raise ValueError(f"GMNM.from_data: {name} has numbers that are not finite; leave those rows out")
+    return inputs, targets

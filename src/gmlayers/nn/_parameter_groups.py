@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from gmlayers._arguments import check_module, not_negative_number
 from gmlayers.nn._gm_layer import GMLayer
 
 _STDS = {std + suffix for std in ("std", "factor_std", "scale_tril") for suffix in ("", "_orig", "_g", "_v")}
@@ -65,9 +66,10 @@ def parameter_groups(
         >>> [group["lr"] for group in optimizer.param_groups]
         [0.005, 0.005, 0.005]
     """
+    check_module("parameter_groups: model", model)
     for name, value in {"lr": lr, "std_lr": std_lr, "weight_decay": weight_decay}.items():
-        if value is not None and not value >= 0:
-            raise ValueError(f"parameter_groups: {name} must not be negative, got {value}")
+        if value is not None or name == "weight_decay":
+            not_negative_number(f"parameter_groups: {name}", value)
     is_std = {
         id(parameter)
         for layer in model.modules()

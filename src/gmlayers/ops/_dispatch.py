@@ -12,9 +12,7 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
-import torch
-
-from gmlayers._names import look_up
+from gmlayers._names import brief_value, look_up
 from gmlayers.ops._fused import Call
 
 A = TypeVar("A")
@@ -61,6 +59,8 @@ class Operation(Generic[A]):
         Raises:
             ValueError: if the forced one is unknown or refuses; with its reason.
         """
+        if forced is not None and not isinstance(forced, str):
+            raise TypeError(f"{self.name}: implementation must be a name or None, got {brief_value(forced)}")
         return _choose(self, arguments, forced or _FORCED.get().get(self.name))
 
     def explain(self, arguments: A) -> str:
@@ -124,10 +124,12 @@ def _interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def autocast_on(device_type: str) -> bool:
-    """Return whether autocast is at work on that kind of device."""
-    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+RAISED = (RuntimeError, TypeError, AttributeError, IndexError)
+"""Arguments that are no tensors, or do not fit each other, raise one of these somewhere inside of an operation.
 
+Operations look at their arguments closely when one of these was raised, and not before: they run at every step of
+every layer, and what costs nothing where all is well is a ``try``.
+"""
 
 AUTOCAST = "autocast is on, and casts plain operations only"
 """A fast path gives this reason for not running under autocast."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
+from gmlayers._arguments import check_tensors
 from gmlayers._names import look_up
 from gmlayers.functional import Activation
+from gmlayers.ops._dispatch import RAISED
 from gmlayers.ops.bumps._op import BUMPS, BUMPS_LAPLACIAN
 from gmlayers.ops.bumps._op import Arguments as BumpsArguments
 from gmlayers.ops.gate._op import GATE
@@ -62,4 +66,15 @@ def explain(operation: str, *arguments: Tensor | str | Activation | None) -> str
           reference   ...
           triton      ...
     """
-    return look_up("operation", operation, _OPERATIONS)(*arguments)
+    say = look_up("operation", operation, _OPERATIONS)
+    try:
+        return say(*arguments)
+    except RAISED:
+        check_tensors(f"explain {operation}", mixed=True, **_named(say, arguments))
+        raise
+
+
+def _named(say: Callable[..., str], arguments: Sequence[object]) -> dict[str, Any]:
+    """Return the tensors among the arguments by their names; what may be left out is no matter."""
+    names = inspect.signature(say).parameters.values()
+    return {p.name: a for p, a in zip(names, arguments) if p.default is inspect.Parameter.empty}

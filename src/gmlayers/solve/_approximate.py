@@ -16,7 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gmlayers.solve._checks import check_limits, floating, warn_of_float32
+from gmlayers._arrays import Array, column, numbers
+from gmlayers.solve._checks import check_limits, warn_of_float32
 from gmlayers.solve._fitted_sets import TRAINED, FittedSet, fitted_sets, helps_no_more, rms
 from gmlayers.solve._renamed import solver
 from gmlayers.solve.engine.clock import Clock
@@ -35,8 +36,8 @@ FLOAT32_ROWS = 2**12
 
 @solver(tol="tolerance")
 def approximate(
-    x: Tensor,
-    y: Tensor,
+    x: Tensor | Array,
+    y: Tensor | Array,
     tolerance: float = 1e-6,
     *,
     max_components: int = 2000,
@@ -51,9 +52,10 @@ def approximate(
     the same in every run unless time runs out.
 
     Args:
-        x: inputs, (n, d), of any floating dtype, at least 20 different ones. Every seventh or so is held out, and
-            copies of a row, to a millionth of the standard deviation, are on the same side.
-        y: targets, (n, out), of any floating dtype.
+        x: inputs, (n, d), at least 20 different ones: a tensor, an array of numpy or pandas, or a list of rows. Every
+            seventh or so is held out, and copies of a row, to a millionth of the standard deviation, are on the same
+            side.
+        y: targets, (n, out), or (n,) for one output.
         tolerance: the error that is to be reached, relative to the standard deviation of the targets; greater than 0.
         max_components: the number of bumps of the largest set, at least 6. There are no more than half as many as rows
             to fit.
@@ -70,7 +72,7 @@ def approximate(
 
     Raises:
         ValueError: if inputs or targets are of a wrong shape, not finite, or too few, or options are out of range.
-        TypeError: if inputs or targets are not of floating-point numbers.
+        TypeError: if inputs or targets are no real numbers.
 
     Warns:
         UserWarning: if f in float32 loses more than ``float32_tolerance``.
@@ -85,7 +87,7 @@ def approximate(
         (True, True)
     """
     clock = Clock(max_seconds)
-    _check(x, y)
+    x, y = _taken(x, y)
     max_components = check_limits(
         "approximate", tolerance, max_seconds, max_components, FIRST, float32_tolerance, callback
     )
@@ -135,9 +137,9 @@ def _found(
     )
 
 
-def _check(x: Tensor, y: Tensor) -> None:
-    for name, value in {"x": x, "y": y}.items():
-        floating(f"approximate: {name}", value)
+def _taken(given_x: Tensor | Array, given_y: Tensor | Array) -> tuple[Tensor, Tensor]:
+    """Return data as tensors; raise for what is none."""
+    x, y = numbers("approximate: x", given_x), column(numbers("approximate: y", given_y))
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or not x.shape[1] or not y.shape[1]:
         raise ValueError(
             f"approximate: expected x (n, features) and y (n, outputs), got {tuple(x.shape)} and {tuple(y.shape)}"
@@ -146,6 +148,7 @@ def _check(x: Tensor, y: Tensor) -> None:
         if not bool(value.isfinite().all()):
             raise ValueError(f"approximate: {name} has numbers that are not finite; leave those rows out")
     check_number(len(x))
+    return x, y
 
 
 def _end(trials: list[FittedSet], data: Data, max_components: int, clock: Clock) -> GrowthReason:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from numbers import Real
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from gmlayers._arguments import check_callable, number_or_none, real
 from gmlayers._names import whole
 
 V = TypeVar("V")
@@ -45,8 +45,11 @@ def check_positive(name: str, value: object) -> None:
 def check_not_negative(name: str, options: Mapping[str, object]) -> None:
     """Raise ``ValueError`` or ``TypeError`` for what is no finite number from 0 up."""
     for option, value in options.items():
-        if not 0 <= _real(f"{name}: {option}", value) < math.inf:
+        number = _real(f"{name}: {option}", value)
+        if not 0 <= number < math.inf:
             raise ValueError(f"{name}: {option} must be finite and not negative, got {value}")
+        if not number * number < math.inf:
+            raise ValueError(f"{name}: {option} must have a square that float64 can hold, got {value}")
 
 
 def check_float32(name: str, float32_tolerance: object) -> None:
@@ -68,17 +71,8 @@ def check_seconds(name: str, max_seconds: object) -> None:
 
 
 def check_callback(name: str, callback: object) -> None:
-    """Raise ``TypeError`` for what cannot be called."""
-    if callback is not None and not callable(callback):
-        raise TypeError(f"{name}: callback must be a function or None, got {callback!r}")
-
-
-def floating(name: str, value: object) -> Tensor:
-    """Return a tensor of floating-point numbers; raise ``TypeError`` for anything else."""
-    if not (isinstance(value, Tensor) and value.is_floating_point()):
-        got = f"one of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-        raise TypeError(f"{name} must be a tensor of floating-point numbers, got {got}")
-    return value
+    """Raise ``TypeError`` for what cannot be called with a step."""
+    check_callable(f"{name}: callback", callback, optional=True, takes=1)
 
 
 def without_gradient(name: str, value: V) -> V:
@@ -120,13 +114,8 @@ def as_number(value: object, name: str = "a number") -> float | None:
     Raises:
         TypeError: if it requires a gradient, which would be lost.
     """
-    if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
-        value = without_gradient(name, value).item()
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
+    return number_or_none(without_gradient(name, value))
 
 
 def _real(name: str, value: object) -> float:
-    number = as_number(value, name)
-    if number is None:
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    return number
+    return real(name, without_gradient(name, value))

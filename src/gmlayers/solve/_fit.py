@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from gmlayers import ops
+from gmlayers._arrays import Array
 from gmlayers.nn import GMNM
 from gmlayers.solve._checks import check_float32, warn_of_weights
 from gmlayers.solve._renamed import solver
 from gmlayers.solve.engine.least_squares import BLOCK, RANK_TOLERANCE, Rows, least_squares
-from gmlayers.solve.engine.modules import assign, check_data, check_trained, float32_allowed, warn_of_range
+from gmlayers.solve.engine.modules import assign, check_trained, data_for, float32_allowed, warn_of_range
 from gmlayers.solve.engine.results import LeastSquares
 from gmlayers.solve.engine.units import unit_of
 
@@ -21,10 +22,10 @@ from gmlayers.solve.engine.units import unit_of
 @solver(weight="row_weight")
 def fit(
     module: GMNM,
-    x: Tensor,
-    y: Tensor,
+    x: Tensor | Array,
+    y: Tensor | Array,
     *,
-    row_weight: Tensor | None = None,
+    row_weight: Tensor | Array | None = None,
     rank_tolerance: float = RANK_TOLERANCE,
     regularisation: float | Literal["gcv"] = 0.0,
     float32_tolerance: float | None = None,
@@ -40,8 +41,8 @@ def fit(
 
     Args:
         module: its ``mean`` and its form are used, its ``weight`` and its ``bias`` are written.
-        x: inputs, (n, in_features), of any floating dtype.
-        y: targets, (n, out_features), of any floating dtype.
+        x: inputs, (n, in_features): a tensor of any dtype, an array of numpy or pandas, or a list of rows.
+        y: targets, (n, out_features), or (n,) for one output.
         row_weight: ω, how much each row counts, (n,), not negative; all alike if not given.
         rank_tolerance: as for :func:`least_squares`.
         regularisation: λ, as for :func:`least_squares`. It is 0 by default because a fit of weights alone has one best
@@ -56,7 +57,7 @@ def fit(
     Raises:
         ValueError: as for :func:`least_squares`, and if shapes or a device are not those of the module, or its dtype
             cannot hold the weights; if the weight or the bias is frozen (``requires_grad`` is False).
-        TypeError: if the module is of another kind, data are no tensors or complex, or options are no numbers.
+        TypeError: if the module is of another kind, data are no real numbers, or options are no numbers.
         RuntimeError: if the module is parametrized; what is written here would be computed away.
 
     Warns:
@@ -74,7 +75,7 @@ def fit(
         >>> bool(result.relative < 1e-4)
         True
     """
-    check_data("fit", module, x, y, row_weight)
+    x, y, row_weight = data_for("fit", module, x, y, row_weight)
     check_trained("fit", module, "weight", "bias")
     warn_of_range("fit", module, x, row_weight)
     check_float32("fit", float32_tolerance)

@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from gmlayers._arrays import Array
 from gmlayers.nn import GMNM
 from gmlayers.solve._checks import check_not_negative, warn_of_float32
 from gmlayers.solve._renamed import solver
 from gmlayers.solve.engine.history import Iteration
 from gmlayers.solve.engine.least_squares import RANK_TOLERANCE
 from gmlayers.solve.engine.levenberg_marquardt import Limits
-from gmlayers.solve.engine.modules import check_data, check_trained, float32_allowed, warn_of_range
+from gmlayers.solve.engine.modules import check_trained, data_for, float32_allowed, warn_of_range
 from gmlayers.solve.engine.results import VariableProjection
 from gmlayers.solve.engine.separable import Separable
 from gmlayers.solve.engine.units import root_mean_square
@@ -22,10 +23,10 @@ from gmlayers.solve.engine.units import root_mean_square
 @solver(weight="row_weight", tolerance="least_reduction")
 def variable_projection(
     module: GMNM,
-    x: Tensor,
-    y: Tensor,
+    x: Tensor | Array,
+    y: Tensor | Array,
     *,
-    row_weight: Tensor | None = None,
+    row_weight: Tensor | Array | None = None,
     iterations: int = 100,
     least_reduction: float = 1e-6,
     regularisation: float | None = None,
@@ -65,8 +66,8 @@ def variable_projection(
         module: the start is its ``mean`` and its form; its weights do not matter. All are written. The bumps have to
             cover the data, as ``domain`` and :meth:`~gmlayers.GMNM.from_data` make them do: one that no point sees
             stays where it is.
-        x: inputs, (n, in_features), of any floating dtype.
-        y: targets, (n, out_features), of any floating dtype.
+        x: inputs, (n, in_features): a tensor of any dtype, an array of numpy or pandas, or a list of rows.
+        y: targets, (n, out_features), or (n,) for one output.
         row_weight: ω, how much each row counts, (n,), not negative; all alike if not given.
         iterations: the largest number of iterations, at least 1; each is a step that gains something.
         least_reduction: the run ends when a step reduces the sum of squares by less than this share, at least 0.
@@ -87,7 +88,7 @@ def variable_projection(
     Raises:
         ValueError: if shapes are not those of the module, numbers are not finite, options are out of range, or a
             parameter is frozen (``requires_grad`` is False): all are written.
-        TypeError: if the module is of another kind, data are no tensors or complex, or options are no numbers.
+        TypeError: if the module is of another kind, data are no real numbers, or options are no numbers.
         RuntimeError: if a parameter is parametrized; what is written here would be computed away.
 
     Warns:
@@ -104,7 +105,7 @@ def variable_projection(
         >>> result.error < 1e-4
         True
     """
-    check_data("variable_projection", module, x, y, row_weight)
+    x, y, row_weight = data_for("variable_projection", module, x, y, row_weight)
     check_trained("variable_projection", module)
     warn_of_range("variable_projection", module, x, row_weight)
     if regularisation is not None:

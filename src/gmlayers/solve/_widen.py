@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gmlayers._arrays import Array
 from gmlayers.nn import GMNM
 from gmlayers.solve._checks import check_positive
 from gmlayers.solve._memory import check_memory
 from gmlayers.solve._renamed import solver
-from gmlayers.solve.engine.modules import assign, check_data, check_trained, warn_of_range
+from gmlayers.solve.engine.modules import assign, check_trained, data_for, warn_of_range
 from gmlayers.solve.engine.results import Widened
 from gmlayers.solve.engine.separable import Separable
 
@@ -29,10 +30,10 @@ FREE = 1e-10
 @solver(weight="row_weight")
 def widen(
     module: GMNM,
-    x: Tensor,
-    y: Tensor,
+    x: Tensor | Array,
+    y: Tensor | Array,
     *,
-    row_weight: Tensor | None = None,
+    row_weight: Tensor | Array | None = None,
     factors: Sequence[float] = FACTORS,
     regularisation: float = 1e-8,
 ) -> Widened:
@@ -50,8 +51,8 @@ def widen(
 
     Args:
         module: its form is divided by the factor, its ``weight`` and its ``bias`` are written, its ``mean`` stays.
-        x: inputs, (n, in_features), of any floating dtype.
-        y: targets, (n, out_features), of any floating dtype.
+        x: inputs, (n, in_features): a tensor of any dtype, an array of numpy or pandas, or a list of rows.
+        y: targets, (n, out_features), or (n,) for one output.
         row_weight: ω, how much each row counts, (n,), not negative; all alike if not given.
         factors: the factors that are tried, each greater than 0; below 1 bumps get narrower.
         regularisation: λ, as for :func:`variable_projection`, but greater than 0: wide bumps are nearly dependent, and
@@ -64,7 +65,7 @@ def widen(
         ValueError: if shapes are not those of the module, numbers are not finite, options are out of range, or no
             factor has a finite error, as with more bumps than rows can decide; if what is written is frozen
             (``requires_grad`` is False).
-        TypeError: if the module is of another kind, data are no tensors or complex, or options are no numbers.
+        TypeError: if the module is of another kind, data are no real numbers, or options are no numbers.
         RuntimeError: if the module is parametrized; what is written here would be computed away.
 
     Warns:
@@ -80,7 +81,7 @@ def widen(
         >>> found.factor, bool(found.errors[1] < found.errors[0] / 10)
         (2.0, True)
     """
-    check_data("widen", module, x, y, row_weight)
+    x, y, row_weight = data_for("widen", module, x, y, row_weight)
     check_trained("widen", module, "weight", "bias", *module.form_parameters())
     warn_of_range("widen", module, x, row_weight)
     if not isinstance(factors, Sequence):

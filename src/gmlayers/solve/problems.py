@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gmlayers._arguments import positive_number
 from gmlayers.solve.domains import Box, SpaceTime, l_shape
 from gmlayers.solve.equations import Problem, dot, dt, grad, laplacian, unknown
 
@@ -105,6 +106,7 @@ def advection_diffusion(e: float = 1 / 10) -> Known:
     Args:
         e: :math:`\varepsilon > 0`, which is about the width of the layer.
     """
+    e = positive_number("advection_diffusion: e", e)
 
     def exact(x: Tensor) -> Tensor:
         return (torch.exp((x[:, 0] - 1) / e) - math.exp(-1 / e)) / -math.expm1(-1 / e)

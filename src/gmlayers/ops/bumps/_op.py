@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gmlayers.ops._dispatch import AUTOCAST, Implementation, Operation, autocast_on, cost, triton_cost, triton_refuses
+from gmlayers._arguments import autocast_on, check_tensors
+from gmlayers.ops._dispatch import AUTOCAST, RAISED, Implementation, Operation, cost, triton_cost, triton_refuses
 from gmlayers.ops._fused import Tensors, recorded, run
 from gmlayers.ops.bumps import operators, projections, reference
 from gmlayers.ops.bumps.projections import offsets, through_offsets
@@ -186,14 +187,19 @@ def bumps(x: Tensor, mean: Tensor, projection: Tensor, *, implementation: str | 
         tensor([[1., 1., 1.]])
     """
     if recorded():
+        _check_tensors(x, mean, projection)
         _check(x, mean, projection)
         return reference.bumps(x, mean, projection)
-    arguments = Arguments.of(x, mean, projection)
-    chosen = BUMPS.choose(arguments, implementation)
-    if chosen.call is None:
-        return reference.bumps(x, mean, projection)
-    (f,) = run(chosen.call(arguments), x.reshape(-1, arguments.features), mean, projection)
-    return f.view(*x.shape[:-1], arguments.components)
+    try:
+        arguments = Arguments.of(x, mean, projection)
+        chosen = BUMPS.choose(arguments, implementation)
+        if chosen.call is None:
+            return reference.bumps(x, mean, projection)
+        (f,) = run(chosen.call(arguments), x.reshape(-1, arguments.features), mean, projection)
+        return f.view(*x.shape[:-1], arguments.components)
+    except RAISED:
+        _check_tensors(x, mean, projection)
+        raise
 
 
 def bumps_laplacian(
@@ -221,20 +227,31 @@ def bumps_laplacian(
         (tensor([[1.]]), tensor([[-2.]]))
     """
     if recorded():
+        _check_tensors(x, mean, projection)
         _check(x, mean, projection)
         return reference.bumps_laplacian(x, mean, projection)
-    arguments = Arguments.of(x, mean, projection)
-    chosen = BUMPS_LAPLACIAN.choose(arguments, implementation)
-    if chosen.call is None:
-        return reference.bumps_laplacian(x, mean, projection)
-    f, laplacian = run(chosen.call(arguments), x.reshape(-1, arguments.features), mean, projection)
-    shape = *x.shape[:-1], arguments.components
-    return f.view(shape), laplacian.view(shape)
+    try:
+        arguments = Arguments.of(x, mean, projection)
+        chosen = BUMPS_LAPLACIAN.choose(arguments, implementation)
+        if chosen.call is None:
+            return reference.bumps_laplacian(x, mean, projection)
+        f, laplacian = run(chosen.call(arguments), x.reshape(-1, arguments.features), mean, projection)
+        shape = *x.shape[:-1], arguments.components
+        return f.view(shape), laplacian.view(shape)
+    except RAISED:
+        _check_tensors(x, mean, projection)
+        raise
+
+
+def _check_tensors(x: Tensor, mean: Tensor, projection: Tensor) -> None:
+    check_tensors("bumps", x=x, mean=mean, projection=projection)
 
 
 def _check(x: Tensor, mean: Tensor, projection: Tensor) -> None:
     m, _, d = projection.shape if projection.ndim == 3 else (-1, -1, -1)
-    if x.shape[-1:] != (d,) or mean.shape != (m, d):
+    one_place = x.is_meta == mean.is_meta == projection.is_meta  # else torch computes with numbers that are not there
+    if x.shape[-1:] != (d,) or mean.shape != (m, d) or not one_place:
+        check_tensors("bumps", mixed=True, x=x, mean=mean, projection=projection)
         raise ValueError(
             f"bumps: expected x (..., d), mean (m, d) and projection (m, p, d), got x {tuple(x.shape)}, "
             f"mean {tuple(mean.shape)}, projection {tuple(projection.shape)}"

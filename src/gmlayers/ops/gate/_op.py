@@ -8,8 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from gmlayers._arguments import check_tensors
 from gmlayers.functional import ACTIVATIONS, Activation, get_activation
-from gmlayers.ops._dispatch import Implementation, Operation, cost, triton_cost, triton_refuses
+from gmlayers.ops._dispatch import RAISED, Implementation, Operation, cost, triton_cost, triton_refuses
 from gmlayers.ops._fused import Tensors, recorded, run
 from gmlayers.ops.gate import compiled, reference
 from gmlayers.ops.gate.closed import Closed, Gelu, Relu
@@ -168,22 +169,35 @@ def gate(
     """
     activation = get_activation(activation)
     if recorded():
+        _check_tensors(m, var, reading)
         _check(m, var, reading)
         if activation is ACTIVATIONS["relu"] and m.dtype == torch.float32:
             level, slope = compiled.relu(m, var)
             return level, slope if reading is None else slope[..., None] * reading
         return reference.gate(activation, m, var, reading)
-    arguments = Arguments.of(m, var, activation, reading)
-    chosen = GATE.choose(arguments, implementation)
-    if chosen.call is None:
-        return reference.gate(activation, m, var, reading)
-    level, gated = run(chosen.call(arguments), m, var, reading)
+    try:
+        arguments = Arguments.of(m, var, activation, reading)
+        chosen = GATE.choose(arguments, implementation)
+        if chosen.call is None:
+            return reference.gate(activation, m, var, reading)
+        level, gated = run(chosen.call(arguments), m, var, reading)
+    except RAISED:
+        _check_tensors(m, var, reading)
+        raise
     return level, gated
 
 
+def _check_tensors(m: Tensor, var: Tensor, reading: Tensor | None) -> None:
+    check_tensors("gate", optional=("reading",), m=m, var=var, reading=reading)
+
+
 def _check(m: Tensor, var: Tensor, reading: Tensor | None) -> None:
-    read = reading is None or (reading.ndim == m.ndim + 1 and reading.shape[:-1] == m.shape)
-    if m.shape != var.shape or m.dtype != var.dtype or not read:
+    read = reading is None or (
+        reading.ndim == m.ndim + 1 and reading.shape[:-1] == m.shape and reading.dtype == m.dtype
+    )
+    one_place = m.is_meta == var.is_meta and (reading is None or reading.is_meta == m.is_meta)
+    if m.shape != var.shape or m.dtype != var.dtype or not read or not one_place:
+        _check_tensors(m, var, reading)
         given = "" if reading is None else f", reading {tuple(reading.shape)}"
         raise ValueError(
             f"gate: expected m and var of one shape (..., K) and dtype and reading (..., K, r), got m {tuple(m.shape)} "

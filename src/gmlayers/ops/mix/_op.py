@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gmlayers.ops._dispatch import AUTOCAST, Implementation, Operation, autocast_on, cost, triton_cost, triton_refuses
+from gmlayers._arguments import autocast_on, check_tensors
+from gmlayers.ops._dispatch import AUTOCAST, RAISED, Implementation, Operation, cost, triton_cost, triton_refuses
 from gmlayers.ops._fused import Tensors, recorded, run
 from gmlayers.ops.mix import operators, reference
 from gmlayers.ops.mix.products import ByInputs, ByOutputs, ByRows, scaled
@@ -66,6 +67,8 @@ class Arguments:
 def _not_plain(a: Arguments) -> str | None:
     if a.autocast:
         return AUTOCAST
+    if not a.dtypes[0].is_floating_point:
+        return f"gate is of {a.dtypes[0]}"
     if len(set(a.dtypes)) > 1:
         return f"gate, weight, x and scale are of different dtypes: {', '.join(str(d) for d in a.dtypes)}"
     if not (a.components and a.out_features and a.in_features):
@@ -202,21 +205,34 @@ def mix(
         torch.Size([5, 2])
     """
     if recorded():
+        _check_tensors(gate, weight, x, scale)
         _check(gate, weight, x, scale)
         return reference.mix(gate, weight, scale, x)
-    arguments = Arguments.of(gate, weight, x, scale)
-    chosen = MIX.choose(arguments, implementation)
-    if chosen.call is None:
-        return reference.mix(gate, weight, scale, x)
-    rows, K, features = arguments.rows, arguments.components, arguments.in_features
-    flat = gate.reshape(rows, K), weight, scale, x.reshape(rows, features)
-    return run(chosen.call(arguments), *flat)[0].view(*x.shape[:-1], weight.shape[1])
+    try:
+        arguments = Arguments.of(gate, weight, x, scale)
+        chosen = MIX.choose(arguments, implementation)
+        if chosen.call is None:
+            if len(set(arguments.dtypes)) > 1 or not x.is_floating_point():
+                _check_tensors(gate, weight, x, scale)
+            return reference.mix(gate, weight, scale, x)
+        rows, K, features = arguments.rows, arguments.components, arguments.in_features
+        flat = gate.reshape(rows, K), weight, scale, x.reshape(rows, features)
+        return run(chosen.call(arguments), *flat)[0].view(*x.shape[:-1], weight.shape[1])
+    except RAISED:
+        _check_tensors(gate, weight, x, scale)
+        raise
+
+
+def _check_tensors(gate: Tensor, weight: Tensor, x: Tensor, scale: Tensor | None) -> None:
+    check_tensors("mix", optional=("scale",), gate=gate, weight=weight, x=x, scale=scale)
 
 
 def _check(gate: Tensor, weight: Tensor, x: Tensor, scale: Tensor | None) -> None:
     K, _, features = weight.shape if weight.ndim == 3 else (0, 0, 0)
     fits = gate.shape == (*x.shape[:-1], K) and x.shape[-1:] == (features,)
-    if weight.ndim != 3 or not fits or (scale is not None and scale.shape != (K, features)):
+    one_place = x.is_meta == gate.is_meta == weight.is_meta and (scale is None or scale.is_meta == x.is_meta)
+    if weight.ndim != 3 or not fits or not one_place or (scale is not None and scale.shape != (K, features)):
+        check_tensors("mix", mixed=True, optional=("scale",), gate=gate, weight=weight, x=x, scale=scale)
         given = "" if scale is None else f", scale {tuple(scale.shape)}"
         raise ValueError(
             f"mix: expected gate (..., K), weight (K, out, in), x (..., in) and scale (K, in), got "

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from gmlayers._arrays import Array, numbers
+from gmlayers._names import brief_value, flag, whole
 from gmlayers._shown import shown
 from gmlayers.solve._checks import without_gradient
 from gmlayers.solve.domains.sampling import LowDiscrepancy
@@ -100,6 +102,7 @@ class Domain(ABC):
         Raises:
             ValueError: if the domain is next to nothing of its bounding box.
         """
+        n, held_out = check_drawn(self, n, held_out)
         found = torch.empty(0, self.dim, dtype=torch.float64)
         sequence = LowDiscrepancy(self.dim, held_out)
         for _ in range(DRAWS):
@@ -112,9 +115,17 @@ class Domain(ABC):
             f"domain; give a box that is not much larger"
         )
 
-    def inside(self, x: Tensor) -> Tensor:
-        """Return which points are in the domain or on its boundary, (n,) of bool."""
-        return self.distance(x.double()) <= ON_EDGE * float((self.high - self.low).max())
+    def inside(self, x: Tensor | Array) -> Tensor:
+        """Return which points (n, d) are in the domain or on its boundary, (n,) of bool.
+
+        Raises:
+            ValueError: if points are of another size.
+            TypeError: if they are no real numbers.
+        """
+        x = numbers("inside: x", x).double()
+        if x.ndim != 2 or x.shape[1] != self.dim:
+            raise ValueError(f"inside: expected points x (n, {self.dim}), got {tuple(x.shape)}")
+        return self.distance(x) <= ON_EDGE * float((self.high - self.low).max())
 
     def reached(self, x: Tensor, margin: float) -> Tensor:
         """Return which points of the bounding box widened by the margin are no further than that from the domain."""
@@ -138,7 +149,7 @@ class Domain(ABC):
         """The lengths of the axes that count as equal, (d,)."""
         return torch.ones_like(self.low)
 
-    def marked(self, points: Mapping[str, Tensor]) -> Marked:
+    def marked(self, points: Mapping[str, Tensor | Array]) -> Marked:
         """Return the same domain with points by name, to which conditions may refer like to parts of the boundary.
 
         Args:
@@ -148,7 +159,7 @@ class Domain(ABC):
 
         Raises:
             ValueError: if a part has that name already, or points are of a wrong shape, not finite, or outside.
-            TypeError: if points are no tensor of floating-point numbers, or require a gradient.
+            TypeError: if points are no real numbers, or require a gradient.
 
         Example:
             >>> import torch
@@ -173,19 +184,29 @@ class Domain(ABC):
 
         return Difference(self, other)
 
-    def _check_part(self, part: str) -> None:
-        if part not in self.parts:
+    def _check_part(self, n: int, part: str, held_out: bool) -> None:
+        check_drawn(self, n, held_out)
+        if not isinstance(part, str) or part not in self.parts:
             known = ", ".join(self.parts) or "none"
-            raise ValueError(f"{type(self).__name__}: there is no part {part!r}; there are: {known}")
+            raise ValueError(f"{type(self).__name__}: there is no part {brief_value(part)}; there are: {known}")
+
+
+def check_drawn(domain: Domain, n: object, held_out: object) -> tuple[int, bool]:
+    """Return how many points are to be drawn, and which; raise ``ValueError`` or ``TypeError`` for no such thing."""
+    name = type(domain).__name__
+    number = whole(f"{name}: the number n of points", n)
+    if number < 0:
+        raise ValueError(f"{name}: the number n of points must not be negative, got {number}")
+    return number, flag(f"{name}: held_out", held_out)
 
 
 def check_domain(name: str, given: object) -> None:
     """Raise ``TypeError`` for what is no domain."""
     if not isinstance(given, Domain):
-        raise TypeError(f"{name}: expected a domain, like Box((0, 0), (1, 1)), got {type(given).__name__}")
+        raise TypeError(f"{name}: expected a domain, like Box((0, 0), (1, 1)), got {brief_value(given)}")
 
 
-def bounds(name: str, low: Sequence[float] | Tensor, high: Sequence[float] | Tensor) -> tuple[Tensor, Tensor]:
+def bounds(name: str, low: Tensor | Array, high: Tensor | Array) -> tuple[Tensor, Tensor]:
     """Return lower and upper bounds in float64, (d,) each; raise ``ValueError`` if they bound nothing.
 
     They are not nearer nor further from each other than float64 can be used for, either.
@@ -202,9 +223,9 @@ def bounds(name: str, low: Sequence[float] | Tensor, high: Sequence[float] | Ten
     return a, b
 
 
-def vector(name: str, given: Sequence[float] | Tensor) -> Tensor:
-    """Return numbers in float64, (n,); raise ``TypeError`` if they require a gradient."""
-    return torch.as_tensor(without_gradient(name, given), dtype=torch.float64).reshape(-1)
+def vector(name: str, given: Tensor | Array) -> Tensor:
+    """Return numbers in float64, (n,); raise ``TypeError`` for others, and if they require a gradient."""
+    return numbers(name, without_gradient(name, given)).double().cpu().reshape(-1)
 
 
 def joined(found: Sequence[Points]) -> Points:

@@ -39,7 +39,7 @@ class _Pair(Domain):
         """Return which points of the boundary of the second domain are not hidden by the first, (n,) of bool."""
 
     def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
-        self._check_part(part)
+        self._check_part(n, part, held_out)
         found = []
         if part == BOUNDARY or part in _named("first", self.a):
             of_a = self.a.boundary(n, _own(part), held_out=held_out)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from gmlayers._arguments import called, check_callable
+from gmlayers._arrays import Array
 from gmlayers.solve.domains.base import BOUNDARY, Domain, Points, bounds
 from gmlayers.solve.domains.sampling import evenly, spread
 from gmlayers.solve.domains.shapes import Box
@@ -57,7 +59,8 @@ class Implicit(Domain):
         torch.Size([100, 2])
     """
 
-    def __init__(self, function: Callable[[Tensor], Tensor], low: Sequence[float], high: Sequence[float]) -> None:
+    def __init__(self, function: Callable[[Tensor], Tensor], low: Tensor | Array, high: Tensor | Array) -> None:
+        check_callable("Implicit: function", function, takes=1)
         self.function = function
         self.low, self.high = bounds("Implicit", low, high)
         on_box = Box(low, high).boundary(1024).x
@@ -72,7 +75,7 @@ class Implicit(Domain):
         return value / torch.linalg.vector_norm(gradient, dim=1).clamp(min=TINY)
 
     def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
-        self._check_part(part)
+        self._check_part(n, part, held_out)
         size = self.high - self.low
         wider = 1 + 2 * TRACING.margin
         x = self.low - TRACING.margin * size + wider * size * spread(TRACING.drawn * n, self.dim, held_out)
@@ -97,7 +100,7 @@ class Implicit(Domain):
     def _with_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            value = self.function(x)
+            value = called("Implicit", "function", self.function, x)
             if not isinstance(value, Tensor) or value.shape not in ((len(x),), (len(x), 1)):
                 shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
                 raise ValueError(f"Implicit: the function must have values ({len(x)},) at {len(x)} points, got {shape}")

@@ -25,7 +25,7 @@ class LowDiscrepancy:
 
     def draw(self, n: int) -> Tensor:
         """Return the next n points, (n, dim)."""
-        return self.engine.draw(n, dtype=torch.float64)
+        return self.engine.draw(max(1, n), dtype=torch.float64)[:n]
 
 
 def spread(n: int, dim: int, held_out: bool = False) -> Tensor:

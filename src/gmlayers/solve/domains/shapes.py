@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from gmlayers._arguments import real
+from gmlayers._arrays import Array, numbers
 from gmlayers.solve._checks import without_gradient
-from gmlayers.solve.domains.base import BOUNDARY, ON_EDGE, Domain, Points, bounds, joined, vector
+from gmlayers.solve.domains.base import BOUNDARY, ON_EDGE, Domain, Points, bounds, check_drawn, joined, vector
 from gmlayers.solve.domains.corners import cross, crossing, edges_between, gaps, reentrant
 from gmlayers.solve.domains.sampling import LowDiscrepancy, spread
 
@@ -33,7 +34,7 @@ class Box(Domain):
         torch.Size([100, 2])
     """
 
-    def __init__(self, low: Sequence[float], high: Sequence[float]) -> None:
+    def __init__(self, low: Tensor | Array, high: Tensor | Array) -> None:
         self.low, self.high = bounds("Box", low, high)
         self.parts = (BOUNDARY, *(f"{side} {i}" for i in range(self.dim) for side in ("low", "high")))
 
@@ -52,19 +53,21 @@ class Box(Domain):
         return edges_between(self.low.new_tensor([(a, b), (c, b), (c, d), (a, d)]))
 
     def interior(self, n: int, *, held_out: bool = False) -> Tensor:
+        n, held_out = check_drawn(self, n, held_out)
         return self.low + (self.high - self.low) * LowDiscrepancy(self.dim, held_out).draw(n)
 
     def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
-        self._check_part(part)
+        self._check_part(n, part, held_out)
         faces = self.parts[1:] if part == BOUNDARY else (part,)
         extent = self.high - self.low
         relative = extent / 2.0 ** extent.log2().mean().round()  # products of many would be too small or too large
         areas = [float(relative.prod() / relative[int(face.split()[1])]) for face in faces]
+        total = sum(areas)
         found = []
         for face, area in zip(faces, areas):
             side, axis = face.split()
             i = int(axis)
-            along = spread(max(2, math.ceil(n * area / sum(areas))), self.dim - 1, held_out)
+            along = spread(max(2, math.ceil(n * area / total if total else n / len(faces))), self.dim - 1, held_out)
             unit = torch.cat([along[:, :i], along.new_full((len(along), 1), float(side == "high")), along[:, i:]], 1)
             normal = torch.zeros_like(unit)
             normal[:, i] = 1.0 if side == "high" else -1.0
@@ -89,9 +92,9 @@ class Ball(Domain):
         tensor([ True, False])
     """
 
-    def __init__(self, centre: Sequence[float], radius: float) -> None:
+    def __init__(self, centre: Tensor | Array, radius: float) -> None:
         self.centre = vector("Ball: the centre", centre)
-        self.radius = float(without_gradient("Ball: the radius", radius))
+        self.radius = real("Ball: the radius", without_gradient("Ball: the radius", radius))
         if not (len(self.centre) and bool(self.centre.isfinite().all()) and 0 < self.radius < math.inf):
             raise ValueError(
                 f"Ball: expected a finite centre and a finite radius > 0, got {self.centre.tolist()} and {self.radius}"
@@ -102,7 +105,7 @@ class Ball(Domain):
         return torch.linalg.vector_norm(x - self.centre, dim=-1) - self.radius
 
     def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
-        self._check_part(part)
+        self._check_part(n, part, held_out)
         if self.dim == 1:
             normal = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
         elif self.dim == 2:
@@ -134,8 +137,8 @@ class Polygon(Domain):
         [0.0, 0.0]
     """
 
-    def __init__(self, vertices: Sequence[Sequence[float]]) -> None:
-        start = torch.as_tensor(without_gradient("Polygon: a vertex", vertices), dtype=torch.float64)
+    def __init__(self, vertices: Tensor | Array) -> None:
+        start = numbers("Polygon: vertices", without_gradient("Polygon: a vertex", vertices)).double().cpu()
         if start.ndim != 2 or start.shape[1] != 2:
             raise ValueError(f"Polygon: expected vertices (n, 2), got {tuple(start.shape)}")
         if len(wrong := start[~start.isfinite().all(1)]):
@@ -171,7 +174,7 @@ class Polygon(Domain):
         return torch.where(winding > 0, -least, least)
 
     def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
-        self._check_part(part)
+        self._check_part(n, part, held_out)
         kept = [i for i, name in enumerate(self.parts[1:]) if part in (BOUNDARY, name)]
         total, found = float(self.length[kept].sum()), []
         for i in kept:

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from gmlayers._arguments import real
 from gmlayers.solve._checks import without_gradient
 from gmlayers.solve.domains.base import BOUNDARY, Domain, Points, bounds, check_domain
 from gmlayers.solve.domains.sampling import GOLDEN, spread
@@ -39,10 +40,10 @@ class SpaceTime(Domain):
             if part in space.parts:
                 raise ValueError(f"SpaceTime: the domain of space has a part {part!r} already; give it another name")
         without_gradient("SpaceTime: a time", (start, end))
-        self.space, self.start, self.end = space, float(start), float(end)
+        self.space, self.start, self.end = space, real("SpaceTime: start", start), real("SpaceTime: end", end)
         if not -math.inf < self.start < self.end < math.inf:
             raise ValueError(f"SpaceTime: expected finite times with start < end, got {self.start} and {self.end}")
-        self.low, self.high = bounds("SpaceTime", [*space.low.tolist(), start], [*space.high.tolist(), end])
+        self.low, self.high = bounds("SpaceTime", [*space.low.tolist(), self.start], [*space.high.tolist(), self.end])
         self.parts = (*space.parts, "initial", "final")
         self.dense = space.dense  # nothing is `fixed`: a marked point is at all times, and there may be more of these
 
@@ -62,7 +63,7 @@ class SpaceTime(Domain):
         return torch.cat([self.space.units, ((self.end - self.start) / extent).reshape(1)])
 
     def boundary(self, n: int, part: str = BOUNDARY, *, held_out: bool = False) -> Points:
-        self._check_part(part)
+        self._check_part(n, part, held_out)
         if part in ("initial", "final"):
             x = self.space.interior(n, held_out=held_out)
             around = max(2, round(n ** (1 - 1 / self.space.dim)))

@@ -8,6 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from gmlayers._names import brief_value
 from gmlayers._shown import shown
 
 S = TypeVar("S", bound=tuple[Any, ...])
@@ -58,6 +59,9 @@ class History(tuple[S, ...], Generic[S]):
 
     def column(self, name: str) -> Tensor:
         """Return what all steps have by that name, as numbers in float64, (steps,)."""
+        known = self[0]._fields if self else ()  # pyright: ignore[reportAttributeAccessIssue]
+        if not isinstance(name, str) or (self and name not in known):
+            raise ValueError(f"History.column: name must be one of {', '.join(known)}, got {brief_value(name)}")
         return torch.tensor([getattr(step, name) for step in self], dtype=torch.float64)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401

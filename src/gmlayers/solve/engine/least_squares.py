@@ -19,12 +19,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from gmlayers._arguments import got
+from gmlayers._arrays import Array, column, numbers
 from gmlayers._shown import shown
 from gmlayers.solve._checks import (
     check_float32,
     check_not_negative,
     check_rank_tolerance,
-    floating,
     warn_of_weights,
 )
 from gmlayers.solve._memory import check_memory
@@ -65,7 +66,7 @@ class Rows(NamedTuple):
 
 @solver()
 def least_squares(
-    blocks: Iterable[Rows | tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]],
+    blocks: Iterable[Rows | tuple[Tensor | Array, ...]],
     *,
     rank_tolerance: float = RANK_TOLERANCE,
     regularisation: float | Literal["gcv"] = 0.0,
@@ -84,7 +85,8 @@ def least_squares(
 
     Args:
         blocks: any iterable of :class:`Rows` or of tuples like it, which is read once: ``[(A, y)]`` for one matrix, or
-            a generator of the rows of an equation and of its conditions. The blocks may be of any sizes.
+            a generator of the rows of an equation and of its conditions. The blocks may be of any sizes. Arrays of
+            numpy and pandas and lists of numbers are taken for tensors, and a target (n,) is one column.
         rank_tolerance: singular values below this times the largest one are taken for 0. The default is somewhat above
             the rounding of the factorisations: below it weights grow and the fit gains nothing.
         regularisation: λ, in terms of columns of norm 1. It is 0 by default, because singular values that are left out
@@ -102,7 +104,7 @@ def least_squares(
         ValueError: if there are no rows, if the shapes of blocks do not fit, if numbers are not finite or too
             large for their weights, if row weights or options are negative or out of range, or the regularisation is
             unknown.
-        TypeError: if blocks are not tuples, or not of floating-point numbers.
+        TypeError: if blocks are not tuples, or not of real numbers.
 
     Example:
         >>> import torch
@@ -118,6 +120,8 @@ def least_squares(
         raise ValueError(f"least_squares: regularisation must be a number or 'gcv', got {regularisation!r}")
     if not isinstance(regularisation, str):
         check_not_negative("least_squares", {"regularisation": regularisation})
+    if not isinstance(blocks, Iterable) or isinstance(blocks, str | type):
+        raise TypeError(f"least_squares: blocks must be tuples in a list or the like, got {got(blocks)}")
     triangle = Triangle()
     for i, block in enumerate(blocks):
         rows = _checked(block, i, triangle)
@@ -137,7 +141,7 @@ def least_squares(
     U, sigma, Vh = torch.linalg.svd(R / scale, full_matrices=False)
     rank = numerical_rank(sigma, rank_tolerance)
     beta = U.mT @ c
-    lam = regularisation
+    lam = regularisation if isinstance(regularisation, str) else float(regularisation)
     if isinstance(lam, str):
         lam = _cross_validated(sigma[:rank], beta[:rank], beta[rank:].square().sum() + rest.sum(), triangle.rows)
     used = sigma[:rank, None]
@@ -242,13 +246,17 @@ def _checked(block: object, i: int, triangle: Triangle) -> Rows:
     if not isinstance(block, tuple) or not 2 <= len(block) <= 3:
         raise TypeError(
             f"least_squares: block {i} must be a tuple (matrix, target) or (matrix, target, weight), got "
-            f"{type(block).__name__}; give [(A, y)] for one matrix A"
+            f"{got(block)}; give [(A, y)] for one matrix A"
         )
-    rows = Rows(*block)
+    taken = {
+        name: numbers(f"least_squares: the {name} of block {i}", value)
+        for name, value in zip(Rows._fields, block)
+        if value is not None or name != "weight"
+    }
+    rows = Rows(taken["matrix"], column(taken["target"]), taken.get("weight"))
     matrix, target, weight = rows
-    for name, value in rows._asdict().items():
-        if value is not None:
-            floating(f"least_squares: the {name} of block {i}", value)
+    if len(devices := {value.device for value in taken.values()}) > 1:
+        raise ValueError(f"least_squares: block {i} must be on one device, got its parts on {devices}")
     shapes = [tuple(t.shape) for t in (matrix, target) if t is not None]
     if not (matrix.ndim == target.ndim == 2 and len(matrix) == len(target) and matrix.shape[1] and target.shape[1]):
         raise ValueError(

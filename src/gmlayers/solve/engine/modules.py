@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gmlayers import ops
+from gmlayers._arrays import Array, column, numbers
 from gmlayers.nn import GMNM
 from gmlayers.nn._computed import refuse_computed
 from gmlayers.solve.engine.units import root_mean_square
@@ -18,16 +19,17 @@ FLOAT32_SHARE = 1e-3
 
 
 @torch.no_grad()
-def assign(module: GMNM, weight: Tensor) -> None:
+def assign(module: GMNM, weight: Tensor | Array) -> None:
     """Write output weights into a module.
 
     Args:
         module: its ``weight`` and its ``bias`` are written, in its dtype.
-        weight: the weights, (m, out), or with a bias (m + 1, out) and the bias last, as solutions have it.
+        weight: the weights, (m, out), or with a bias (m + 1, out) and the bias last, as solutions have it; for one
+            output also (m,) or (m + 1,). Arrays and lists of numbers are taken.
 
     Raises:
         ValueError: if the weight is of another shape, not finite, or too large for the dtype of the module.
-        TypeError: if the module is of another kind, or the weight no tensor.
+        TypeError: if the module is of another kind, or the weight has no real numbers.
         RuntimeError: if the module is parametrized.
 
     Example:
@@ -39,7 +41,7 @@ def assign(module: GMNM, weight: Tensor) -> None:
         1.0
     """
     check_module("assign", module)
-    check_tensor("assign", "weight", weight)
+    weight = column(numbers("assign: weight", weight))
     sizes = [module.num_components, 1 if module.bias is not None else 0]
     if weight.shape != (sum(sizes), module.out_features):
         raise ValueError(f"assign: expected a weight {(sum(sizes), module.out_features)}, got {tuple(weight.shape)}")
@@ -56,19 +58,26 @@ def assign(module: GMNM, weight: Tensor) -> None:
         module.bias.copy_(bias[0])
 
 
-def check_data(function: str, module: GMNM, x: Tensor, y: Tensor, row_weight: Tensor | None) -> None:
-    """Raise if those are no data for a fit of the module."""
+def data_for(
+    function: str, module: GMNM, x: Tensor | Array, y: Tensor | Array, row_weight: Tensor | Array | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return inputs, targets and row weights for a fit of the module as tensors; raise if they are none.
+
+    Targets (n,) are one column. What is no tensor is put on the device of the module, in its own precision.
+    """
     check_module(function, module)
-    for name, value in {"x": x, "y": y, "row_weight": row_weight}.items():
-        if value is None:
-            continue
-        check_tensor(function, name, value)
-        if value.is_complex():
-            raise TypeError(f"{function}: {name} must be of real numbers, got {value.dtype}")
-        if value.device != module.mean.device:
+
+    def taken(name: str, value: Tensor | Array) -> Tensor:
+        found = numbers(f"{function}: {name}", value)
+        found = found if isinstance(value, Tensor) else found.to(module.mean.device)
+        if found.device != module.mean.device:
             raise ValueError(
-                f"{function}: {name} is on {value.device} and the module on {module.mean.device}; move one to the other"
+                f"{function}: {name} is on {found.device} and the module on {module.mean.device}; move one to the other"
             )
+        return found
+
+    x, y = taken("x", x), column(taken("y", y))
+    row_weight = None if row_weight is None else taken("row_weight", row_weight)
     if x.ndim != 2 or x.shape[1] != module.in_features or y.shape != (len(x), module.out_features) or not len(x):
         raise ValueError(
             f"{function}: expected x (n, {module.in_features}) and y (n, {module.out_features}), n > 0, got "
@@ -84,6 +93,7 @@ def check_data(function: str, module: GMNM, x: Tensor, y: Tensor, row_weight: Te
     for name, value in {"x": x, "y": y, "row_weight": row_weight}.items():
         if value is not None and not bool(value.isfinite().all()):
             raise ValueError(f"{function}: {name} has numbers that are not finite; leave those rows out")
+    return x, y, row_weight
 
 
 def check_trained(function: str, module: GMNM, *names: str) -> None:
@@ -98,7 +108,7 @@ def check_trained(function: str, module: GMNM, *names: str) -> None:
 
 def warn_of_range(function: str, module: GMNM, x: Tensor, row_weight: Tensor | None = None) -> None:
     """Warn, at the line that called the caller, if inputs that count are out of the range of the module."""
-    away = module.outside(x if x.is_floating_point() else x.double())
+    away = module.outside(x)
     if row_weight is not None:
         away &= row_weight > 0
     if bool(away.any()):
@@ -107,12 +117,6 @@ def warn_of_range(function: str, module: GMNM, x: Tensor, row_weight: Tensor | N
             f"a module with a wider domain",
             stacklevel=4,  # past the caller and its decorator
         )
-
-
-def check_tensor(function: str, name: str, value: object) -> None:
-    """Raise if that is no tensor."""
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{function}: {name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one")
 
 
 class Sum(NamedTuple):

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gmlayers._names import positive
+from gmlayers._arguments import got, several
+from gmlayers._names import brief_value, positive
 from gmlayers.solve._checks import as_number
 from gmlayers.solve.equations.unknowns import NO_SYSTEMS, Unknown
 
@@ -52,6 +53,8 @@ class Expression:
     Expressions can be added, multiplied by numbers and by functions of the point, and set equal to a right-hand side by
     ``==``, which makes an :class:`Equation`.
     """
+
+    __array_ufunc__ = None  # so that an array of numpy does not multiply its entries one by one
 
     unknown: Unknown
     """The one function whose derivatives the terms are."""
@@ -268,17 +271,17 @@ def dot(factors: Sequence[Coefficient], terms: Sequence[Expression]) -> Expressi
         >>> u = solve.unknown(2)
         >>> advection = solve.dot((1.0, lambda x: x[:, 0]), solve.grad(u)) == 0
     """
+    several("dot: factors", factors, object, "numbers or functions of points, several in a tuple")
+    terms = several("dot: terms", terms, Expression, "expressions in u = unknown(...), several in a tuple")
     if len(factors) != len(terms) or not terms:
         raise ValueError(f"dot: expected as many factors as terms, got {len(factors)} and {len(terms)}")
-    for term in terms:
-        _check_expression("dot", term)
     first, *others = (term * factor for factor, term in zip(factors, terms))
     return sum(others, first)
 
 
 def _check_expression(name: str, given: object) -> None:
     if not isinstance(given, Expression):
-        raise TypeError(f"{name}: expected an expression in u = unknown(...), got {type(given).__name__}")
+        raise TypeError(f"{name}: expected an expression in u = unknown(...), got {brief_value(given)}")
 
 
 def _hashable(function: Function) -> Function:
@@ -293,5 +296,5 @@ def _hashable(function: Function) -> Function:
 def _number(name: str, given: object) -> float:
     number = as_number(given, f"Expression: {name}")
     if number is None:
-        raise TypeError(f"Expression: {name} must be a number or a function of points (n, d), got {given!r}")
+        raise TypeError(f"Expression: {name} must be a number or a function of points (n, d), got {got(given)}")
     return number

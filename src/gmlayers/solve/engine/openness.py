@@ -47,10 +47,10 @@ class Checking:
 CHECKING = Checking()
 
 SIZES: Mapping[int, tuple[int, int]] = {1: (16, 24), 2: (100, 256)}
-"""The numbers of bumps of the two sets by the number of coordinates."""
+"""The two sets have these numbers of bumps, by the number of coordinates."""
 
 MORE = 100, 420
-"""Those for more coordinates."""
+"""They have these for more coordinates."""
 
 
 def is_open(assembly: Assembly) -> bool:

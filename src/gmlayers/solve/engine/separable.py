@@ -37,7 +37,7 @@ ROUNDING = 8
 """A residual is taken for 0 if it is at most this many units of rounding of the targets."""
 
 DERIVATIVES = 8
-"""A step needs at least this many matrices of targets times parameters at once."""
+"""At least this many matrices, of targets times parameters, are held at once for a step."""
 
 
 class Projected(NamedTuple):

@@ -215,9 +215,9 @@ def test_what_node_error_refuses():
         (lambda x: x.sum(), ValueError, r"took \(1, 8, 2\) to \(\) instead of \(1, 8\)"),
         (lambda x: x.sum(-1, keepdim=True), ValueError, r"to \(1, 8, 1\) instead of \(1, 8\)"),
         (lambda x: x.detach().square().sum(-1), ValueError, "the potential has detached its values from its points"),
-        (lambda x: 1.0, TypeError, "Divergence: the potential must return a tensor, got float"),
-        (lambda x: x.detach().square().sum(-1).numpy(), TypeError, "must return a tensor, got ndarray"),
-        (lambda x: None, TypeError, "must return a tensor, got NoneType"),
+        (lambda x: 1.0, TypeError, "Divergence: potential must return a tensor .*got 1.0"),
+        (lambda x: x.detach().square().sum(-1).numpy(), TypeError, "must return a tensor .*got ndarray"),
+        (lambda x: None, TypeError, "must return a tensor .*got None"),
         (lambda x: x.sum(-1) * math.nan, ValueError, "flow: stopped at time 0: the functional is not finite: nan"),
         (lambda x: x.norm(dim=-1).log() / 0, ValueError, "the functional is not finite: (-?inf|nan)"),
     ],
@@ -229,7 +229,7 @@ def test_potentials_that_are_none(potential, error, message):
 
 @pytest.mark.parametrize("potential", [None, 3.0, torch.zeros(2), "x"])
 def test_a_potential_can_be_called(potential):
-    with pytest.raises(TypeError, match="Divergence: potential must be a function of points, got"):
+    with pytest.raises(TypeError, match="Divergence: potential must be a function, got"):
         Divergence(potential, hermite_nodes(2, 2))
 
 

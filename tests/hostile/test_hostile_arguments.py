@@ -444,6 +444,16 @@ ROWS: dict[str, Row] = {
     "flows.random_nodes": Row(
         flows.random_nodes, lambda: {"dim": 2, "number": 4, "generator": generator(), "dtype": F64}
     ),
+    "flows.node_error": Row(
+        flows.node_error,
+        lambda: {
+            "divergence": flows.Divergence(lambda x: x.square().sum(-1), flows.hermite_nodes(2, 4)),
+            "mixture": flows.Roots(torch.zeros(1, 2, dtype=F64), torch.eye(2, dtype=F64)[None] / math.sqrt(2)),
+            "number": 8,
+            "generator": generator(),
+        },
+        {"divergence": "Divergence"},
+    ),
     "flows.log_density": Row(flows.log_density, lambda: {"mixture": mixture(), "x": r(5, 2)}),
     "flows.Quadratic": Row(
         lambda precision, centre: flows.Quadratic(precision, centre)(mixture()),
@@ -696,6 +706,11 @@ ROWS: dict[str, Row] = {
         ),
         {"conditions": "part"},
     ),
+    "solve.Problem.residual": Row(
+        lambda u, x: problem().residual(u, x),
+        lambda: {"u": GMNM(1, 1, 4, domain=(0, 1), dtype=F64), "x": torch.rand(5, 1, dtype=F64)},
+        {"x": "points"},
+    ),
     "solve.History.column": Row(
         lambda name: solve.History([solve.Iteration(0, 0.5, 0.1)]).column(name), lambda: {"name": "residual"}
     ),
@@ -749,6 +764,7 @@ RESULTS = {
     "convert.Swapped",
     "flows.Nodes",
     "flows.Moment",
+    "flows.NodeError",
     "flows.Gradient",
     "flows.Velocity",
     "flows.optim.LayerGroup",

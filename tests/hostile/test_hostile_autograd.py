@@ -42,7 +42,7 @@ class Disc(solve.Domain):
         return (x.square().sum(1) - 1) / slope.clamp(min=1e-9)
 
     def boundary(self, n, part="boundary", *, held_out=False):
-        self._check_part(part)
+        self._check_part(n, part, held_out)
         angle = 2 * math.pi * (torch.arange(n, dtype=F64) + held_out / 2) / n
         x = torch.stack([angle.cos(), angle.sin()], 1)
         return solve.Points(x, gradient(lambda x: x.square().sum(1) / 2, x))

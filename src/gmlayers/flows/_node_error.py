@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gmlayers._names import positive
 from gmlayers._shown import brief
 from gmlayers.flows._functionals import Divergence, random_nodes
 from gmlayers.flows._integrators import gradient
@@ -73,7 +74,8 @@ def node_error(
     if bool(info.any()):
         raise ValueError(f"node_error: the covariance of component {int(info.nonzero()[0])} is singular")
     dim = mean.shape[1]
-    wanted = max(MORE * len(divergence.nodes.weight), 4 * dim) if number is None else number
+    enough = max(MORE * len(divergence.nodes.weight), 4 * dim)
+    wanted = enough if number is None else positive("node_error: number", number)
     fresh = random_nodes(dim, wanted + wanted % 2, generator=generator, dtype=mean.dtype)
     _, found = gradient(Divergence(divergence.potential, fresh), Roots(mean, root, weight))
     g = (root.mT @ found.mean[..., None])[..., 0] / weight[:, None]

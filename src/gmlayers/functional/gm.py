@@ -75,7 +75,7 @@ def gm_layer(
     """
     check_layer("gm_layer", x, mean, root, output_mean, output_root, bias, weight)
     act = get_activation(activation)
-    dtype = torch.result_type(x, mean)
+    dtype = torch.promote_types(x.dtype, mean.dtype)
     x, mean, root, output_mean, output_root = (t.double() for t in (x, mean, root, output_mean, output_root))
     m = torch.einsum("...i,ki->...k", x, mean)
     m = m if bias is None else m + bias

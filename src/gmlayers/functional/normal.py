@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gmlayers._arguments import check_tensor
 
-__all__ = ["FAR", "cdf", "pdf", "ramp"]
+__all__ = ["cdf", "pdf", "ramp"]
 
 FAR = 64.0
 """The density is 0 so many standard deviations from the mean, in float64 too, and so are all of its derivatives.

@@ -9,7 +9,7 @@ def refuse_computed(function: str, module: nn.Module) -> None:
     """Raise if a parameter of the module is computed, so that what is written into it would be lost.
 
     A parametrization takes its parameter out of the module; so do ``torch.nn.utils.prune`` and the older norms of
-    weights, which leave a plain tensor in its place.
+    weights, which leave a plain tensor in its place and what it is computed from as ``_orig``, or ``_g`` and ``_v``.
 
     Raises:
         RuntimeError: if there is one.
@@ -20,7 +20,9 @@ def refuse_computed(function: str, module: nn.Module) -> None:
         raise RuntimeError(
             f"{function}: remove the parametrizations of the module first, then register them anew: its {name} {lost}"
         )
-    name = next((name for name, value in vars(module).items() if isinstance(value, Tensor)), None)
+    kept = dict(module.named_parameters(recurse=False))
+    plain = (name for name, value in vars(module).items() if isinstance(value, Tensor))
+    name = next((name for name in plain if kept.keys() & {f"{name}_orig", f"{name}_v"}), None)
     if name is not None:
         raise RuntimeError(
             f"{function}: remove the pruning or the norm of {name} first, by torch.nn.utils.prune.remove or its like, "

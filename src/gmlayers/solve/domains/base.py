@@ -206,10 +206,11 @@ def check_domain(name: str, given: object) -> None:
         raise TypeError(f"{name}: expected a domain, like Box((0, 0), (1, 1)), got {brief_value(given)}")
 
 
-def bounds(name: str, low: Tensor | Array, high: Tensor | Array) -> tuple[Tensor, Tensor]:
+def bounds(name: str, low: Tensor | Array, high: Tensor | Array, *, of: str = "") -> tuple[Tensor, Tensor]:
     """Return lower and upper bounds in float64, (d,) each; raise ``ValueError`` if they bound nothing.
 
-    They are not nearer nor further from each other than float64 can be used for, either.
+    They are not nearer nor further from each other than float64 can be used for, either; ``of`` says in that error what
+    they are bounds of.
     """
     a, b = (vector(f"{name}: a bound", v) for v in (low, high))
     if a.shape != b.shape or not len(a) or not bool((a < b).all() and a.isfinite().all() and b.isfinite().all()):
@@ -217,8 +218,8 @@ def bounds(name: str, low: Tensor | Array, high: Tensor | Array) -> tuple[Tensor
     sides = b - a
     if not bool(((SIDES[0] <= sides) & (sides <= SIDES[1])).all()):
         raise ValueError(
-            f"{name}: expected sides from {SIDES[0]:g} to {SIDES[1]:g}, got {sides.tolist()}; measure coordinates in "
-            f"other units"
+            f"{name}: expected sides from {SIDES[0]:g} to {SIDES[1]:g} between the bounds{of}, got {sides.tolist()}; "
+            f"measure coordinates in other units"
         )
     return a, b
 

@@ -61,7 +61,7 @@ class PointCloud(Domain):
         if len(flat := (low == high).nonzero()):
             i = int(flat[0])
             raise ValueError(f"PointCloud: coordinate {i} is {float(low[i])} for all points; leave it out")
-        self.low, self.high = bounds("PointCloud", low, high)
+        self.low, self.high = bounds("PointCloud", low, high, of=f" of {', '.join(named)}")
         self.parts = tuple(self.edge)
         self.spacing = float(torch.cdist(self.all[:1000], self.all).topk(2, largest=False)[0][:, 1].mean())
 

@@ -99,7 +99,9 @@ class Ball(Domain):
             raise ValueError(
                 f"Ball: expected a finite centre and a finite radius > 0, got {self.centre.tolist()} and {self.radius}"
             )
-        self.low, self.high = bounds("Ball", self.centre - self.radius, self.centre + self.radius)
+        self.low, self.high = bounds(
+            "Ball", self.centre - self.radius, self.centre + self.radius, of=" of centre and radius"
+        )
 
     def distance(self, x: Tensor) -> Tensor:
         return torch.linalg.vector_norm(x - self.centre, dim=-1) - self.radius
@@ -159,7 +161,7 @@ class Polygon(Domain):
         size = start.amax(0) - start.amin(0)
         if not bool(size.all()) or abs(twice_area) <= ON_EDGE * float(size.prod()):
             raise ValueError("Polygon: the vertices are on a line, there is no area")
-        self.low, self.high = bounds("Polygon", start.amin(0), start.amax(0))
+        self.low, self.high = bounds("Polygon", start.amin(0), start.amax(0), of=" of the vertices")
         self.parts = (BOUNDARY, *names)
         self.length = torch.linalg.vector_norm(self.edge, dim=1)
         self.normal = torch.stack([self.edge[:, 1], -self.edge[:, 0]], 1) / self.length.unsqueeze(1)

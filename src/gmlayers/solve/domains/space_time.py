@@ -43,7 +43,12 @@ class SpaceTime(Domain):
         self.space, self.start, self.end = space, real("SpaceTime: start", start), real("SpaceTime: end", end)
         if not -math.inf < self.start < self.end < math.inf:
             raise ValueError(f"SpaceTime: expected finite times with start < end, got {self.start} and {self.end}")
-        self.low, self.high = bounds("SpaceTime", [*space.low.tolist(), self.start], [*space.high.tolist(), self.end])
+        self.low, self.high = bounds(
+            "SpaceTime",
+            [*space.low.tolist(), self.start],
+            [*space.high.tolist(), self.end],
+            of=" of space, start and end",
+        )
         self.parts = (*space.parts, "initial", "final")
         self.dense = space.dense  # nothing is `fixed`: a marked point is at all times, and there may be more of these
 

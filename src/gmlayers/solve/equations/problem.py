@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from gmlayers._arguments import got
+from gmlayers._arrays import Array, numbers
 from gmlayers.nn import GMNM
 from gmlayers.solve.domains import Domain, Points
 from gmlayers.solve.equations.expression import Equation, Expression
@@ -90,7 +92,7 @@ class Problem:
         return Expression.of(self.equation.expression.unknown)
 
     @torch.no_grad()
-    def residual(self, u: GMNM, x: Tensor) -> Tensor:
+    def residual(self, u: GMNM, x: Tensor | Array) -> Tensor:
         """Return what a module leaves of the equation at points inside: left-hand side less right-hand side, (n,).
 
         Args:
@@ -98,7 +100,8 @@ class Problem:
             x: points, (n, d).
 
         Raises:
-            ValueError: if the points are of a wrong shape, or a function of the equation is not finite there.
+            ValueError: if the points or the module are of a wrong shape, or a function of the equation is not finite.
+            TypeError: if u is no module, or x are no points.
 
         Example:
             >>> from gmlayers import solve
@@ -107,11 +110,15 @@ class Problem:
             >>> bool((problem.residual(answer.u, problem.domain.interior(100)).abs() < 1e-8).all())
             True
         """
-        if x.ndim != 2 or x.shape[1] != self.domain.dim:
-            raise ValueError(f"Problem.residual: expected points (n, {self.domain.dim}), got {tuple(x.shape)}")
-
-        parts = [self._residual(u, part) for part in x.double().split(BLOCK)]
-        return torch.cat(parts) if parts else x.new_empty(0)
+        if not isinstance(u, GMNM):
+            raise TypeError(f"Problem.residual: u must be a GMNM, such as answer.u, got {got(u)}")
+        points = numbers("Problem.residual: x", x).double()
+        if points.ndim != 2 or (points.shape[1], u.in_features, u.out_features) != (self.domain.dim,) * 2 + (1,):
+            raise ValueError(
+                f"Problem.residual: expected points x (n, {self.domain.dim}) and a module u of {self.domain.dim} "
+                f"features and one output, got x {tuple(points.shape)} and u of {u.in_features} and {u.out_features}"
+            )
+        return torch.cat([self._residual(u, part) for part in points.split(BLOCK)])
 
     def _residual(self, u: GMNM, x: Tensor) -> Tensor:
         def derivative(axes: tuple[int, ...]) -> Tensor:

@@ -53,7 +53,7 @@ $(VENV)/.bench: $(VENV)/.run
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(PIP) --editable '.[experiments,dev]' --editable 'studies[peers,cluster]'
+	$(PIP) --editable '.[experiments,dev,docs]' --editable 'studies[peers,cluster]'
 	touch $@
 
 docs: $(VENV)/.docs  ## build the site into site/, with its gallery

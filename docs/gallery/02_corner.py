@@ -5,4 +5,4 @@ The L-shape, whose solution has an infinite gradient in the corner. Bumps are gr
 
 from gmlayers import plot, solve
 
-plot.solution(solve.solve(solve.problems.poisson_l().problem, tolerance=1e-5))
+plot.solution(solve.solve(solve.problems.poisson_l().problem, tolerance=1e-4))

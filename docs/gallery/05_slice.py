@@ -14,4 +14,4 @@ def source(x):
 
 u = solve.unknown(3)
 ball = solve.Problem(solve.Ball((0, 0, 0), 1), solve.laplacian(u) == source, {"boundary": u == 0})
-plot.solution(solve.solve(ball, tolerance=1e-3), along=(0, 2), at=(0, 0.3, 0))
+plot.solution(solve.solve(ball, tolerance=1e-3, max_components=1000), along=(0, 2), at=(0, 0.3, 0))

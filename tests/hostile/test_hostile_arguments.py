@@ -706,10 +706,9 @@ ROWS: dict[str, Row] = {
         ),
         {"conditions": "part"},
     ),
-    "solve.Problem.residual": Row(
-        lambda u, x: problem().residual(u, x),
-        lambda: {"u": GMNM(1, 1, 4, domain=(0, 1), dtype=F64), "x": torch.rand(5, 1, dtype=F64)},
-        {"x": "points"},
+    "solve.residual": Row(
+        solve.residual,
+        lambda: {"problem": problem(), "u": GMNM(1, 1, 4, domain=(0, 1), dtype=F64), "x": torch.rand(5, 1, dtype=F64)},
     ),
     "solve.History.column": Row(
         lambda name: solve.History([solve.Iteration(0, 0.5, 0.1)]).column(name), lambda: {"name": "residual"}

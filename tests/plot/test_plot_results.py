@@ -48,25 +48,6 @@ def test_a_field_is_white_outside_of_the_domain(plate):
     np.testing.assert_allclose(np.ma.filled(left.images[0].get_array(), np.nan)[120, 120], 1.0, atol=1e-5)
 
 
-def test_the_residual_is_that_of_the_equation(plate):
-    x = plate.problem.domain.interior(50)
-    expected = plate.u.laplacian(x)[:, 0] + 4
-    torch.testing.assert_close(plate.problem.residual(plate.u, x), expected, rtol=1e-6, atol=1e-8)
-
-
-def test_the_residual_of_an_equation_with_coefficients():
-    u = solve.unknown(2)
-    u_x, u_y = solve.grad(u)
-    equation = solve.laplacian(u) + (lambda x: x[:, 0]) * u_x - 2 * u_y.derivative(0) == (lambda x: x[:, 1])
-    problem = solve.Problem(solve.Box((-1, -1), (1, 1)), equation, {"boundary": u == 0})
-    torch.manual_seed(0)
-    module, x = GMNM(2, 1, 5, domain=(-1, 1), dtype=torch.float64), problem.domain.interior(5000)
-    _, gradient, laplacian = module.value_gradient_laplacian(x)
-    mixed = module.hessian(x)[:, 0, 0, 1]
-    expected = laplacian[:, 0] + x[:, 0] * gradient[:, 0, 0] - 2 * mixed - x[:, 1]
-    torch.testing.assert_close(problem.residual(module, x), expected.detach(), rtol=1e-9, atol=1e-12)
-
-
 def test_one_pair_of_axes_of_ones_own(plate):
     _, axes = plt.subplots(1, 2)
     assert plot.solution(plate, ax=tuple(axes)) == tuple(axes)

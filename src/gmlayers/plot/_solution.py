@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gmlayers.plot._module import Plane, plane_through
 from gmlayers.plot._style import COLOURS, field, grid, names_of, new_axes
-from gmlayers.solve import Domain, Problem, Solution, SpaceTime
+from gmlayers.solve import Domain, Problem, Solution, SpaceTime, residual
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,7 @@ def solution(
     _draw(axes[0], plane, domain, value, curve="u")
     axes[0].set_title(f"u, {answer.u.num_components} bumps")
     if len(axes) > 1:
-        left = problem.residual(answer.u, x).abs().clamp(min=LEAST).log10()
+        left = residual(problem, answer.u, x).abs().clamp(min=LEAST).log10()
         _draw(axes[1], plane, domain, inside_only(domain, x, left), curve="residual")
         axes[1].set_title("log₁₀ |residual|")
     return axes

@@ -4,6 +4,7 @@ from gmlayers.solve import problems as problems
 from gmlayers.solve._approximate import approximate as approximate
 from gmlayers.solve._collocate import collocate as collocate
 from gmlayers.solve._fit import fit as fit
+from gmlayers.solve._residual import residual as residual
 from gmlayers.solve._solve import solve as solve
 from gmlayers.solve._variable_projection import variable_projection as variable_projection
 from gmlayers.solve._widen import widen as widen

@@ -5,22 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
-
-from gmlayers._arguments import got
-from gmlayers._arrays import Array, numbers
-from gmlayers.nn import GMNM
-from gmlayers.solve.domains import Domain, Points
+from gmlayers.solve.domains import Domain
 from gmlayers.solve.equations.expression import Equation, Expression
-from gmlayers.solve.equations.rows import apply, values
 from gmlayers.solve.equations.unknowns import NO_SYSTEMS
 
 EQUATION = "equation"
 """The residual of the equation has this name; conditions are named by their part of the boundary."""
-
-BLOCK = 4096
-"""What is left of an equation is computed for this many points at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,44 +80,6 @@ class Problem:
     def unknown(self) -> Expression:
         """The unknown of the equation, to write other conditions with."""
         return Expression.of(self.equation.expression.unknown)
-
-    @torch.no_grad()
-    def residual(self, u: GMNM, x: Tensor | Array) -> Tensor:
-        """Return what a module leaves of the equation at points inside: left-hand side less right-hand side, (n,).
-
-        Args:
-            u: a module of one output, such as the one of a solution.
-            x: points, (n, d).
-
-        Raises:
-            ValueError: if the points or the module are of a wrong shape, or a function of the equation is not finite.
-            TypeError: if u is no module, or x are no points.
-
-        Example:
-            >>> from gmlayers import solve
-            >>> problem = solve.problems.poisson_a().problem
-            >>> answer = solve.solve(problem)
-            >>> bool((problem.residual(answer.u, problem.domain.interior(100)).abs() < 1e-8).all())
-            True
-        """
-        if not isinstance(u, GMNM):
-            raise TypeError(f"Problem.residual: u must be a GMNM, such as answer.u, got {got(u)}")
-        points = numbers("Problem.residual: x", x).double()
-        if points.ndim != 2 or (points.shape[1], u.in_features, u.out_features) != (self.domain.dim,) * 2 + (1,):
-            raise ValueError(
-                f"Problem.residual: expected points x (n, {self.domain.dim}) and a module u of {self.domain.dim} "
-                f"features and one output, got x {tuple(points.shape)} and u of {u.in_features} and {u.out_features}"
-            )
-        return torch.cat([self._residual(u, part) for part in points.split(BLOCK)])
-
-    def _residual(self, u: GMNM, x: Tensor) -> Tensor:
-        def derivative(axes: tuple[int, ...]) -> Tensor:
-            found = (u, u.gradient, u.hessian)[len(axes)](x.to(u.mean))
-            return found[(slice(None), slice(None), *axes)].double()
-
-        points = Points(x)
-        left = apply(self.equation.expression, points, derivative, f"the {EQUATION}")
-        return (left - values(self.equation.right, points, f"the right-hand side of the {EQUATION}")).squeeze(1)
 
     def asked(self) -> Iterator[tuple[str, str | None, Equation]]:
         """Yield name, part of the boundary and equation of all that is asked for; the equation inside is first."""

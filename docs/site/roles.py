@@ -13,6 +13,11 @@ INLINE = re.compile(r":math:`([^`]+)`")
 OF_LAYERS = re.compile(r"^gmlayers\.(?=[A-Z])")
 """Layers can be imported from two places, and the reference has them under one."""
 
+RETURNS = re.compile(r"^( *)Returns:\n((?:\1 +.*\n|\n)+)", re.MULTILINE)
+"""What is returned is described in sentences; the parser would take all before a colon in them for a type."""
+
+WORD_JOINER = "\u2060"
+
 EXAMPLE = re.compile(r"^( *)Example:$", re.MULTILINE)
 BLOCK = re.compile(r"^( *)\.\. math:: *(.*\n(?:\1 +.*\n|\n(?=\1 +\S))*)", re.MULTILINE)
 
@@ -21,6 +26,7 @@ def to_markdown(text: str) -> str:
     """Return a docstring with roles as links and mathematics between dollars."""
     text = BLOCK.sub(_block, text + "\n")
     text = EXAMPLE.sub(r"\1Examples:", text)  # the parser knows the plural
+    text = RETURNS.sub(lambda found: found[0].replace(": ", f":{WORD_JOINER} "), text)
     text = INLINE.sub(lambda found: "$" + " ".join(found[1].split()) + "$", text)
     return ROLE.sub(_link, text).rstrip("\n")
 

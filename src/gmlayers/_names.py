@@ -21,7 +21,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
     near = get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-    return ValueError(f"unknown {kind} {name!r}; {hint}known: {', '.join(names[:LISTED])}{more}")
+    return ValueError(f"unknown {kind} {brief_value(name)}; {hint}known: {', '.join(names[:LISTED])}{more}")
 
 
 LONGEST = 80

@@ -28,14 +28,18 @@ LONGEST = 80
 """A value is shown in errors by at most this many characters."""
 
 
+def cut(text: str) -> str:
+    """Return a text, cut where it is longer than :data:`LONGEST`."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
 def brief_value(value: object) -> str:
     """Return in a few words what a value is: plain ones as Python writes them, all others by type, shape and dtype."""
     if value is None or isinstance(value, bool | int | float | complex | str):
         try:
-            text = repr(value)
+            return cut(repr(value))
         except ValueError:  # Python does not write out the longest whole numbers
             return "a whole number of thousands of digits"
-        return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     text = type(value).__name__
     text = f"{text} {shape}" if isinstance(shape, tuple) else text

@@ -516,6 +516,12 @@ def test_resume_of_what_is_no_run(tmp_path, capsys):
     refused(call(capsys, "train", "--resume", tmp_path / "nowhere"), "config.json is not there")
 
 
+@pytest.mark.parametrize("command", [("evaluate",), ("train", "--resume")])
+def test_a_file_is_no_run(command, tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    refused(call(capsys, *command, tmp_path / "t.csv"), "is not there; expected the folder of a run made by")
+
+
 def test_damaged_runs(run, capsys):
     path = run / "config.json"
     config = records.read_json(path)

@@ -136,10 +136,10 @@ def test_compare_has_a_table_for_each_data_set_and_task(run, tmp_path, capsys):
     assert code == 0
     titles = [line for line in out.splitlines() if "the best first" in line]
     assert titles == [
-        "1 runs on digits by test error; the best first, seconds are per seed",
+        "1 run on digits by test error; the best first, seconds are per seed",
         f"2 runs on {tmp_path / 't.csv'} by test rmse; the best first, seconds are per seed",
-        f"1 runs on {tmp_path / 't.csv'}, target a by test rmse; the best first, seconds are per seed",
-        f"1 runs on {tmp_path / 't.csv'} by validation rmse; the best first, seconds are per seed",
+        f"1 run on {tmp_path / 't.csv'}, target a by test rmse; the best first, seconds are per seed",
+        f"1 run on {tmp_path / 't.csv'} by validation rmse; the best first, seconds are per seed",
     ]
     order = [line.split()[0] for line in out.splitlines() if "low_rank" in line]
     assert [order[0], set(order[1:3]), *order[3:]] == ["run", {"small", "same"}, "other", "held"]
@@ -178,7 +178,7 @@ def test_compare_leaves_out_what_is_no_finished_run(run, tmp_path, capsys):
     (half / "summary.json").unlink()
     code, out, err = call(capsys, "compare", run, tmp_path / "demo", half)
     assert code == 0
-    assert "1 runs" in out
+    assert "1 run on" in out
     assert f"{tmp_path / 'demo'} is no run of `gmlayers train`; left out" in err
     assert f"{half} is not finished (gmlayers train --resume {half}); left out" in err
     code, _, err = call(capsys, "compare", half)
@@ -514,6 +514,12 @@ def test_batch_size_decides_the_epochs_of_few_rows(tmp_path, capsys):
 
 def test_resume_of_what_is_no_run(tmp_path, capsys):
     refused(call(capsys, "train", "--resume", tmp_path / "nowhere"), "config.json is not there")
+
+
+@pytest.mark.parametrize("command", [("evaluate",), ("train", "--resume")])
+def test_a_file_is_no_run(command, tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    refused(call(capsys, *command, tmp_path / "t.csv"), "is not there; expected the folder of a run made by")
 
 
 def test_damaged_runs(run, capsys):

@@ -16,7 +16,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from gmlayers._names import brief_value
+from gmlayers._names import brief_value, cut
 
 T = TypeVar("T")
 
@@ -207,9 +207,9 @@ def check_callable(name: str, value: object, *, optional: bool = False, takes: i
     try:
         signature.bind(*[None] * takes)
     except TypeError:
-        called_so = getattr(value, "__qualname__", type(value).__name__)
+        found = cut(f"{getattr(value, '__qualname__', type(value).__name__)}{signature}")
         raise TypeError(
-            f"{name} must be a function of {takes} argument{'' if takes == 1 else 's'}, got {called_so}{signature}"
+            f"{name} must be a function of {takes} argument{'' if takes == 1 else 's'}, got {found}"
         ) from None
 
 

@@ -21,21 +21,25 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
     near = get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-    return ValueError(f"unknown {kind} {name!r}; {hint}known: {', '.join(names[:LISTED])}{more}")
+    return ValueError(f"unknown {kind} {brief_value(name)}; {hint}known: {', '.join(names[:LISTED])}{more}")
 
 
 LONGEST = 80
 """A value is shown in errors by at most this many characters."""
 
 
+def cut(text: str) -> str:
+    """Return a text, cut where it is longer than :data:`LONGEST`."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
 def brief_value(value: object) -> str:
     """Return in a few words what a value is: plain ones as Python writes them, all others by type, shape and dtype."""
     if value is None or isinstance(value, bool | int | float | complex | str):
         try:
-            text = repr(value)
+            return cut(repr(value))
         except ValueError:  # Python does not write out the longest whole numbers
             return "a whole number of thousands of digits"
-        return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     text = type(value).__name__
     text = f"{text} {shape}" if isinstance(shape, tuple) else text

@@ -163,6 +163,28 @@ def test_a_flow_that_ends_says_when_and_why(functional, message):
         [*flow(functional, start, step=0.1, steps=100)]
 
 
+def uphill(functional, mixture, step, reaction):
+    return mixture.like(mixture.mean + step, mixture.spread, mixture.weight)
+
+
+def restless(functional, mixture, step, reaction):
+    return mixture.like(-mixture.mean, mixture.spread, mixture.weight)
+
+
+@pytest.mark.parametrize(
+    ("method", "tolerance", "reason"),
+    [
+        (uphill, None, "the step raises the functional, and no gradient flow does"),
+        (restless, 1e-3, "the step does not come within the tolerance"),
+    ],
+)
+def test_a_flow_says_why_the_steps_of_a_method_are_refused(method, tolerance, reason):
+    square = Quadratic(torch.eye(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
+    start = Roots.particles(torch.ones(1, 1, dtype=torch.float64))
+    with pytest.raises(ValueError, match=rf"^flow: stopped at time \S+: {reason}; no step down to"):
+        [*flow(square, start, step=0.1, steps=3, method=method, tolerance=tolerance)]
+
+
 def test_values_of_the_options():
     start = Roots.particles(torch.ones(1, 1))
     for tolerance in (0.0, -1.0, math.inf, math.nan):

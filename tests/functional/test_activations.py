@@ -156,5 +156,7 @@ def test_names_and_own_activations():
     own = Activation(torch.sin, ACTIVATIONS["sin"].mean, ACTIVATIONS["sin"].gate)
     assert get_activation(own) is own
     assert repr(own) == "custom"
+    with pytest.raises(ValueError, match=r"^unknown activation 'r{79}\.\.\.; known: abs, cos"):
+        get_activation("r" * 10_000)
     with pytest.raises(ValueError, match=r"unknown activation 'rellu'; did you mean 'relu'\? known: abs, cos"):
         get_activation("rellu")

@@ -118,7 +118,7 @@ def _names(folders: Sequence[Path]) -> dict[Path, str]:
 def _title(run: Run, folders: Sequence[Path]) -> str:
     """What the runs of a table have in common."""
     target = f", target {run.target}" if run.target is not None else ""
-    return f"{len(folders)} runs on {run.source}{target} by {run.metric.replace('_', ' ')}"
+    return f"{len(folders)} run{'s' * (len(folders) > 1)} on {run.source}{target} by {run.metric.replace('_', ' ')}"
 
 
 def _is_finished(folder: Path) -> bool:

@@ -41,7 +41,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = from_json(read_whole(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"{path} is not there; expected the folder of a run made by `gmlayers train`") from None
     except ValueError as error:
         if isinstance(error, NotAFile):

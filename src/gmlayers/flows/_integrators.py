@@ -239,9 +239,9 @@ def flow(
             at = stepper.over(at, step)
         except Refused as error:
             time = (number - 1) * step + error.time
-            why = error.reason or "what is left of the step does not come within the tolerance"
             raise ValueError(
-                f"flow: stopped at time {time:g}: {why}; no step down to {error.length:.1g} leads on from there"
+                f"flow: stopped at time {time:g}: {error.reason}; no step down to {error.length:.1g} leads on from "
+                "there"
             ) from error.reason
         yield Moment(number * step, at.energy, at.mixture)
 

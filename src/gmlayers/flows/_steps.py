@@ -38,7 +38,7 @@ class Place(NamedTuple):
 class Refused(Exception):
     """No part of a step is short enough."""
 
-    def __init__(self, time: float, length: float, reason: Exception | None) -> None:
+    def __init__(self, time: float, length: float, reason: Exception) -> None:
         super().__init__(time, length, reason)
         self.time, self.length, self.reason = time, length, reason
 
@@ -91,24 +91,22 @@ class Stepper:
         at, done, whole = start, 0, 1 << HALVINGS
         while done < whole:
             part = min(whole >> self.level, done & -done or whole)  # what has been done is a multiple of it
-            share, reason = part / whole, None
+            share = part / whole
             try:
-                found = self._part(at, step * share, share)
+                at = self._part(at, step * share, share)
             except (ValueError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
-                found, reason = None, error
-            if found is None:
                 if part == 1:
-                    raise Refused(step * done / whole, step * share, reason)
+                    raise Refused(step * done / whole, step * share, error) from error
                 self.level, self.good = HALVINGS + 2 - part.bit_length(), 0
                 continue
-            at, done, self.good = found, done + part, self.good + 1
+            done, self.good = done + part, self.good + 1
             if self.good >= PATIENCE and self.level:
                 self.level, self.good = self.level - 1, 0
                 self.needed = min(self.needed, self.level)
         return at
 
-    def _part(self, at: Place, length: float, share: float) -> Place | None:
-        """Return where a part leads, or None if it is too long."""
+    def _part(self, at: Place, length: float, share: float) -> Place:
+        """Return where a part leads; raise ``ValueError`` if it is too long."""
         self.least = at if self.least is None or at.energy <= self.least.energy else self.least
         found = self.advance(at.mixture, length)
         if self.tolerance is not None:
@@ -116,13 +114,15 @@ class Stepper:
             rounding = ROUNDING * torch.finfo(found.mean.dtype).eps
             if not _apart(whole, found) <= max(share * self.tolerance, rounding):
                 self.needed = self.level + 1
-                return None
+                raise ValueError("the step does not come within the tolerance")
         ahead = self.place(found)
         if not self._rises(at, ahead):
             return ahead
         if ahead.energy - self.least.energy > length * self.slope(self.least.mixture):
             self.needed = self.level + 1
-        return None if self.level < self.needed + KINK else ahead
+        if self.level < self.needed + KINK:
+            raise ValueError("the step raises the functional, and no gradient flow does")
+        return ahead
 
     def _rises(self, at: Place, ahead: Place) -> bool:
         rise = ahead.energy - at.energy

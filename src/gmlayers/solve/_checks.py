@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from gmlayers._arguments import check_callable, number_or_none, real
+from gmlayers._arguments import check_callable, not_negative_number, positive_number, real
 from gmlayers._names import whole
 
 V = TypeVar("V")
@@ -38,18 +37,14 @@ def check_limits(
 
 def check_positive(name: str, value: object) -> None:
     """Raise ``ValueError`` or ``TypeError`` for what is no finite number above 0."""
-    if not 0 < _real(name, value) < math.inf:
-        raise ValueError(f"{name} must be positive and finite, got {value}")
+    positive_number(name, without_gradient(name, value))
 
 
-def check_not_negative(name: str, options: Mapping[str, object]) -> None:
-    """Raise ``ValueError`` or ``TypeError`` for what is no finite number from 0 up."""
-    for option, value in options.items():
-        number = _real(f"{name}: {option}", value)
-        if not 0 <= number < math.inf:
-            raise ValueError(f"{name}: {option} must be finite and not negative, got {value}")
-        if not number * number < math.inf:
-            raise ValueError(f"{name}: {option} must have a square that float64 can hold, got {value}")
+def check_not_negative(name: str, value: object) -> None:
+    """Raise ``ValueError`` or ``TypeError`` for what is no finite number from 0 up, or has a square that is none."""
+    number = not_negative_number(name, without_gradient(name, value))
+    if not number * number < math.inf:
+        raise ValueError(f"{name} must have a square that float64 can hold, got {number!r}")
 
 
 def check_float32(name: str, float32_tolerance: object) -> None:
@@ -106,15 +101,6 @@ def _warn(name: str, what: str, max_weight: float, lost: float, tolerance: float
             f"{name}: {what} off by {lost:.2g}, with weights as large as {max_weight:.2g}; {advice}",
             stacklevel=5,  # past the caller of the caller and its decorator
         )
-
-
-def as_number(value: object, name: str = "a number") -> float | None:
-    """Return a real number, or a tensor of one, as ``float``; None for anything else.
-
-    Raises:
-        TypeError: if it requires a gradient, which would be lost.
-    """
-    return number_or_none(without_gradient(name, value))
 
 
 def _real(name: str, value: object) -> float:

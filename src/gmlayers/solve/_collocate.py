@@ -114,7 +114,7 @@ def collocate(
             f"{module.in_features} and {module.out_features} on {module.mean.device}"
         )
     points = positive("collocate: points", points)
-    check_not_negative("collocate", {"regularisation": regularisation})
+    check_not_negative("collocate: regularisation", regularisation)
     limits = Limits.of(
         "collocate", iterations, least_reduction, rank_tolerance, max_seconds, float32_tolerance, callback
     )

@@ -109,7 +109,7 @@ def variable_projection(
     check_trained("variable_projection", module)
     warn_of_range("variable_projection", module, x, row_weight)
     if regularisation is not None:
-        check_not_negative("variable_projection", {"regularisation": regularisation})
+        check_not_negative("variable_projection: regularisation", regularisation)
     limits = Limits.of(
         "variable_projection", iterations, least_reduction, rank_tolerance, max_seconds, float32_tolerance, callback
     )

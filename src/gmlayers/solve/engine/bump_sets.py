@@ -137,6 +137,7 @@ def grid(domain: Domain, count: int, margin: float) -> tuple[float, Tensor]:
     """Return the spacing and the points of a grid over the domain and a margin, about that many."""
     units, d = domain.units, domain.dim
     extent = (domain.high - domain.low) / units
+    sides = extent.tolist()
     along = count ** (1 / d)
     beyond = margin * along
     if d <= GRIDS:  # where the domain is thin, the margins are all that there is
@@ -146,7 +147,7 @@ def grid(domain: Domain, count: int, margin: float) -> tuple[float, Tensor]:
     def points(spacing: float) -> Tensor:
         if d > GRIDS:
             return middle + units * (extent + 2 * beyond * spacing) * (spread(count, d) - 0.5)
-        sizes = [math.floor(e / spacing + 2 * beyond) + 1 for e in extent.tolist()]
+        sizes = [math.floor(e / spacing + 2 * beyond) + 1 for e in sides]
         axes = [(torch.arange(n, dtype=torch.float64) - (n - 1) / 2) * spacing for n in sizes]
         x = middle + units * torch.cartesian_prod(*axes).reshape(-1, d)
         return x[domain.reached(x, beyond * spacing)]
@@ -156,7 +157,7 @@ def grid(domain: Domain, count: int, margin: float) -> tuple[float, Tensor]:
         return spacing, points(spacing)
 
     def too_many(spacing: float) -> bool:
-        whole = math.prod(float(e) / spacing + 2 * beyond + 1 for e in extent)
+        whole = math.prod(e / spacing + 2 * beyond + 1 for e in sides)
         return whole > 8 * count or len(points(spacing)) > count
 
     fine = float(extent.log().mean().exp()) / max(along, 1.0) / 8

@@ -119,7 +119,7 @@ def least_squares(
     if isinstance(regularisation, str) and regularisation != "gcv":
         raise ValueError(f"least_squares: regularisation must be a number or 'gcv', got {regularisation!r}")
     if not isinstance(regularisation, str):
-        check_not_negative("least_squares", {"regularisation": regularisation})
+        check_not_negative("least_squares: regularisation", regularisation)
     if not isinstance(blocks, Iterable) or isinstance(blocks, str | type):
         raise TypeError(f"least_squares: blocks must be tuples in a list or the like, got {got(blocks)}")
     triangle = Triangle()

@@ -129,7 +129,7 @@ class Limits(NamedTuple):
     ) -> Limits:
         """Return the limits of a run that begins now; raise if an option is out of range."""
         clock = Clock(max_seconds)
-        check_not_negative(function, {"least_reduction": least_reduction})
+        check_not_negative(f"{function}: least_reduction", least_reduction)
         check_rank_tolerance(function, rank_tolerance)
         check_seconds(function, max_seconds)
         check_float32(function, float32_tolerance)

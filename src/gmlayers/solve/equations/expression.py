@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gmlayers._arguments import got, several
+from gmlayers._arguments import got, number_or_none, several
 from gmlayers._names import brief_value, positive
-from gmlayers.solve._checks import as_number
+from gmlayers.solve._checks import without_gradient
 from gmlayers.solve.equations.unknowns import NO_SYSTEMS, Unknown
 
 Function = Callable[[Tensor], Tensor]
@@ -294,7 +294,7 @@ def _hashable(function: Function) -> Function:
 
 
 def _number(name: str, given: object) -> float:
-    number = as_number(given, f"Expression: {name}")
+    number = number_or_none(without_gradient(f"Expression: {name}", given))
     if number is None:
         raise TypeError(f"Expression: {name} must be a number or a function of points (n, d), got {got(given)}")
     return number

@@ -20,7 +20,7 @@ def test_the_readme_runs(tmp_path, monkeypatch, capsys):
     run(ROOT / "README.md", tmp_path, monkeypatch)
     printed = capsys.readouterr().out.split("\n")
     assert printed[0] == "True 32"
-    assert printed[1].startswith("True -0.0127701")
+    assert printed[1] == "True 6e-08 1529"
     assert printed[2] == "torch.Size([64, 10])"
     assert not list(tmp_path.iterdir())
 
@@ -46,9 +46,32 @@ def test_links_of_the_readme_lead_somewhere():
 
 
 @pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the documentation is no part of the source distribution")
-def test_the_page_of_the_layer_runs(tmp_path, monkeypatch, capsys):
-    run(ROOT / "docs" / "layer.md", tmp_path, monkeypatch)
-    assert "<- chosen" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("layer.md", "<- chosen"),
+        ("models.md", "True\nTrue\ntorch.bfloat16\ntorch.Size([9, 8])\n"),
+        ("training.md", ""),
+    ],
+)
+def test_the_page_runs(page, said, tmp_path, monkeypatch, capsys):
+    run(ROOT / "docs" / page, tmp_path, monkeypatch)
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the documentation is no part of the source distribution")
+def test_no_page_with_code_is_left_out():
+    """The pages of modules and diagnostics have tests of their own, beside those of what they are about."""
+    with_code = {path.name for path in (ROOT / "docs").glob("*.md") if "```python" in path.read_text(encoding="utf-8")}
+    assert with_code == {
+        "diagnostics.md",
+        "equations.md",
+        "gmnm.md",
+        "layer.md",
+        "models.md",
+        "training.md",
+        "tutorial.md",
+    }
 
 
 @pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the documentation is no part of the source distribution")

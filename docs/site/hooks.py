@@ -35,7 +35,7 @@ def on_files(files: Files, config: Any) -> Files:  # noqa: ANN401
     """Add the pages that are made of something else."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     readme = readme.replace("](docs/", "](").replace("](CONTRIBUTING.md)", "](contributing.md)")
-    readme = readme.replace("](CHANGELOG.md)", "](changelog.md)").replace("[How to cite](CITATION.cff) · ", "")
+    readme = readme.replace("](CHANGELOG.md)", "](changelog.md)").replace("[how to cite](CITATION.cff) · ", "")
     _add(files, config, "index.md", readme)
     for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
         _add(files, config, name.lower(), (ROOT / name).read_text(encoding="utf-8"))

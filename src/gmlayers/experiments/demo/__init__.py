@@ -40,4 +40,4 @@ def demo(*, seeds: int = 3, out: Path = Path("runs/demo")) -> None:
         display.print_table(part.title, part.header, part.rows, left=2)
         display.say("\n".join(part.verdict) + "\n")
     display.say(f"{seconds:.0f} s. Pictures: {(out / 'index.html').resolve().as_uri()}")
-    display.say("Next: your own data (gmlayers train --help), or an equation of your own (docs/gmnm.md)")
+    display.say("Next: your own data (gmlayers train --help), or an equation of your own (docs/equations.md)")

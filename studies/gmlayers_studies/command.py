@@ -17,7 +17,7 @@ from gmlayers_studies import cluster, papers, runner
 from gmlayers_studies.catalogue import TITLES
 from gmlayers_studies.pages import PAGES
 from gmlayers_studies.plan import Plan
-from gmlayers_studies.report import relocated
+from gmlayers_studies.report import as_page, overview
 from gmlayers_studies.study import Finding, ProfileName, Study
 
 RunAll = Callable[[Sequence[runner.Job], int], list[runner.Failed]]
@@ -110,7 +110,7 @@ def plot(
     if not found:
         raise ValueError(f"{records} holds no records of {name}; run gmlayers reproduce {name} --out {records}")
     if page is not None:
-        _write_page(page, found, records, [study.name for study in chosen if study.name not in found])
+        _write_page(page, chosen, found, records)
 
 
 def archive(
@@ -164,11 +164,12 @@ def _run(plan: Plan, failed: dict[Path, runner.Failed], run_all: RunAll, jobs: i
             failed |= {failure.folder: failure for failure in run_all(todo, jobs)}
 
 
-def _write_page(path: Path, found: dict[str, Finding], records: Path, missing: Sequence[str]) -> None:
-    """Write the pages of studies one after the other, under the heading that they have together."""
-    prefix = os.path.relpath(records, path.parent)
-    texts = [relocated((records / f"{name}.md").read_text(encoding="utf-8"), name, prefix) for name in found]
+def _write_page(path: Path, chosen: Sequence[Study], found: dict[str, Finding], records: Path) -> None:
+    """Write what was found in studies, one after the other, under the heading that they have together."""
+    folder = os.path.relpath(records, path.parent)
     page = next(page for page in PAGES.values() if {*found} & {*page.studies})
+    missing = [study.name for study in chosen if study.name not in found]
     left = [f"There are no records of {' and '.join(missing)} here.\n"] if missing else []
+    parts = [line for study in chosen if study.name in found for line in overview(study, found[study.name], folder)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, "\n".join([page.heading, *left, *page.summary([*found.values()]), *texts]).encode())
+    write_whole(path, as_page([page.heading, *left, *page.summary([*found.values()]), *parts]))

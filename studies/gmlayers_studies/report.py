@@ -8,9 +8,15 @@ from pathlib import Path
 from gmlayers.experiments import display, plots
 from gmlayers.experiments.files import write_whole
 from gmlayers.experiments.records import environment_in_words
-from gmlayers.experiments.text import visible
+from gmlayers.experiments.text import as_csv, visible
 from gmlayers_studies.archive import last_rows
-from gmlayers_studies.study import Finding, Results
+from gmlayers_studies.study import Finding, Results, Study, Table
+
+LONGEST = 30
+"""A table of more rows is a file of its own beside the page, which has a link to it."""
+
+FIRST = 3
+"""A page of several studies has at most this many sentences of each; the page of the study has all of them."""
 
 
 def write(results: Results, found: Finding, folder: Path) -> None:
@@ -23,8 +29,10 @@ def write(results: Results, found: Finding, folder: Path) -> None:
     plots.save(found.figures[""], folder / f"{name}.svg")
     for file, content in found.files.items():
         write_whole(folder / file, content)
-    page = "\n".join([*_head(results), *found.page])
-    write_whole(folder / f"{name}.md", "\n".join(map(visible, page.split("\n"))).encode())
+    lines = _head(study)
+    for part in found.page:
+        lines += [part] if isinstance(part, str) else _shown(part, name, folder)
+    write_whole(folder / f"{name}.md", as_page(lines))
     display.print_findings(
         f"{name}: {study.title}",
         found.header,
@@ -35,14 +43,42 @@ def write(results: Results, found: Finding, folder: Path) -> None:
     )
 
 
-def _head(results: Results) -> list[str]:
+def overview(study: Study, found: Finding, folder: str) -> list[str]:
+    """Return what is said of a study on the page of several: its figure, the claim, and what was found.
+
+    Args:
+        study: the study.
+        found: what its records say.
+        folder: where its figure and its own page are, from the page.
+    """
+    sentences = [f"- {sentence}" for sentence in found.sentences[:FIRST]]
+    more = len(found.sentences) - len(sentences)
+    rest = f"{more} more finding{'s' * (more > 1)}" if more else "The table"
+    link = f"[{rest}, and how it was done]({folder}/{study.name}.md)"
+    return [*_head(study, f"{folder}/"), *sentences, "", link, ""]
+
+
+def as_page(lines: Sequence[str]) -> bytes:
+    """Return the content of a page, control characters in it shown."""
+    return "\n".join(map(visible, "\n".join(lines).split("\n"))).encode()
+
+
+def _shown(long: Table, name: str, folder: Path) -> list[str]:
+    """Return a table as lines of the page, or if it is long a link to the file that it is written to."""
+    if len(long.rows) <= LONGEST:
+        return table(long.header, long.rows)
+    file = f"{name}-{long.name}.csv"
+    write_whole(folder / file, as_csv([long.header, *long.rows]).encode())
+    return [f"The table has {len(long.rows)} rows: [{file}]({file}).", ""]
+
+
+def _head(study: Study, folder: str = "") -> list[str]:
     """Return what every page begins with: the figure, and what is claimed."""
-    study = results.study
     numbers = f" ({', '.join(study.claims)})" if study.claims else ""
     return [
         f"## {study.name}: {study.title}",
         "",
-        f"![{study.title}]({study.name}.png)",
+        f"![{study.title}]({folder}{study.name}.png)",
         "",
         f"**Claim{numbers}.** {study.claim[0].upper()}{study.claim[1:]}.",
         "",
@@ -59,8 +95,3 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return the lines of a table in Markdown, and an empty one."""
     lines = [header, ["---"] * len(header), *rows]
     return [*(f"| {' | '.join(cells)} |" for cells in lines), ""]
-
-
-def relocated(text: str, study: str, prefix: str) -> str:
-    """Return the page of a study whose figures are linked from another folder."""
-    return text.replace(f"]({study}", f"]({prefix}/{study}")

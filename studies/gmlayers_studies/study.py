@@ -172,13 +172,22 @@ class Contestant(Protocol):
         ...
 
 
+class Table(NamedTuple):
+    """A table of a page."""
+
+    name: str
+    """What its file is called after the study, where it is too long for the page."""
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
 class Finding(NamedTuple):
     """What the records of a study say."""
 
     figures: Mapping[str, Figure]
     """The figures by the endings that their names have after that of the study; the main one has none, ""."""
-    page: Sequence[str]
-    """The lines of the page, after those that say what is claimed."""
+    page: Sequence[str | Table]
+    """The lines and tables of the page, after those that say what is claimed."""
     header: Sequence[str]
     """The columns of the table that is printed."""
     rows: Sequence[Sequence[str]]

@@ -230,5 +230,6 @@ def test_a_page_of_several_studies_links_their_figures_and_names_what_is_missing
     text = page.read_text()
     assert text.startswith(PAGES["gm-paper"].heading)
     assert "](../runs/fig2.png)" in text
+    assert "](../runs/fig2.md)" in text
     others = [name for name in PAGES["gm-paper"].studies if name != "fig2"]
     assert f"There are no records of {' and '.join(others)} here." in text

@@ -624,7 +624,8 @@ def test_smoke(name, tmp_path, capsys):
     page = (tmp_path / "docs" / "page.md").read_text()
     assert page.startswith(PAGES["gmnm"].heading)
     assert f"There are no records of {' and '.join(other for other in CONTESTS if other != name)} here." in page
-    assert f"](../{name}-bumps.png)" in page
+    assert f"]({name}-bumps.png)" in (tmp_path / f"{name}.md").read_text()
+    assert f"](../{name}.md)" in page
     assert f"](../{name}.png)" in page
     for claim in claims.CLAIMS:
         assert (f"\n| {claim} | " in page) == (claim in study.claims)

@@ -17,7 +17,7 @@ from gmlayers_studies.methods.picture import draw as draw_picture
 from gmlayers_studies.methods.verdicts import EARLY, NEAR, Match
 from gmlayers_studies.report import machines, table
 from gmlayers_studies.statistics import centre
-from gmlayers_studies.study import Finding, ProfileName, Results, Run
+from gmlayers_studies.study import Finding, ProfileName, Results, Run, Table
 
 COLUMNS = "problem", "method", "parameters", "seconds", "used", "error", "error of the gradient", "seeds", "settings"
 
@@ -102,7 +102,7 @@ def left_out(runs: Mapping[str, Run], outcomes: Sequence[Outcome]) -> list[str]:
     ]
 
 
-def page(judged: Judged, results: Results, missing: Sequence[str], *, drawn: bool) -> list[str]:
+def page(judged: Judged, results: Results, missing: Sequence[str], *, drawn: bool) -> list[str | Table]:
     """Return the lines of the page: what was found, and the command, the protocol and the machine."""
     study, contest = judged.study, judged.contest
     entries = [run.entry for run in judged.runs]
@@ -119,13 +119,13 @@ def page(judged: Judged, results: Results, missing: Sequence[str], *, drawn: boo
         *([bumps, "", PICTURE, ""] if drawn else []),
         f"### {study.name}: beside the best peer",
         "",
-        *table(BESIDE_COLUMNS, map(_beside, judged.matches)),
+        Table("beside", BESIDE_COLUMNS, [*map(_beside, judged.matches)]),
         BESIDE,
         "",
         *_needs(judged),
         f"### {study.name}: all methods",
         "",
-        *table(COLUMNS, (_cells(judged, entry, own) for entry, own in by_entry(judged.outcomes))),
+        Table("methods", COLUMNS, [_cells(judged, entry, own) for entry, own in by_entry(judged.outcomes)]),
         f"`gmlayers reproduce {study.name} --profile {_profile(judged) or '...'}` ran one trial a core on "
         f"{machines(results)}; seconds are of processor time. Errors are root mean squares over test points, with the "
         "median (least – largest) over seeds. They are those of the state that is best on a tenth of the training "

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from gmlayers.experiments.display import shown
 from gmlayers_studies.nets.judging import NetResults, finished, missing, parameters, summary, table_of
 from gmlayers_studies.nets.net import NetRun
-from gmlayers_studies.report import machines, table
-from gmlayers_studies.study import Epochs, Finding, Results, Study
+from gmlayers_studies.report import machines
+from gmlayers_studies.study import Epochs, Finding, Results, Study, Table
 
 Judge = Callable[[NetResults], Sequence[str]]
 
@@ -58,20 +58,21 @@ def _trials(results: NetResults) -> list[tuple[NetRun, Sequence[float], str, str
     ]
 
 
-def _page(results: Results, own: NetResults, sentences: Sequence[str]) -> list[str]:
+def _page(results: Results, own: NetResults, sentences: Sequence[str]) -> list[str | Table]:
     study = results.study
     rows = [
         [run.dataset, run.label, f"{parameters(run):,}", f"{len(done)} × {run.epochs}", protocol(run), error, seconds]
         for run, done, error, seconds in _trials(own)
     ]
     command = f"gmlayers reproduce {study.name} --profile {_profile(study, own.runs)}"
+    header = ["data", "net", "parameters", "trials × epochs", "trained by", _judged(study), "seconds a trial"]
     usual = {name for size in study.profiles.values() for name in size.tasks}
     command += "".join(f" --dataset {name}" for name in sorted({run.dataset for run in own.runs} - usual))
     return [
         *([study.note, ""] if study.note else []),
         *(f"- {sentence}" for sentence in sentences),
         "",
-        *table(["data", "net", "parameters", "trials × epochs", "trained by", _judged(study), "seconds a trial"], rows),
+        Table("nets", header, rows),
         f"`{command}` ran one trial a core on {machines(results)}. Errors are those of the last epoch, of finished "
         "trials. Bands and ± are one standard deviation over trials. Tests are Welch's and intervals are of 95 %; they "
         "are not corrected for their number.",

@@ -60,6 +60,13 @@ def test_the_page_runs(page, said, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the documentation is no part of the source distribution")
+def test_the_page_of_diagnostics_runs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("ot")
+    run(ROOT / "docs" / "diagnostics.md", tmp_path, monkeypatch)
+    assert len(capsys.readouterr().out.strip().splitlines()) == 6
+
+
+@pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the documentation is no part of the source distribution")
 def test_no_page_is_longer_than_2000_words():
     for path in (ROOT / "docs").rglob("*.md"):
         assert len(path.read_text(encoding="utf-8").split()) <= 2000, path
@@ -67,7 +74,7 @@ def test_no_page_is_longer_than_2000_words():
 
 @pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the documentation is no part of the source distribution")
 def test_no_page_with_code_is_left_out():
-    """The pages of modules and diagnostics have tests of their own, beside those of what they are about."""
+    """The pages of modules and equations have tests of their own, beside those of the solvers."""
     with_code = {path.name for path in (ROOT / "docs").glob("*.md") if "```python" in path.read_text(encoding="utf-8")}
     assert with_code == {
         "diagnostics.md",

@@ -14,6 +14,9 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[2]
 
+CELL = re.compile(r"^# %% ", re.MULTILINE)
+"""Every picture of the gallery has a cell, which begins so."""
+
 OPERATIONS = ("bumps", "gate", "mix")
 
 INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
@@ -45,8 +48,9 @@ def on_files(files: Files, config: Any) -> Files:  # noqa: ANN401
         readme = ROOT / "src" / "gmlayers" / "ops" / operation / "README.md"
         _add(files, config, f"ops/{operation}.md", readme.read_text(encoding="utf-8"))
     sections = ["# Gallery\n\nEvery picture is drawn by the code below it, when this site is built."]
-    for script in sorted((ROOT / "docs" / "gallery").glob("*.py")):
-        name, content, section = picture(script)
+    _, *cells = CELL.split((ROOT / "docs" / "gallery.py").read_text(encoding="utf-8"))
+    for number, cell in enumerate(cells, start=1):
+        name, content, section = picture(cell, f"{number:02}")
         files.append(File.generated(config, f"gallery/{name}", content=content))
         sections.append(section)
     _add(files, config, "gallery.md", "\n\n".join(sections) + "\n")
@@ -76,27 +80,26 @@ def reference(package: str, title: str) -> str:
     return head + "".join(f"\n::: gmlayers.{package}.{name}\n" for name in names)
 
 
-def picture(script: Path) -> tuple[str, bytes, str]:
-    """Run a script of the gallery; return the name of its picture, its bytes, and the section of the page."""
+def picture(cell: str, stem: str) -> tuple[str, bytes, str]:
+    """Run a cell of the gallery; return the name of its picture, its bytes, and the section of the page."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    text = script.read_text(encoding="utf-8")
+    head, _, code = cell.partition("\n\n")
+    title, *about = (line.removeprefix("# ") for line in head.split("\n"))
     names: dict[str, Any] = {}
-    exec(compile(text, str(script), "exec"), names)
+    exec(compile(code, f"gallery: {title}", "exec"), names)
     if "film" in names:
-        name, content = f"{script.stem}.gif", _film(names["film"])
+        name, content = f"{stem}.gif", _film(names["film"])
     else:
         buffer = io.BytesIO()
         pyplot.gcf().savefig(buffer, format="png", dpi=100)
-        name, content = f"{script.stem}.png", buffer.getvalue()
+        name, content = f"{stem}.png", buffer.getvalue()
     pyplot.close("all")
-    title, _, about = names["__doc__"].strip().partition("\n")
-    code = text.split('"""', 2)[2]
-    body = f"## {title}\n\n{about.strip()}\n\n![{title}](gallery/{name})\n\n```python\n{code.strip()}\n```"
-    return name, content, body
+    text = " ".join(about)
+    return name, content, f"## {title}\n\n{text}\n\n![{title}](gallery/{name})\n\n```python\n{code.strip()}\n```"
 
 
 def _film(film: Any) -> bytes:  # noqa: ANN401

@@ -13,7 +13,7 @@ from gmlayers_studies.archive import last_rows
 from gmlayers_studies.study import Finding, Results, Study, Table
 
 LONGEST = 30
-"""A table of more rows is a file of its own beside the page, which has a link to it."""
+"""A table of more rows is a file of its own beside the page, which says so."""
 
 FIRST = 3
 """A page of several studies has at most this many sentences of each; the page of the study has all of them."""
@@ -64,12 +64,12 @@ def as_page(lines: Sequence[str]) -> bytes:
 
 
 def _shown(long: Table, name: str, folder: Path) -> list[str]:
-    """Return a table as lines of the page, or if it is long a link to the file that it is written to."""
+    """Return a table as lines of the page, or if it is long write it to a file and return which."""
     if len(long.rows) <= LONGEST:
         return table(long.header, long.rows)
     file = f"{name}-{long.name}.csv"
     write_whole(folder / file, as_csv([long.header, *long.rows]).encode())
-    return [f"The table has {len(long.rows)} rows: [{file}]({file}).", ""]
+    return [f"The table has {len(long.rows)} rows; `gmlayers plot {name} --records ...` writes it to `{file}`.", ""]
 
 
 def _head(study: Study, folder: str = "") -> list[str]:

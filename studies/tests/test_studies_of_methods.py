@@ -505,7 +505,7 @@ def test_entries_come_back_from_their_files(name, tmp_path):
 def test_the_exact_solution_has_no_error(problem, name):
     found = problem.pose(1).judge(State(problem.exact, 0))
     assert found.pop("error") < 1e-14
-    assert found == {} if name == "root" else found["gradient_error"] < 1e-12
+    assert found == {} if name == "square-root" else found["gradient_error"] < 1e-12
 
 
 def test_equations_are_chosen_by_their_loss_on_points_held_out():
@@ -520,7 +520,7 @@ def test_equations_are_chosen_by_their_loss_on_points_held_out():
 
 @pytest.mark.parametrize("form", ["mahalanobis", "ridge"])
 def test_modules_are_kept_in_the_units_of_the_problem(form, tmp_path):
-    task, _, _ = FIT2D_PROBLEMS["root"].pose(0)
+    task, _, _ = FIT2D_PROBLEMS["square-root"].pose(0)
     scaled = Scaled(task)
     scaled.net = GMNM(2, 1, 5, form=form, domain=(-1, 1), dtype=torch.float64)
     keeping.keep(scaled, tmp_path / "module.safetensors")

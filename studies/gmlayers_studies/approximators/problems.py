@@ -132,7 +132,7 @@ class EquationChallenge:
 
 
 FIT2D_PROBLEMS: Mapping[str, Challenge] = {
-    name: FunctionChallenge(target, gradient=name != "root") for name, target in FIT2D.items()
+    name: FunctionChallenge(target, gradient=name != "square-root") for name, target in FIT2D.items()
 }
 """The table has the functions of two variables."""
 

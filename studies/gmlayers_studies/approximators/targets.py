@@ -67,7 +67,7 @@ FIT2D: Mapping[str, Target] = _by_name(
     _square("product", "xy", lambda x, y: x * y),
     _square("sines", "sin πx · sin πy²", lambda x, y: torch.sin(PI * x) * torch.sin(PI * y**2)),
     Target(
-        "root",
+        "square-root",
         "sin(3π√x) cos(3πy)",
         (0.0, 0.0),
         (1.0, 1.0),

@@ -20,7 +20,7 @@ VALUES = {  # at (2, 1.5, 3, 2.5, 1.2, 3.5), as far as there are variables, by h
     "exponential": math.exp(math.sin(math.pi * 2) + 1.5**2),
     "product": 3.0,
     "sines": math.sin(math.pi * 2) * math.sin(math.pi * 2.25),
-    "root": math.sin(3 * math.pi * math.sqrt(2)) * math.cos(4.5 * math.pi),
+    "square-root": math.sin(3 * math.pi * math.sqrt(2)) * math.cos(4.5 * math.pi),
 }
 
 

@@ -169,8 +169,8 @@ def test_to_full_takes_a_family_of_ones_own_and_half_precision():
         def moments(self, p, x):
             return LowRank(2).moments({**p, "std": torch.zeros_like(p["std"])}, x)
 
-        def readout(self, p, level, gate, x, reading):
-            return LowRank(2).readout(p, level, gate, x, reading)
+        def readout_gated(self, p, level, gated):
+            return LowRank(2).readout_gated(p, level, gated)
 
         def root(self, p):
             return Root(p["mean"], p["factor"].mT, p["output_mean"], p["output_factor"].mT)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from gmlayers import GMLayer, LowRank, SharedFactor, convert
-from gmlayers.nn import Covariance, FoldedGMLayer
+from gmlayers.nn import FoldedGMLayer
 
 FAMILIES = [
     "low_rank",
@@ -156,14 +156,6 @@ def test_state_dict_round_trip():
 
 
 def test_refusals():
-    class Other(Covariance):
-        shapes = LowRank.shapes
-        default_init_scale = 0.1
-        init, moments, readout, root = LowRank.init, LowRank.moments, LowRank.readout, LowRank.root
-        rank, base, coupling = 0, "diagonal", False
-
-    with pytest.raises(ValueError, match="fold: expected a covariance LowRank"):
-        convert.fold(GMLayer(6, 3, 4, covariance=Other()))
     folded = convert.fold(GMLayer(6, 3, 4))
     with pytest.raises(ValueError, match=r"FoldedGMLayer: expected an input of shape \(..., 6\), got \(5, 7\)"):
         folded(torch.randn(5, 7))

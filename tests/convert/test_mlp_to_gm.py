@@ -334,9 +334,7 @@ def test_refusals():
         convert.mlp_to_gm(first, second, 3)
 
     class Other(Covariance):
-        shapes = LowRank.shapes
-        default_init_scale = 0.1
-        init, moments, readout, root = LowRank.init, LowRank.moments, LowRank.readout, LowRank.root
+        shapes, default_init_scale, init, moments = LowRank.shapes, 0.1, LowRank.init, LowRank.moments
 
     with pytest.raises(ValueError, match="expected a covariance LowRank, SharedFactor, Diagonal or Full"):
         convert.mlp_to_gm(*network(), 3, covariance=Other())

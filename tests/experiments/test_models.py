@@ -61,6 +61,11 @@ def test_shared_factor_has_the_size_of_the_net_beside_it():
     net = MODELS["shared_factor"].build(4, 2, Shape(components=3))
     assert isinstance(net, GMLayer)
     assert net.covariance == SharedFactor(4)  # no more factors than inputs
+    net = MODELS["shared_factor"].build(9, 2, Shape(components=3, factors=8))
+    assert isinstance(net, GMLayer)
+    assert net.covariance == SharedFactor(8)
+    with pytest.raises(ValueError, match="factors has no effect on low_rank"):
+        Trial("low_rank", Shape(factors=8))
 
 
 def test_a_trunk_gives_as_many_features_as_it_says():

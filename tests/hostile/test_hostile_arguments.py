@@ -756,6 +756,7 @@ DATA = {
 RESULTS = {
     "functional.bures.Gaussian",
     "functional.gmnm.Derivatives",
+    "nn.Law",
     "nn.Root",
     "nn.Rates",
     "convert.Block",

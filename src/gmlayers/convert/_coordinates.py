@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gmlayers.nn import Covariance, Diagonal, Full, GMLayer, Regression
-from gmlayers.nn._gm_layer import check_layer, upcast
+from gmlayers.nn._gm_layer import check_layer
+from gmlayers.nn._precision import upcast
 
 
 @torch.no_grad()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import singledispatch
 from typing import NamedTuple
 
 import torch
@@ -16,9 +17,9 @@ from gmlayers._shown import brief
 from gmlayers.convert._cluster import LEAST, TINY, mixture, principal
 from gmlayers.functional import ACTIVATIONS, Activation, get_activation
 from gmlayers.nn import Covariance, Full, GMLayer, LowRank, Regression, SharedFactor
-from gmlayers.nn._covariance import get_covariance
-from gmlayers.nn._gm_layer import check_input
 from gmlayers.nn._k_means import k_means, nearest
+from gmlayers.nn._precision import check_input
+from gmlayers.nn.covariance import get_covariance
 
 DEGREES = {"relu": 1, "leaky_relu": 1, "abs": 1, "identity": 1, "square": 2, "relu_squared": 2, "step": 0}
 """These activations are homogeneous: f(cz) = c^degree f(z) for c > 0."""
@@ -147,7 +148,8 @@ def mlp_to_gm(
     """
     _check(first, second)
     K = _components(num_components, first.out_features)
-    family, act = _family(covariance), get_activation(activation)
+    family, act = get_covariance(covariance), get_activation(activation)
+    estimate = _estimate(family)
     ridge, refit = positive_number("mlp_to_gm: ridge", ridge), flag("mlp_to_gm: refit", refit)
     check_generator("mlp_to_gm: generator", generator, "cpu")
     rows = None if x is None else _rows(numbers("mlp_to_gm: x", x, like=first.weight), first)
@@ -156,13 +158,14 @@ def mlp_to_gm(
         raise ValueError("mlp_to_gm: x has numbers whose squares float64 cannot hold; scale the inputs")
     neurons = _neurons(first, second, act, inner)
     label = nearest(neurons.point, k_means(neurons.point, K, generator, neurons.mass))
-    rank = min(family.rank, neurons.point.shape[1] - 1) if isinstance(family, LowRank) else 0
-    share = mixture(neurons.point, neurons.mass, label, K, rank)
+    directions = min(estimate.directions, neurons.point.shape[1] - 1)
+    share = mixture(neurons.point, neurons.mass, label, K, directions)
     with torch.random.fork_rng([]):  # what the constructor draws is replaced
         layer = GMLayer(
             first.in_features, second.out_features, K, covariance=family, activation=act, dtype=torch.float64
         )
-    _fill(layer, [_cluster(neurons, share[:, k], inner) for k in range(K)], inner)
+    clusters = [_cluster(neurons, share[:, k], inner) for k in range(K)]
+    _fill(layer, clusters, *estimate.parameters(clusters, inner[:-1, :-1]))
     bias = None if second.bias is None else second.bias.cpu().double()
     error = None
     if rows is not None:
@@ -194,17 +197,6 @@ def _components(num_components: int, width: int) -> int:
     if not 1 <= K <= width:
         raise ValueError(f"mlp_to_gm: num_components must lie between 1 and the number of neurons, {width}, got {K}")
     return K
-
-
-def _family(covariance: str | Covariance) -> LowRank | SharedFactor | Full:
-    family = get_covariance(covariance)
-    if isinstance(family, Regression):
-        raise ValueError(
-            "mlp_to_gm: fit covariance='diagonal', then convert.to_regression gives the paper's coordinates"
-        )
-    if not isinstance(family, (LowRank, SharedFactor, Full)):
-        raise ValueError(f"mlp_to_gm: expected a covariance LowRank, SharedFactor, Diagonal or Full, got {family}")
-    return family
 
 
 def _rows(x: Tensor, first: nn.Linear) -> Tensor:
@@ -275,26 +267,63 @@ def _cluster(neurons: _Neurons, share: Tensor, inner: Tensor) -> _Cluster:
     return _Cluster(p, mass.sum(), mean, output_mean, beta[:, :-1], omega, point, p @ (beta @ inner * beta).sum(1))
 
 
-def _fill(layer: GMLayer, clusters: Sequence[_Cluster], inner: Tensor) -> None:
-    """Set the parameters of a layer to what its components take from their neurons."""
-    family, power = layer.covariance, inner[:-1, :-1]
-    if isinstance(family, LowRank):
-        laws = [_low_rank(family, cluster, power) for cluster in clusters]
-    elif isinstance(family, SharedFactor):
+Parameters = dict[str, Tensor]
+
+
+class _Estimate(NamedTuple):
+    """How a family takes its parameters from clusters of neurons."""
+
+    directions: int
+    """Clusters are told apart with as many free directions each."""
+    parameters: Callable[[Sequence[_Cluster], Tensor], tuple[Parameters, Sequence[Parameters]]]
+    """Return those that the components share, and those of every component beside its means, by their names.
+
+    It is given the clusters and the second moment of the inputs.
+    """
+
+
+@singledispatch
+def _estimate(family: object) -> _Estimate:
+    raise ValueError(f"mlp_to_gm: expected a covariance LowRank, SharedFactor, Diagonal or Full, got {family}")
+
+
+@_estimate.register
+def _(family: LowRank) -> _Estimate:
+    return _Estimate(family.rank, lambda clusters, power: ({}, [_low_rank(family, c, power) for c in clusters]))
+
+
+@_estimate.register
+def _(family: SharedFactor) -> _Estimate:
+    def parameters(clusters: Sequence[_Cluster], power: Tensor) -> tuple[Parameters, list[Parameters]]:
         factor, direction = _shared_directions(clusters, family.rank)
-        layer.factor.copy_(factor)  # type: ignore[operator]
-        laws = [_shared_factor(cluster, factor, direction, power) for cluster in clusters]
-    else:
-        laws = [_full(cluster) for cluster in clusters]
+        return {"factor": factor}, [_shared_factor(cluster, factor, direction, power) for cluster in clusters]
+
+    return _Estimate(0, parameters)
+
+
+@_estimate.register
+def _(family: Full) -> _Estimate:  # noqa: ARG001
+    return _Estimate(0, lambda clusters, _: ({}, [_full(cluster) for cluster in clusters]))
+
+
+@_estimate.register
+def _(family: Regression) -> _Estimate:  # noqa: ARG001
+    raise ValueError("mlp_to_gm: fit covariance='diagonal', then convert.to_regression gives the paper's coordinates")
+
+
+def _fill(layer: GMLayer, clusters: Sequence[_Cluster], shared: Parameters, own: Sequence[Parameters]) -> None:
+    """Set the parameters of a layer to what its components take from their neurons."""
+    for name, value in shared.items():
+        layer.get_parameter(name).copy_(value)
     weight = layer.component_weight()
-    for k, (cluster, law) in enumerate(zip(clusters, laws)):
+    for k, (cluster, law) in enumerate(zip(clusters, own)):
         law |= {"mean": cluster.mean[:-1], "bias": cluster.mean[-1], "output_mean": cluster.output_mean}
         for name, value in law.items():
             scale = cluster.mass / weight[k] if name in ("output_mean", "output_factor", "coupling") else 1.0
             layer.get_parameter(name)[k] = scale * value
 
 
-def _low_rank(family: LowRank, cluster: _Cluster, power: Tensor) -> dict[str, Tensor]:
+def _low_rank(family: LowRank, cluster: _Cluster, power: Tensor) -> Parameters:
     p = cluster.share
     score = _standard(p, cluster.point @ principal(cluster.point, p, family.rank).direction)
     score = F.pad(score, (0, family.rank - score.shape[1]))
@@ -327,7 +356,7 @@ def _shared_directions(clusters: Sequence[_Cluster], rank: int) -> tuple[Tensor,
     return F.pad(factor, (0, 0, 0, missing)), F.pad(direction, (0, missing))
 
 
-def _shared_factor(cluster: _Cluster, factor: Tensor, direction: Tensor, power: Tensor) -> dict[str, Tensor]:
+def _shared_factor(cluster: _Cluster, factor: Tensor, direction: Tensor, power: Tensor) -> Parameters:
     p = cluster.share
     score = cluster.point[:, : len(cluster.mean)] @ direction
     std = (p @ score.square()).sqrt()
@@ -336,7 +365,7 @@ def _shared_factor(cluster: _Cluster, factor: Tensor, direction: Tensor, power: 
     return {"std": base[0], "factor_std": std, "output_factor": output_factor}
 
 
-def _full(cluster: _Cluster) -> dict[str, Tensor]:
+def _full(cluster: _Cluster) -> Parameters:
     """Return the root (YᵀQ, Rᵀ) for neurons X = QR and their output weights Y, both weighted."""
     missing = max(0, cluster.beta.shape[1] - len(cluster.beta))
     weighted = cluster.share.sqrt()[:, None]
@@ -432,21 +461,20 @@ def _refit(layer: GMLayer, bias: Tensor | None, rows: Tensor, target: Tensor, ri
 
 
 def _linear_part(layer: GMLayer, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return what the output of a layer is linear in: features (n, P), and the parameters (..., out) that they meet."""
+    """Return what the output of a layer is linear in: features (n, P), and what they meet, (..., out).
+
+    The latter are parameters of the layer, or views of them.
+    """
     family, p = layer.covariance, layer.family_parameters()
-    m, var, reading = family.moments(p, x)
+    m, var, _ = family.moments(p, x)
     m = m if layer.bias is None else m + layer.bias
-    weight = layer.component_weight()
+    weight, law = layer.component_weight(), family.law(p)
     gate = (weight * layer.activation.gate(m, var))[..., None]
-    pairs = [(weight * layer.activation.mean(m, var), p["output_mean"])]
-    if isinstance(family, SharedFactor):
-        pairs.append((gate * p["factor_std"] * reading[:, None, :], p["output_factor"].mT))
-    elif isinstance(family, Full):
-        pairs.append((gate * reading, p["coupling"].mT))
-    elif isinstance(family, LowRank):
-        if family.rank:
-            pairs.append((gate * reading, p["output_factor"]))
-        if family.coupling:
-            std = p["std"].reshape(layer.num_components, -1)
-            pairs.append((gate * std * x[:, None, :], p["coupling"].mT))
+    pairs = [(weight * layer.activation.mean(m, var), law.output_mean)]
+    if law.factor.shape[1]:
+        reading = F.linear(x, law.factor.flatten(0, 1)).unflatten(-1, law.factor.shape[:2])
+        reading = reading if law.factor_std is None else law.factor_std * reading
+        pairs.append((gate * reading, law.output_factor))
+    if law.coupling is not None and law.diagonal is not None:
+        pairs.append((gate * law.diagonal * x[:, None, :], law.coupling.mT))
     return [(features.flatten(1), parameter) for features, parameter in pairs]

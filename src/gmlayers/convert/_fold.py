@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gmlayers._arguments import check_module
-from gmlayers.nn import Diagonal, FoldedGMLayer, Full, GMLayer, LowRank, Regression, SharedFactor
+from gmlayers.nn import FoldedGMLayer, GMLayer
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -30,8 +30,7 @@ def fold(model: nn.Module) -> nn.Module:
         model: a GM layer, or a module that contains some; others are copied as they are.
 
     Raises:
-        ValueError: if a layer's covariance is of a family of your own, if it is of a subclass of GMLayer or has forward
-            hooks.
+        ValueError: if a layer is of a subclass of GMLayer or has forward hooks.
 
     Example:
         >>> import torch
@@ -61,25 +60,19 @@ def _folded(layer: GMLayer) -> FoldedGMLayer:
         raise ValueError(f"fold: {type(layer).__name__} may do more than GMLayer; fold its parts yourself")
     if layer._forward_hooks or layer._forward_pre_hooks:
         raise ValueError("fold: the layer has forward hooks, which would be lost; remove them first")
-    covariance, p = layer.covariance, layer.family_parameters()
-    if isinstance(covariance, Regression):
-        covariance, p = Diagonal(), covariance.joint(p)
-    elif isinstance(covariance, Full):
-        covariance, p = covariance.low_rank(p)
-    if not isinstance(covariance, (LowRank, SharedFactor)):
-        raise ValueError(f"fold: expected a covariance LowRank, SharedFactor, Full or Regression, got {covariance}")
-    K, weight, std = layer.num_components, layer.component_weight(), p["std"].reshape(layer.num_components, -1).clone()
-    first, second = [p["mean"]], [weight[:, None] * p["output_mean"]]
+    law, weight, K = layer.covariance.law(layer.family_parameters()), layer.component_weight(), layer.num_components
+    std = law.mean.new_zeros(K, 1) if law.diagonal is None else law.diagonal.clone()
+    first, second = [law.mean], [weight[:, None] * law.output_mean]
     coupling = factor_std = None
-    if isinstance(covariance, SharedFactor):
-        first.append(p["factor"])
-        factor_std = p["factor_std"].clone()
-        coupling = weight[:, None, None] * p["output_factor"] * factor_std[:, None, :]
-    elif covariance.rank:
-        first.append(_by_factor(p["factor"]))
-        second.append(_by_factor(weight[:, None, None] * p["output_factor"]))
-    if isinstance(covariance, LowRank) and covariance.coupling:
-        coupling = weight[:, None, None] * p["coupling"] * std[:, None, :]
+    if law.coupling is not None:
+        coupling = weight[:, None, None] * law.coupling * std[:, None, :]
+    if law.factor_std is not None and law.coupling is None and len(law.factor) == 1:
+        factor_std = law.factor_std.clone()
+        first.append(law.factor[0])
+        coupling = weight[:, None, None] * law.output_factor.mT * factor_std[:, None, :]
+    elif law.factor.shape[1]:
+        first.append(_by_factor(law.factors()))
+        second.append(_by_factor(weight[:, None, None] * law.output_factor))
     joined = torch.cat(first)
     offset = joined.new_zeros(len(joined))
     if layer.bias is not None:

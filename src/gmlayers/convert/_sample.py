@@ -13,8 +13,9 @@ from gmlayers._arguments import check_generator, check_tensor, positive_number
 from gmlayers._arrays import Array, numbers
 from gmlayers._names import flag, whole
 from gmlayers.functional import ACTIVATIONS, Activation, get_activation
-from gmlayers.nn import Diagonal, GMLayer, LowRank, Regression, SharedFactor
-from gmlayers.nn._gm_layer import check_input, check_layer
+from gmlayers.nn import GMLayer, Law
+from gmlayers.nn._gm_layer import check_layer
+from gmlayers.nn._precision import check_input
 
 MODULES: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "identity": nn.Identity}
 """PyTorch has a module for each of these activations."""
@@ -98,26 +99,26 @@ def gm_to_mlp(
     stratified = flag("gm_to_mlp: stratified", stratified)
     antithetic = flag("gm_to_mlp: antithetic", antithetic)
     check_generator("gm_to_mlp: generator", generator, layer.mean.device)
-    law = _law(layer)
-    if width < (len(law.share) if stratified else 1) * (1 + antithetic):
-        needed = f"{'2 neurons' if antithetic else '1 neuron'} for each of {len(law.share)} components"
+    neurons = _neurons(layer)
+    if width < (len(neurons.share) if stratified else 1) * (1 + antithetic):
+        needed = f"{'2 neurons' if antithetic else '1 neuron'} for each of {len(neurons.share)} components"
         raise ValueError(f"gm_to_mlp: width must be at least {needed if stratified else 1 + antithetic}, got {width}")
     if antithetic and width % 2:
         raise ValueError(f"gm_to_mlp: antithetic neurons come in pairs, got a width of {width}")
     draws = width // (1 + antithetic)
     if stratified:
-        counts = _shared_out(draws, law.share)
+        counts = _shared_out(draws, neurons.share)
         component = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
-        weight = (law.total * law.share / (counts * (1 + antithetic)))[component]
+        weight = (neurons.total * neurons.share / (counts * (1 + antithetic)))[component]
     else:
-        component = torch.multinomial(law.share, draws, replacement=True, generator=generator)
-        weight = (law.total / width).expand(draws)
-    beta, omega = _drawn(law, component, antithetic=antithetic, generator=generator)
+        component = torch.multinomial(neurons.share, draws, replacement=True, generator=generator)
+        weight = (neurons.total / width).expand(draws)
+    beta, omega = _drawn(neurons, component, antithetic=antithetic, generator=generator)
     component, weight = component.repeat(1 + antithetic), weight.repeat(1 + antithetic)
     first = nn.Linear(layer.in_features, width, device=layer.mean.device, dtype=layer.mean.dtype)
     second = nn.Linear(width, layer.out_features, bias=False, device=layer.mean.device, dtype=layer.mean.dtype)
     first.weight.copy_(beta)
-    first.bias.copy_(law.bias[component])
+    first.bias.copy_(neurons.bias[component])
     second.weight.copy_((weight[:, None] * omega).T)
     activation = MODULES[layer.activation.name]() if _is_torchs(layer.activation) else Pointwise(layer.activation)
     return nn.Sequential(first, activation, second)
@@ -159,9 +160,9 @@ def sampling_variance(layer: GMLayer, x: Tensor | Array, *, stratified: bool = T
     stratified = flag("sampling_variance: stratified", stratified)
     x = numbers("sampling_variance: x", x, like=layer.mean)
     check_input("sampling_variance", x, layer.in_features, layer.mean)
-    law, rows = _law(layer), x.reshape(-1, x.shape[-1]).double()
-    size = max(1, BLOCK // (2 * NODES * len(law.share)))
-    blocks = [_variance(law, layer.activation, block, stratified=stratified) for block in rows.split(size)]
+    neurons, rows = _neurons(layer), x.reshape(-1, x.shape[-1]).double()
+    size = max(1, BLOCK // (2 * NODES * len(neurons.share)))
+    blocks = [_variance(neurons, layer.activation, block, stratified=stratified) for block in rows.split(size)]
     return torch.cat(blocks).reshape(*x.shape[:-1], layer.out_features)
 
 
@@ -197,7 +198,7 @@ def width_for(layer: GMLayer, x: Tensor | Array, error: float, *, stratified: bo
     return max(fewest, math.ceil(width))
 
 
-class _Law(NamedTuple):
+class _Neurons(NamedTuple):
     """The law of the neurons in float64, and what each component weighs."""
 
     total: Tensor
@@ -206,53 +207,32 @@ class _Law(NamedTuple):
     """Probability p of every component, (K,)."""
     bias: Tensor
     """Bias b of every component, (K,)."""
-    mean: Tensor
-    """Means of β, (K, in)."""
-    std: Tensor
-    """Diagonal part of the root, (K, in) or (K, 1)."""
-    factor: Tensor
-    """The rest of the root, transposed, (K, r, in)."""
-    output_mean: Tensor
-    """Means of ω, (K, out)."""
-    coupling: Tensor | None
-    """Rows of B that belong to the diagonal part, (K, out, in), or None."""
-    output_factor: Tensor
-    """The rest of B, transposed, (K, r, out)."""
+    law: Law
+    """The law, with zeros for a diagonal that it has not, and with the factors of each component."""
 
 
-def _law(layer: GMLayer) -> _Law:
-    covariance = layer.covariance
-    p = {name: value.double() for name, value in layer.family_parameters().items()}
-    if isinstance(covariance, Regression):
-        covariance, p = Diagonal(), covariance.joint(p)
-    if isinstance(covariance, LowRank):
-        mean, output_mean, std = p["mean"], p["output_mean"], p["std"].reshape(len(p["mean"]), -1)
-        factor = p.get("factor", mean.new_empty(len(mean), 0, mean.shape[1]))
-        output_factor = p.get("output_factor", mean.new_empty(len(mean), 0, output_mean.shape[1]))
-    elif isinstance(covariance, SharedFactor):
-        mean, output_mean, std = p["mean"], p["output_mean"], p["std"][:, None]
-        factor, output_factor = p["factor"] * p["factor_std"][..., None], p["output_factor"].mT
-    else:  # a family of one's own says all by its dense root
-        mean, root, output_mean, output_root = covariance.root(p)
-        std, factor, output_factor = torch.zeros_like(mean[:, :1]), root.mT, output_root.mT
+def _neurons(layer: GMLayer) -> _Neurons:
+    law = layer.covariance.law({name: value.double() for name, value in layer.family_parameters().items()})
     weight = layer.component_weight().double()
     if not (weight > 0).all():
         raise ValueError("a component has no weight left; drop it before drawing neurons from the layer")
     bias = torch.zeros_like(weight) if layer.bias is None else layer.bias.double()
-    total = weight.sum()
-    return _Law(total, weight / total, bias, mean, std, factor, output_mean, p.get("coupling"), output_factor)
+    diagonal = law.mean.new_zeros(len(weight), 1) if law.diagonal is None else law.diagonal
+    law = law._replace(diagonal=diagonal, factor=law.factors(), factor_std=None)
+    return _Neurons(weight.sum(), weight / weight.sum(), bias, law)
 
 
 def _drawn(
-    law: _Law, component: Tensor, *, antithetic: bool, generator: torch.Generator | None
+    neurons: _Neurons, component: Tensor, *, antithetic: bool, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
     """Return β and ω of neurons of the given components, and with ``antithetic`` after them those of opposite noise."""
-    beta, omega = [], []
-    for k in range(len(law.share)):
+    law, beta, omega = neurons.law, [], []
+    assert law.diagonal is not None
+    for k in range(len(neurons.share)):
         n = int((component == k).sum())
         options = {"generator": generator, "dtype": torch.float64, "device": law.mean.device}
         z, w = torch.randn(n, law.mean.shape[1], **options), torch.randn(n, law.factor.shape[1], **options)
-        of_beta, of_omega = z * law.std[k] + w @ law.factor[k], w @ law.output_factor[k]
+        of_beta, of_omega = z * law.diagonal[k] + w @ law.factor[k], w @ law.output_factor[k]
         if law.coupling is not None:
             of_omega = of_omega + z @ law.coupling[k].T
         beta.append(torch.stack([law.mean[k] + of_beta, law.mean[k] - of_beta]))
@@ -274,27 +254,29 @@ def _shared_out(number: int, share: Tensor) -> Tensor:
     return counts.long()
 
 
-def _variance(law: _Law, activation: Activation, x: Tensor, *, stratified: bool) -> Tensor:
+def _variance(neurons: _Neurons, activation: Activation, x: Tensor, *, stratified: bool) -> Tensor:
     """Return the variance times the width for rows in float64, (n, out)."""
+    law = neurons.law
+    assert law.diagonal is not None
     reading = torch.einsum("kri,ni->nkr", law.factor, x)
-    base = (x.square() @ law.std.square().expand_as(law.mean).T).clamp(min=0)
+    base = (x.square() @ law.diagonal.square().expand_as(law.mean).T).clamp(min=0)
     std = (base + reading.square().sum(-1)).sqrt().clamp(min=1e-150)
-    m = x @ law.mean.T + law.bias
+    m = x @ law.mean.T + neurons.bias
     cross = torch.einsum("nkr,kro->nko", reading, law.output_factor)
     spread = law.output_factor.square().sum(1)
     if law.coupling is not None:
-        cross = cross + torch.einsum("koi,ki,ni->nko", law.coupling, law.std.expand_as(law.mean), x)
+        cross = cross + torch.einsum("koi,ki,ni->nko", law.coupling, law.diagonal.expand_as(law.mean), x)
         spread = spread + law.coupling.square().sum(-1)
     kappa = cross / std[..., None]
     f, square = _moments(activation, m, std)
     first = law.output_mean * f[0][..., None] + kappa * f[1][..., None]
     second = (law.output_mean.square() + spread - kappa.square()) * square[0][..., None]
     second = second + 2 * law.output_mean * kappa * square[1][..., None] + kappa.square() * square[2][..., None]
-    share = law.share[:, None]
+    share = neurons.share[:, None]
     within = (share * second).sum(1) - (share * first.square()).sum(1)
     if stratified:
-        return law.total**2 * within
-    return law.total**2 * (within + (share * first.square()).sum(1) - (share * first).sum(1).square())
+        return neurons.total**2 * within
+    return neurons.total**2 * (within + (share * first.square()).sum(1) - (share * first).sum(1).square())
 
 
 def _moments(activation: Activation, m: Tensor, std: Tensor) -> tuple[list[Tensor], list[Tensor]]:

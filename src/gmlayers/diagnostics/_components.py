@@ -11,7 +11,8 @@ from torch import Tensor
 from gmlayers._shown import brief
 from gmlayers.diagnostics._mixture import NeuronMixture, check_neurons
 from gmlayers.nn import GMLayer
-from gmlayers.nn._gm_layer import autocast_off, check_input, check_layer
+from gmlayers.nn._gm_layer import check_layer
+from gmlayers.nn._precision import autocast_off, check_input
 
 
 class Clustering(NamedTuple):
@@ -120,8 +121,11 @@ def _contribution(layer: GMLayer, x: Tensor, k: int) -> Tensor:
     m, var, reading = family.moments(p, x)
     m = m if layer.bias is None else m + layer.bias[k]
     level, gate = layer.activation.mean(m, var), layer.activation.gate(m, var)
-    gate = gate[..., None] * reading if family.gates_reading else gate
-    return layer.component_weight()[k] * family.readout(p, level, gate, x, reading)
+    if family.gates_reading:
+        y = family.readout_gated(p, level, gate[..., None] * reading)
+    else:
+        y = family.readout(p, level, gate, x, reading)
+    return layer.component_weight()[k] * y
 
 
 def _nearest_at_random(d: int, n: int) -> float:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from gmlayers._arguments import check_tensor, check_tensors, check_values, got
 from gmlayers._shown import brief
-from gmlayers.nn import GMLayer, LowRank, Regression, SharedFactor
-from gmlayers.nn._gm_layer import check_layer, upcast
+from gmlayers.nn import GMLayer
+from gmlayers.nn._gm_layer import check_layer
+from gmlayers.nn._precision import upcast
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +82,10 @@ def check_neurons(name: str, value: object) -> None:
 def marginal(layer: GMLayer) -> NeuronMixture:
     r"""Return the law of β, the input weights of a layer's neurons.
 
-    For the families :class:`~gmlayers.LowRank` (with :class:`~gmlayers.Diagonal`), :class:`~gmlayers.SharedFactor` and
-    :class:`~gmlayers.Regression` var = std² and F is the ``factor``, times ``factor_std`` where there is one. For
-    :class:`~gmlayers.Full` and families of your own var = 0 and F is the dense root A of ``layer.root()``. The output
-    weights ω and the biases are no part of it; the weights are 1/K, or the learned ones.
+    It is the :class:`~gmlayers.nn.Law` of the family: var is the square of its diagonal, and F are its factors. For
+    :class:`~gmlayers.Full` and families of your own that say no more than their root, var = 0 and F is the dense root A
+    of ``layer.root()``. The output weights ω and the biases are no part of it; the weights are 1/K, or the learned
+    ones.
 
     Returns:
         A copy, without gradients; in float32 if the layer is in half precision.
@@ -98,15 +99,9 @@ def marginal(layer: GMLayer) -> NeuronMixture:
     check_layer("marginal", layer)
     p = {name: upcast(parameter) for name, parameter in layer.family_parameters().items()}
     K = layer.num_components
-    if isinstance(layer.covariance, (LowRank, Regression, SharedFactor)):
-        mean = p["mean"]
-        var = p["std"].square().reshape(K, -1).expand_as(mean)
-        factor = p["factor"].mT if "factor" in p else mean.new_empty(*mean.shape, 0)
-        if "factor_std" in p:  # the factors are shared
-            factor = factor * p["factor_std"].unsqueeze(1)
-    else:
-        mean, factor, _, _ = layer.covariance.root(p)
-        var = torch.zeros_like(mean)
+    law = layer.covariance.law(p)
+    mean, factor = law.mean, law.factors().mT
+    var = torch.zeros_like(mean) if law.diagonal is None else law.diagonal.square().expand_as(mean)
     logits = layer.weight_logits
     weight = mean.new_full((K,), 1 / K) if logits is None else upcast(logits).softmax(0)
     return NeuronMixture(weight, mean.clone(), var, factor.clone())

@@ -65,6 +65,8 @@ class Shape:
     """Base of the joint covariance (low_rank)."""
     coupling: Annotated[bool, FlagCreatePairsOff] = False
     """Full coupling of output and input noise (low_rank)."""
+    factors: int = 16
+    """Factors that the components share, at most as many as there are inputs (shared_factor)."""
     scaling: Literal["sqrt", "mean"] = "sqrt"
     """Factor before the sum over components, 1/sqrt(K) or 1/K (low_rank, diagonal)."""
     activation: str = "relu"
@@ -108,7 +110,7 @@ def _low_rank(in_features: int, out_features: int, shape: Shape) -> nn.Module:
 
 
 def _shared_factor(in_features: int, out_features: int, shape: Shape) -> nn.Module:
-    return _gm_layer(in_features, out_features, shape, SharedFactor(min(16, in_features)))
+    return _gm_layer(in_features, out_features, shape, SharedFactor(min(shape.factors, in_features)))
 
 
 def _diagonal(in_features: int, out_features: int, shape: Shape) -> nn.Module:
@@ -260,12 +262,12 @@ class Model:
 MODELS: dict[str, Model] = {
     "low_rank": Model(
         _low_rank,
-        frozenset(f.name for f in fields(Shape)) - {"hidden", "matched"},
+        frozenset(f.name for f in fields(Shape)) - {"factors", "hidden", "matched"},
         Recipe(),
     ),
     "shared_factor": Model(
         _shared_factor,
-        frozenset({"width", "components", "scaling", "activation", "init_scale", "trunk"}),
+        frozenset({"width", "components", "factors", "scaling", "activation", "init_scale", "trunk"}),
         Recipe(),
     ),
     "diagonal": Model(

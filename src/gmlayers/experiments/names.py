@@ -15,7 +15,7 @@ DATA: Mapping[str, str] = {
 
 MODELS: Mapping[str, str] = {
     "low_rank": "GM layer, joint low-rank covariance: the library's default",
-    "shared_factor": "GM layer, 16 factors that all components share: our lowest error at a given size",
+    "shared_factor": "GM layer, with factors that all components share: our lowest error at a given size",
     "diagonal": "GM layer, diagonal covariance with full coupling: the paper's function class, better trained",
     "paper": "GM layer of Chewi, Rigollet and Yan (2025), K = 20, plain SGD",
     "fc": "Linear - activation - Linear: what a GM layer replaces",

@@ -1,12 +1,5 @@
 """Layers: thin modules over :mod:`gmlayers.functional`."""
 
-from gmlayers.nn._covariance import Covariance as Covariance
-from gmlayers.nn._covariance import Diagonal as Diagonal
-from gmlayers.nn._covariance import Full as Full
-from gmlayers.nn._covariance import LowRank as LowRank
-from gmlayers.nn._covariance import Regression as Regression
-from gmlayers.nn._covariance import Root as Root
-from gmlayers.nn._covariance import SharedFactor as SharedFactor
 from gmlayers.nn._folded import FoldedGMLayer as FoldedGMLayer
 from gmlayers.nn._form import AxisAligned as AxisAligned
 from gmlayers.nn._form import Form as Form
@@ -18,3 +11,11 @@ from gmlayers.nn._parameter_groups import PAPER_RATES as PAPER_RATES
 from gmlayers.nn._parameter_groups import ParameterGroup as ParameterGroup
 from gmlayers.nn._parameter_groups import Rates as Rates
 from gmlayers.nn._parameter_groups import parameter_groups as parameter_groups
+from gmlayers.nn.covariance import Covariance as Covariance
+from gmlayers.nn.covariance import Diagonal as Diagonal
+from gmlayers.nn.covariance import Full as Full
+from gmlayers.nn.covariance import Law as Law
+from gmlayers.nn.covariance import LowRank as LowRank
+from gmlayers.nn.covariance import Regression as Regression
+from gmlayers.nn.covariance import Root as Root
+from gmlayers.nn.covariance import SharedFactor as SharedFactor

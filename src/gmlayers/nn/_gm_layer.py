@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -11,20 +10,18 @@ from torch import Tensor, nn
 
 from gmlayers import ops
 from gmlayers._arguments import (
-    autocast_on,
     check_device,
     check_dtype,
     check_generator,
     check_module,
-    is_dense,
-    no_tensor,
     not_negative_number,
 )
 from gmlayers._names import brief_value, check_size, flag, look_up, positive
 from gmlayers.functional import ACTIVATIONS, Activation, get_activation
 from gmlayers.nn._computed import refuse_computed
-from gmlayers.nn._covariance import Covariance, Regression, Root, get_covariance
+from gmlayers.nn._precision import autocast_off, check_input, result_dtype, upcast
 from gmlayers.nn._range import squares_fit
+from gmlayers.nn.covariance import Covariance, Regression, Root, get_covariance
 
 Scaling = Literal["sqrt", "mean"]
 
@@ -261,7 +258,7 @@ class GMLayer(nn.Module):
             return self._in_float64(p, x)
         with autocast_off(x.device.type):
             level, gate = self._expectations(m, var, reading)
-        return self._scale * self.covariance.readout(p, level.to(x.dtype), gate.to(x.dtype), x, reading.to(x.dtype))
+        return self._readout(p, level.to(x.dtype), gate.to(x.dtype), x, reading.to(x.dtype))
 
     def root(self) -> Root:
         r"""Return the law of the neurons as dense matrices (mean, root, output_mean, output_root).
@@ -288,6 +285,12 @@ class GMLayer(nn.Module):
         weight = self.component_weight() / self._scale
         return weight * level, (weight if gated is None else weight[:, None]) * gate
 
+    def _readout(self, p: dict[str, Tensor], level: Tensor, gate: Tensor, x: Tensor, reading: Tensor) -> Tensor:
+        """Return the output; the gate is as :meth:`_expectations` returns it."""
+        if self.covariance.gates_reading:
+            return self._scale * self.covariance.readout_gated(p, level, gate)
+        return self._scale * self.covariance.readout(p, level, gate, x, reading)
+
     def _in_float64(self, p: dict[str, Tensor], x: Tensor) -> Tensor:
         """Return the output for numbers of which float32 has no squares, in the dtype that it has for others."""
         dtype = result_dtype(x)
@@ -295,7 +298,7 @@ class GMLayer(nn.Module):
         with autocast_off(x.device.type):
             m, var, reading = self.covariance.moments(p, x)
             level, gate = self._expectations(m, var, reading)
-            return (self._scale * self.covariance.readout(p, level, gate, x, reading)).to(dtype)
+            return self._readout(p, level, gate, x, reading).to(dtype)
 
     @property
     def _scale(self) -> float:
@@ -321,61 +324,3 @@ def check_layer(function: str, layer: object) -> None:
     """Raise if something is no Gaussian mixture layer; compiled ones are."""
     if isinstance(layer, type) or not hasattr(layer, "family_parameters"):
         raise TypeError(f"{function}: layer must be a GMLayer, got {brief_value(layer)}")
-
-
-def _fits(x: Tensor, in_features: int, like: Tensor) -> bool:
-    """Return whether all is well, as it mostly is, in little time: this is asked at every call of every layer."""
-    if not isinstance(x, Tensor) or x.layout is not torch.strided or x.is_nested or x.dtype != like.dtype:
-        return False
-    return x.shape[-1:] == (in_features,) and ((x.is_cpu and like.is_cpu) or x.device == like.device)
-
-
-def check_input(module: str, x: Tensor, in_features: int, like: Tensor | None) -> None:
-    """Raise if a module of those features cannot take the input.
-
-    Args:
-        module: errors begin with this name.
-        x: the input.
-        in_features: size of its last axis.
-        like: a parameter, whose dtype and device the input must have; None if it may be of any.
-
-    Raises:
-        TypeError: for what is no dense tensor of floating-point numbers.
-        ValueError: for another size, dtype or device.
-    """
-    if like is not None and _fits(x, in_features, like):
-        return
-    if not is_dense(x):
-        raise no_tensor(f"{module}: the input x", x)
-    if x.ndim == 0 or x.shape[-1] != in_features:
-        raise ValueError(
-            f"{module}: expected an input of shape (..., {in_features}), got {tuple(x.shape)}; "
-            f"flatten images with x.flatten(1)"
-        )
-    if like is None:
-        return
-    if x.device != like.device:
-        raise ValueError(
-            f"{module}: expected an input on {like.device}, where the parameters are, got one on {x.device}; "
-            f"move one of them"
-        )
-    if not (autocast_on(x.device.type) and torch.float64 not in (x.dtype, like.dtype)):
-        raise ValueError(
-            f"{module}: expected {like.dtype}, the dtype of the parameters, got {x.dtype}; "
-            f"convert one of them, for instance with layer.to({x.dtype})"
-        )
-
-
-def upcast(t: Tensor) -> Tensor:
-    """Return half precision as float32, everything else as it is."""
-    return t.float() if t.dtype in (torch.float16, torch.bfloat16) else t
-
-
-def result_dtype(x: Tensor) -> torch.dtype:
-    """Return the dtype of matrix products of an input."""
-    return torch.get_autocast_dtype(x.device.type) if autocast_on(x.device.type) else x.dtype
-
-
-def autocast_off(device_type: str) -> AbstractContextManager[object]:
-    """Hold the moments and expectations in full precision: in bfloat16 m/s is ruined, in float16 s² overflows."""
-    return torch.autocast(device_type, enabled=False) if autocast_on(device_type) else nullcontext()

@@ -18,9 +18,9 @@ from gmlayers._names import check_size, flag, positive
 from gmlayers.functional import gmnm
 from gmlayers.nn._computed import refuse_computed
 from gmlayers.nn._form import Form, get_form
-from gmlayers.nn._gm_layer import autocast_off, check_input, upcast
 from gmlayers.nn._k_means import k_means
 from gmlayers.nn._placement import by_residual, domain_of, spacing
+from gmlayers.nn._precision import autocast_off, check_input, upcast
 from gmlayers.nn._range import cubes_fit
 from gmlayers.ops._fused import readable
 

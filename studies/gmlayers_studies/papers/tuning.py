@@ -26,9 +26,18 @@ LAST = 5
 """The error is averaged over this many epochs for the choice, since that of one epoch is noisier."""
 
 
-def gm(activation: str, lr: float, input_dropout: float = 0.3, weight_decay: float = 0.0, width: int = 500) -> Net:
+def gm(
+    activation: str,
+    lr: float,
+    input_dropout: float = 0.3,
+    weight_decay: float = 0.0,
+    width: int = 500,
+    factors: int = 16,
+) -> Net:
     """Return the GM layer as large as a fully connected net of some width."""
-    return _arm("GM", "shared_factor", Shape(width=width, activation=activation), lr, input_dropout, weight_decay)
+    shape = Shape(width=width, activation=activation, factors=factors)
+    net = _arm("GM", "shared_factor", shape, lr, input_dropout, weight_decay)
+    return net if factors == 16 else dataclasses.replace(net, label=f"{net.label}, {factors} factors")
 
 
 def fc(activation: str, lr: float, input_dropout: float = 0.3, weight_decay: float = 0.05, width: int = 1000) -> Net:
@@ -55,6 +64,10 @@ GM_ARMS = (
     gm("gelu", 5e-3, input_dropout=0.25),
     gm("gelu", 2.5e-3),
     gm("gelu", 2.5e-3, input_dropout=0.2),
+    gm("gelu", 5e-3, input_dropout=0.25, factors=8),
+    gm("relu", 5e-3, input_dropout=0.25, factors=8),
+    gm("gelu", 5e-3, input_dropout=0.1),
+    gm("relu", 5e-3, input_dropout=0.25),
 )
 FC_ARMS = (
     fc("relu", 1e-3),
@@ -85,22 +98,42 @@ OTHERS = (
     ("relu", 2.0, 0.2),
     ("relu", 2.0, 0.3),
 )
-"""At other sizes these activations, factors of the rate and dropouts are tried."""
+"""At other sizes these activations, factors of the rate and dropouts are tried, and four configurations more."""
 
 
-def resized(name: str, net: Callable[..., Net], lr: float, width: int) -> tuple[Net, ...]:
+def resized(name: str, net: Callable[..., Net], lr: float, width: int, more: Sequence[Net]) -> tuple[Net, ...]:
     """Return the configurations of a net of another size, under its name."""
     arms = [net(activation, factor * lr, dropout, width=width) for activation, factor, dropout in OTHERS]
-    return tuple(dataclasses.replace(arm, label=f"{name} {arm.label[3:]}") for arm in arms)
+    return tuple(dataclasses.replace(arm, label=f"{name} {arm.label[3:]}") for arm in (*arms, *more))
+
+
+def more_gm(width: int) -> tuple[Net, ...]:
+    """Return what is tried of a small GM layer besides: half as many factors, ReLU at the usual rate, decay."""
+    return (
+        gm("gelu", 5e-3, 0.1, width=width, factors=8),
+        gm("gelu", 5e-3, 0.2, width=width, factors=8),
+        gm("relu", 5e-3, 0.1, width=width),
+        gm("gelu", 5e-3, 0.2, 0.05, width=width),
+    )
+
+
+def more_fc(width: int) -> tuple[Net, ...]:
+    """Return what is tried of a small fully connected net besides: other decays, ReLU with less dropout."""
+    return (
+        fc("gelu", 1e-3, 0.2, 0.2, width=width),
+        fc("gelu", 1e-3, 0.2, 0.0, width=width),
+        fc("relu", 1e-3, 0.1, width=width),
+        fc("relu", 2e-3, 0.3, 0.2, width=width),
+    )
 
 
 GROUPS: dict[str, tuple[Net, ...]] = {
     "GM (size of FC-500)": GM_ARMS,
     "FC-1000": FC_ARMS,
     # what is best at one size need not be at another: a small net wants less dropout and a greater rate
-    "GM (size of FC-240)": resized("GM-240", gm, 5e-3, 240),
-    "FC-500": resized("FC-500", fc, 1e-3, 500),
-    "FC-240": resized("FC-240", fc, 1e-3, 240),
+    "GM (size of FC-240)": resized("GM-240", gm, 5e-3, 240, more_gm(240)),
+    "FC-500": resized("FC-500", fc, 1e-3, 500, more_fc(500)),
+    "FC-240": resized("FC-240", fc, 1e-3, 240, more_fc(240)),
 }
 
 

@@ -38,6 +38,13 @@ ACTIVATIONS = (
     "identity",
     "softplus",
     "silu",
+    "sigmoid",
+    "tanh",
+    "quick_gelu",
+    "gelu_tanh",
+    "gelu_integral",
+    "silu_integral",
+    "gelu_tanh_integral",
 )
 """These are the keys of :data:`gmlayers.functional.ACTIVATIONS`."""
 

@@ -57,7 +57,10 @@ def _not_closed(a: Arguments) -> str | None:
     return None
 
 
-WITHOUT_KERNEL = ("silu", "softplus")
+WITHOUT_KERNEL = (
+    *("silu", "softplus", "sigmoid", "tanh", "quick_gelu", "gelu_tanh"),
+    *("gelu_integral", "silu_integral", "gelu_tanh_integral"),
+)
 
 
 def _not_triton(a: Arguments) -> str | None:

@@ -11,7 +11,7 @@ from torch import nn
 from gmlayers import GMLayer, convert, diagnostics, flows, functional
 from gmlayers._shown import shown
 from gmlayers.flows import transport
-from gmlayers.functional import bures
+from gmlayers.functional import bures, get_activation
 
 LARGE = 400
 
@@ -29,11 +29,15 @@ def results():
     quadratic = flows.Quadratic(torch.eye(6), torch.zeros(6))
     return [
         layer.root(),
+        layer.covariance.law(layer.family_parameters()),
         bures.Gaussian(torch.randn(LARGE), torch.eye(LARGE)),
         functional.gmnm.Derivatives(*(torch.randn(LARGE, 3) for _ in range(3))),
         convert.mlp_to_gm(nn.Linear(9, 60), nn.Linear(60, 3), 8),
         blocks[0],
         blocks[0].slots[0],
+        convert.GatedBlock(
+            "mlp", nn.Linear(9, 30), nn.Linear(9, 30), get_activation("silu"), nn.Linear(30, 9), 0.1, ()
+        ),
         convert.swap_layers(model, lambda b: GMLayer.matching(b.first, b.second)),
         mixture,
         diagnostics.clustering(mixture),
@@ -66,7 +70,7 @@ def test_results_fit_in_ten_lines(made):
 
 def test_all_types_of_results_are_here(made):
     """Public named tuples and dataclasses that hold tensors or modules; settings are no results."""
-    settings = {"Activation", "Pattern", "Rates", *(name for name in import_module("gmlayers").__all__)}
+    settings = {"Activation", "Pattern", "GatedPattern", "Rates", *(name for name in import_module("gmlayers").__all__)}
     modules = (  # flows.optim and ops have none
         "functional",
         "functional.bures",

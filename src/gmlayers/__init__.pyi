@@ -11,7 +11,9 @@ from gmlayers.nn import PAPER_RATES as PAPER_RATES
 from gmlayers.nn import AxisAligned as AxisAligned
 from gmlayers.nn import Diagonal as Diagonal
 from gmlayers.nn import Full as Full
+from gmlayers.nn import GMFeedForward as GMFeedForward
 from gmlayers.nn import GMLayer as GMLayer
+from gmlayers.nn import GMNMFeedForward as GMNMFeedForward
 from gmlayers.nn import LowRank as LowRank
 from gmlayers.nn import Mahalanobis as Mahalanobis
 from gmlayers.nn import Regression as Regression
@@ -25,7 +27,9 @@ __all__ = [
     "AxisAligned",
     "Diagonal",
     "Full",
+    "GMFeedForward",
     "GMLayer",
+    "GMNMFeedForward",
     "LowRank",
     "Mahalanobis",
     "Regression",

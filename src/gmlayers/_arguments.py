@@ -220,7 +220,7 @@ def check_module(name: str, value: object, kind: type[nn.Module] = nn.Module) ->
         raise TypeError(f"{name} must be an {known}, got {got(value)}")
 
 
-def several(name: str, value: object, kind: type[T], what: str) -> tuple[T, ...]:
+def several(name: str, value: object, kind: type[T] | tuple[type[T], ...], what: str) -> tuple[T, ...]:
     """Return things of one kind that were given in a list or the like; raise ``TypeError`` for anything else."""
     if isinstance(value, str | bytes | Mapping | type) or not isinstance(value, Iterable):
         raise TypeError(f"{name} must be {what}, got {got(value)}")

@@ -18,6 +18,7 @@ TITLES = {
     "fig7": "Test error of one GM layer, and of two with 100 features between them",
     "dynamics": "GM layers and nets of mean-field widths at equal Wasserstein time",
     "tuning": "Configurations of GM layers and fully connected nets, on held-out training rows",
+    "finalists": "The three best configurations of GM layers and fully connected nets, with three more seeds",
     "practical": "GM layers with shared factors against fully connected nets, at the same number of epochs",
     "cifar": "GM layer and fully connected net of one size as heads of a convolutional trunk, and on pixels",
     "ladder-rates": "Rates of covariance families at one number of parameters, on held-out training rows",

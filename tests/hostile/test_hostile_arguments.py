@@ -299,6 +299,54 @@ ROWS: dict[str, Row] = {
     "nn.GMLayer.reset_parameters": Row(
         lambda generator: layer().reset_parameters(generator), lambda: {"generator": generator()}
     ),
+    "nn.GMFeedForward": Row(
+        layers.GMFeedForward,
+        lambda: {
+            "in_features": 3,
+            "hidden_features": 6,
+            "out_features": 2,
+            "activation": "gelu",
+            "rank": 2,
+            "level": True,
+            "gate": True,
+            "spread": True,
+            "bias": True,
+            "drop": 0.1,
+            "device": "cpu",
+            "dtype": F64,
+        },
+    ),
+    "nn.GMFeedForward.forward": Row(
+        lambda x: layers.GMFeedForward(3, dtype=F64)(x), lambda: {"x": r(5, 3)}, {"x": "input"}
+    ),
+    "nn.GMFeedForward.reset_parameters": Row(
+        lambda generator: layers.GMFeedForward(3).reset_parameters(generator), lambda: {"generator": generator()}
+    ),
+    "nn.GMNMFeedForward": Row(
+        layers.GMNMFeedForward,
+        lambda: {
+            "in_features": 3,
+            "hidden_features": 6,
+            "out_features": 2,
+            "rank": 2,
+            "bias": True,
+            "drop": 0.1,
+            "device": "cpu",
+            "dtype": F64,
+        },
+    ),
+    "nn.GMNMFeedForward by the number of bumps": Row(
+        layers.GMNMFeedForward, lambda: {"in_features": 3, "num_components": 4}
+    ),
+    "nn.GMFeedForward by the number of components": Row(
+        layers.GMFeedForward, lambda: {"in_features": 3, "num_components": 4}
+    ),
+    "nn.GMNMFeedForward.forward": Row(
+        lambda x: layers.GMNMFeedForward(3, dtype=F64)(x), lambda: {"x": r(5, 3)}, {"x": "input"}
+    ),
+    "nn.GMNMFeedForward.reset_parameters": Row(
+        lambda generator: layers.GMNMFeedForward(3).reset_parameters(generator), lambda: {"generator": generator()}
+    ),
     "nn.GMNM": Row(
         GMNM,
         lambda: {
@@ -361,6 +409,29 @@ ROWS: dict[str, Row] = {
     # convert
     "convert.Pattern": Row(
         convert.Pattern, lambda: {"first": "up", "activation": "act", "second": "down", "between": ("drop",)}
+    ),
+    "convert.GatedPattern": Row(
+        convert.GatedPattern,
+        lambda: {"gate": "g", "up": "u", "down": "d", "activation": "act", "between": ("drop",)},
+    ),
+    "convert.glu_to_gm": Row(
+        convert.glu_to_gm,
+        lambda: {
+            "gate_proj": nn.Linear(3, 6),
+            "up_proj": nn.Linear(3, 6, bias=False),
+            "down_proj": nn.Linear(6, 2),
+            "activation": "silu",
+            "drop": 0.1,
+            "start": 0.1,
+        },
+    ),
+    "convert.to_layer": Row(convert.to_layer, lambda: {"block": layers.GMFeedForward(3)}),
+    "convert.record": Row(
+        convert.record,
+        lambda: {"swapped": convert.swap_layers(net(), lambda _: layers.GMFeedForward(3, 6, 2, dtype=F64))},
+    ),
+    "convert.swapped_class": Row(
+        convert.swapped_class, lambda: {"model_class": nn.Sequential, "patterns": convert.PATTERNS}
     ),
     "convert.Pointwise": Row(convert.Pointwise, lambda: {"activation": functional.get_activation("sin")}),
     "convert.Pointwise.forward": Row(
@@ -436,6 +507,7 @@ ROWS: dict[str, Row] = {
                 "convert": lambda block: GMLayer.matching(block.first, block.second),
                 "blocks": convert.find_blocks(model),
                 "remove_dropout": True,
+                "remove_norm": True,
             }
         )(net()),
     ),
@@ -760,6 +832,7 @@ RESULTS = {
     "nn.Root",
     "nn.Rates",
     "convert.Block",
+    "convert.GatedBlock",
     "convert.Fit",
     "convert.Swapped",
     "flows.Nodes",

@@ -11,6 +11,10 @@ from gmlayers.functional import ACTIVATIONS
 FAR = [0.0, *(sign * t for t in (1e-3, 0.5, 1.2, 2, 3, 5, 7, 10, 12, 30, 150, 1e4, 1e6, 1e8, 1e10) for sign in (1, -1))]
 """Means in units of the standard deviation; at none of them is a derivative 0 that is not 0 all along."""
 
+SUMS = {"gelu_tanh", "gelu_integral", "silu_integral", "gelu_tanh_integral"}
+"""These are sums of terms of size 1 that cancel where the function, or its slope, passes through 0: what is promised of
+them there is an error of rounding of such terms, not of the result."""
+
 END = {torch.float32: 13, torch.float64: 37}
 """Beyond so many standard deviations the density is 0."""
 
@@ -39,7 +43,8 @@ def test_first_derivatives_are_right_with_and_without_a_graph(name, dtype, which
             normal = exact.abs() >= torch.finfo(dtype).tiny
             # the density loses t² units of rounding, and what is left of its terms is 1/t² of them
             lost = torch.finfo(dtype).eps * (100 + 4 * (wide[0].square() / wide[1]).clamp(max=END[dtype] ** 2).square())
-            wrong = (found.detach().double() - exact).abs() > lost * exact.abs()
+            rounding = 100 * torch.finfo(dtype).eps * (name in SUMS)
+            wrong = (found.detach().double() - exact).abs() > lost * exact.abs() + rounding
             assert not (wrong & normal).any(), (
                 options,
                 m[wrong & normal],

@@ -47,6 +47,10 @@ GATES = [
 ]
 
 
+SUMS = {"gelu_tanh", "gelu_integral", "silu_integral", "gelu_tanh_integral"}
+"""These are sums of terms of size 1, which cancel where the function passes through 0."""
+
+
 def gate(m, var, name, way):
     return compiled.relu(m, var) if way == "compiled" else ops.gate(m, var, name, implementation=way)
 
@@ -78,7 +82,8 @@ def test_expectations_and_their_derivatives(name, way):
         assert not not_finite(found, right).any()
         # the density loses t² units of rounding, and what is left of its terms is 1/t² of them
         lost = torch.finfo(torch.float32).eps * (100 + 4 * argument.square())
-        wrong = ((found.double() - right).abs() > lost * right.abs()) & (right.abs() > TINY) & right.float().isfinite()
+        allowed = lost * right.abs() + 100 * torch.finfo(torch.float32).eps * (name in SUMS)
+        wrong = ((found.double() - right).abs() > allowed) & (right.abs() > TINY) & right.float().isfinite()
         if name in ("sin", "cos"):  # of 1e8 and more: the float32 knows nothing of the phase
             wrong &= m.abs() < 1e3
         assert not wrong.any(), (m[wrong], var[wrong], found[wrong], right[wrong])

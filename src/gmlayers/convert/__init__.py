@@ -1,7 +1,10 @@
 """Functions that turn a layer into another form of it, or a network into layers and back."""
 
+from gmlayers.convert._blocks import GATED_PATTERNS as GATED_PATTERNS
 from gmlayers.convert._blocks import PATTERNS as PATTERNS
 from gmlayers.convert._blocks import Block as Block
+from gmlayers.convert._blocks import GatedBlock as GatedBlock
+from gmlayers.convert._blocks import GatedPattern as GatedPattern
 from gmlayers.convert._blocks import Pattern as Pattern
 from gmlayers.convert._blocks import block_inputs as block_inputs
 from gmlayers.convert._blocks import find_blocks as find_blocks
@@ -13,6 +16,10 @@ from gmlayers.convert._fit import Fit as Fit
 from gmlayers.convert._fit import Shift as Shift
 from gmlayers.convert._fit import mlp_to_gm as mlp_to_gm
 from gmlayers.convert._fold import fold as fold
+from gmlayers.convert._gated import glu_to_gm as glu_to_gm
+from gmlayers.convert._gated import to_layer as to_layer
+from gmlayers.convert._record import record as record
+from gmlayers.convert._record import swapped_class as swapped_class
 from gmlayers.convert._sample import Pointwise as Pointwise
 from gmlayers.convert._sample import gm_to_mlp as gm_to_mlp
 from gmlayers.convert._sample import sampling_variance as sampling_variance

@@ -1,4 +1,4 @@
-"""Linear-activation-Linear blocks in a model: where they are, and what they read."""
+"""Linear-activation-Linear and gated blocks in a model: where they are, and what they read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from gmlayers._shown import brief
 from gmlayers.functional import ACTIVATIONS, Activation
 
 NEAR = 1e-3
-"""Two activations that nowhere differ by more are taken for one: GELU and its tanh form differ by 5e-4."""
+"""An activation is taken for the nearest one of the table, which must not differ from it by more anywhere."""
+
+NORMS = (nn.LayerNorm, nn.RMSNorm, nn.BatchNorm1d)
+"""These may stand between first and activation of a block in an ``nn.Sequential``."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,48 @@ PATTERNS = (
 """Common libraries give these names to the parts; blocks in an ``nn.Sequential`` are found without names."""
 
 
+@dataclass(frozen=True)
+class GatedPattern:
+    """The names of the parts of a gated block in the module that is the block.
+
+    The module must compute ``down(between(activation(gate(x)) * up(x)))`` and nothing else, which is tried on random
+    inputs before it is taken for one.
+
+    Args:
+        gate: an ``nn.Linear``.
+        up: another one, of the same size.
+        down: a third one.
+        activation: a module or a function.
+        between: dropouts, as in :class:`Pattern`.
+
+    Example:
+        >>> from gmlayers.convert import GatedPattern
+        >>> GatedPattern("gate", "up", "down", "act")
+        GatedPattern(gate='gate', up='up', down='down', activation='act', between=())
+    """
+
+    gate: str
+    up: str
+    down: str
+    activation: str
+    between: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("gate", "up", "down", "activation"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"GatedPattern: {name} must be a name, got {brief_value(getattr(self, name))}")
+        names = several("GatedPattern: between", self.between, str, "names in a tuple, like ('drop',)")
+        object.__setattr__(self, "between", names)
+
+
+GATED_PATTERNS = (
+    GatedPattern("gate_proj", "up_proj", "down_proj", "act_fn"),  # Llama, Mistral, Qwen, Gemma
+    GatedPattern("wi_0", "wi_1", "wo", "act", ("dropout",)),  # T5 v1.1
+    GatedPattern("fc1_g", "fc1_x", "fc2", "act", ("drop1", "norm", "drop2")),  # timm's SwiGLU
+)
+"""Common libraries give these names to the parts of gated blocks."""
+
+
 class Slot(NamedTuple):
     """A place in a model, and what was found there."""
 
@@ -91,27 +136,77 @@ class Block:
     dropout: float
     """The largest rate of dropout between activation and second."""
     slots: tuple[Slot, ...]
-    """Places of first, activation, second, and of dropouts with a rate above 0."""
+    """Places of first, norm, activation, second, and of dropouts with a rate above 0."""
+    norm: nn.Module | None = None
+    """What stands between first and activation, as in Linear - LayerNorm - activation - Linear."""
+
+    @property
+    def in_features(self) -> int:
+        """Size of what it reads."""
+        return self.first.in_features
+
+    @property
+    def out_features(self) -> int:
+        """Size of what it gives."""
+        return self.second.out_features
+
+    def __repr__(self) -> str:
+        norm = "" if self.norm is None else f", norm={type(self.norm).__name__}"
+        return (
+            f"Block({self.path!r}, {self.first.in_features}, {self.first.out_features}, {self.second.out_features}, "
+            f"activation={self.activation}{norm}, dropout={self.dropout:g})"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class GatedBlock:
+    """A gated block in a model, ``down(activation(gate(x)) * up(x))``: :func:`glu_to_gm` converts it exactly."""
+
+    path: str
+    """Name of the block in the model; what takes its place will have it."""
+    gate: nn.Linear
+    up: nn.Linear
+    activation: Activation
+    """The entry of :data:`gmlayers.functional.ACTIVATIONS` with the same values, up to 1e-3."""
+    down: nn.Linear
+    dropout: float
+    """The largest rate of dropout before ``down``."""
+    slots: tuple[Slot, ...]
+    """Its place."""
+
+    @property
+    def in_features(self) -> int:
+        """Size of what it reads."""
+        return self.gate.in_features
+
+    @property
+    def out_features(self) -> int:
+        """Size of what it gives."""
+        return self.down.out_features
 
     def __repr__(self) -> str:
         return (
-            f"Block({self.path!r}, {self.first.in_features}, {self.first.out_features}, {self.second.out_features}, "
+            f"GatedBlock({self.path!r}, {self.gate.in_features}, {self.gate.out_features}, {self.down.out_features}, "
             f"activation={self.activation}, dropout={self.dropout:g})"
         )
 
 
 def find_blocks(
-    model: nn.Module, *, patterns: Sequence[Pattern] = PATTERNS, activations: Iterable[Activation] = ()
-) -> list[Block]:
-    """Return the blocks of a model that a GM layer could take the place of.
+    model: nn.Module,
+    *,
+    patterns: Sequence[Pattern | GatedPattern] = (*PATTERNS, *GATED_PATTERNS),
+    activations: Iterable[Activation] = (),
+) -> list[Block | GatedBlock]:
+    """Return the blocks of a model that a GM layer or a :class:`~gmlayers.GMFeedForward` could take the place of.
 
-    They are runs of Linear, activation, dropouts (if any), Linear in an ``nn.Sequential``, and modules that hold parts
-    of the right kind under the names of a pattern. Two blocks never share a part. Activations are known by their
-    values, whatever they are called.
+    They are runs of Linear, norm (if any), activation, dropouts (if any), Linear in an ``nn.Sequential``, and modules
+    that hold parts of the right kind under the names of a pattern. Two blocks never share a part. Activations are known
+    by their values, whatever they are called.
 
     Args:
         model: any module.
-        patterns: what to look for outside of ``nn.Sequential``; ``(*PATTERNS, Pattern(...))`` adds one.
+        patterns: what to look for outside of ``nn.Sequential``; ``(*PATTERNS, *GATED_PATTERNS, Pattern(...))`` adds
+            one.
         activations: some of your own to be known besides those of the table.
 
     Example:
@@ -122,16 +217,20 @@ def find_blocks(
         [Block('0', 4, 30, 8, activation=gelu, dropout=0), Block('3.linear1', 8, 32, 8, activation=relu, dropout=0.1)]
     """
     check_module("find_blocks: model", model)
-    patterns = several("find_blocks: patterns", patterns, Pattern, "a sequence of Pattern")
+    patterns = several("find_blocks: patterns", patterns, (Pattern, GatedPattern), "a sequence of Pattern")
     activations = several("find_blocks: activations", activations, Activation, "a sequence of Activation")
     known = [*activations, *(activation for name, activation in ACTIVATIONS.items() if name != "identity")]
-    named = [((p.first, p.activation, p.second), p.between) for p in patterns]
-    found: list[Block] = []
+    named = [((p.first, p.activation, p.second), (), p.between) for p in patterns if isinstance(p, Pattern)]
+    gated = [p for p in patterns if isinstance(p, GatedPattern)]
+    found: list[Block | GatedBlock] = []
     used: set[tuple[int, str]] = set()
     for path, module in model.named_modules():
         plain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
-        for names, between in _runs(module) if plain else named:
-            block = _block(path, module, names, between, known)
+        blocks = [
+            *(_block(path, module, *names, known) for names in (_runs(module) if plain else named)),
+            *(_gated_block(model, path, module, pattern, [*known, ACTIVATIONS["identity"]]) for pattern in gated),
+        ]
+        for block in blocks:
             places = set() if block is None else {(id(slot.owner), slot.name) for slot in block.slots}
             if block is not None and not places & used:
                 found.append(block)
@@ -140,7 +239,7 @@ def find_blocks(
 
 
 @torch.no_grad()
-def block_inputs(blocks: Sequence[Block], run: Callable[[], object]) -> dict[str, Tensor]:
+def block_inputs(blocks: Sequence[Block | GatedBlock], run: Callable[[], object]) -> dict[str, Tensor]:
     """Return what blocks read while a model runs: the inputs that :func:`mlp_to_gm` asks for.
 
     Args:
@@ -162,7 +261,7 @@ def block_inputs(blocks: Sequence[Block], run: Callable[[], object]) -> dict[str
         >>> convert.block_inputs(blocks, lambda: model(torch.randn(5, 7, 4)))["0"].shape
         torch.Size([35, 4])
     """
-    blocks = several("block_inputs: blocks", blocks, Block, "blocks that find_blocks has found")
+    blocks = several("block_inputs: blocks", blocks, (Block, GatedBlock), "blocks that find_blocks has found")
     check_callable("block_inputs: run", run)
     read: dict[str, list[Tensor]] = {block.path: [] for block in blocks}
     handles: list[RemovableHandle] = []
@@ -189,17 +288,27 @@ def _into(rows: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]
     return lambda _, args: rows.append(args[0].reshape(-1, args[0].shape[-1]))
 
 
-def _runs(module: nn.Module) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Yield names (first, activation, second) and names between, wherever a Linear layer follows another one."""
-    names = tuple(module._modules)
-    linear = [i for i, child in enumerate(module._modules.values()) if _as_linear(child) is not None]
+Names = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+
+
+def _runs(module: nn.Module) -> Iterator[Names]:
+    """Yield names (first, activation, second), of a norm, and between, wherever a Linear follows another one."""
+    parts = module._modules
+    names = tuple(parts)
+    linear = [i for i, child in enumerate(parts.values()) if _as_linear(child) is not None]
     for i, j in pairwise(linear):
-        if j - i >= 2:
-            yield (names[i], names[i + 1], names[j]), names[i + 2 : j]
+        normed = int(isinstance(parts[names[i + 1]], NORMS))
+        if j - i >= 2 + normed:
+            yield (names[i], names[i + 1 + normed], names[j]), names[i + 1 : i + 1 + normed], names[i + 2 + normed : j]
 
 
 def _block(
-    path: str, module: nn.Module, names: Sequence[str], between: Sequence[str], known: Sequence[Activation]
+    path: str,
+    module: nn.Module,
+    names: Sequence[str],
+    norm: Sequence[str],
+    between: Sequence[str],
+    known: Sequence[Activation],
 ) -> Block | None:
     """Return the block with parts of these names, or None if there is none or it is more than that."""
     slots = [slot for name in names if (slot := _slot(module, name)) is not None]
@@ -208,11 +317,58 @@ def _block(
     if len(slots) < len(names) or len(rates) < len(dropouts):
         return None
     first, f, second = slots
-    one, two, activation = _as_linear(first.part), _as_linear(second.part), _known(f.part, known)
-    if one is None or two is None or activation is None or one.out_features != two.in_features:
+    one, two = _as_linear(first.part), _as_linear(second.part)
+    if one is None or two is None or one.out_features != two.in_features:
         return None
-    slots += [slot for slot, rate in zip(dropouts, rates) if rate]
-    return Block(f"{path}.{names[0]}".lstrip("."), one, activation, two, max(rates, default=0.0), tuple(slots))
+    activation = _known(f.part, known)
+    if activation is None:
+        return None
+    normed = [slot for name in norm if (slot := _slot(module, name)) is not None]
+    slots = [first, *normed, f, second, *(slot for slot, rate in zip(dropouts, rates) if rate)]
+    found = next((slot.part for slot in normed if isinstance(slot.part, nn.Module)), None)
+    return Block(f"{path}.{names[0]}".lstrip("."), one, activation, two, max(rates, default=0.0), tuple(slots), found)
+
+
+def _gated_block(
+    model: nn.Module, path: str, module: nn.Module, pattern: GatedPattern, known: Sequence[Activation]
+) -> GatedBlock | None:
+    """Return the gated block that a module is, or None if it is none, or more than that."""
+    above, _, name = path.rpartition(".")
+    names = pattern.gate, pattern.up, pattern.down
+    gate, up, down = (part if isinstance(part := getattr(module, n, None), nn.Linear) else None for n in names)
+    dropouts = [part for n in pattern.between if (part := getattr(module, n, None)) is not None]
+    rates = [rate for part in dropouts if (rate := _rate(part)) is not None]
+    if not path or gate is None or up is None or down is None or len(rates) < len(dropouts):
+        return None
+    if gate.weight.shape != up.weight.shape or gate.out_features != down.in_features:
+        return None
+    activation = _known(getattr(module, pattern.activation, None), known)
+    if activation is None or not _computes(module, gate, up, down, activation):
+        return None
+    slot = Slot(model.get_submodule(above), name, module)
+    return GatedBlock(path, gate, up, activation, down, max(rates, default=0.0), (slot,))
+
+
+@torch.no_grad()
+def _computes(module: nn.Module, gate: nn.Linear, up: nn.Linear, down: nn.Linear, activation: Activation) -> bool:
+    """Return whether a module gives what a gated block of these parts does, without dropout, for random inputs."""
+    if gate.weight.is_meta:
+        return True  # there are no numbers to compare
+    modes = {part: part.training for part in module.modules()}
+    try:
+        module.eval()
+        with torch.random.fork_rng([]):
+            x = torch.randn(3, gate.in_features).to(gate.weight)
+        expected = down((activation.f(gate(x).float()).to(x.dtype)) * up(x))
+        found = module(x)
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):  # it takes something else than a tensor
+        return False
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+    if not isinstance(found, Tensor) or found.shape != expected.shape:
+        return False
+    return bool((found - expected).abs().max() <= 10 * NEAR * expected.abs().max() + torch.finfo(x.dtype).tiny)
 
 
 def _slot(module: nn.Module, name: str) -> Slot | None:
@@ -250,7 +406,7 @@ def _known(part: object, known: Sequence[Activation]) -> Activation | None:
         return None
     if isinstance(part, nn.Module) and next(part.parameters(), None) is not None:
         return None
-    z = torch.linspace(-8, 8, 321)
+    z = torch.linspace(-8, 8, 321, dtype=torch.float32, device="cpu")  # whatever the defaults are
     try:
         with torch.no_grad(), torch.random.fork_rng([]):
             value = part(z)
@@ -258,4 +414,6 @@ def _known(part: object, known: Sequence[Activation]) -> Activation | None:
         return None
     if not isinstance(value, Tensor) or value.shape != z.shape:
         return None
-    return next((activation for activation in known if (activation.f(z) - value).abs().max() <= NEAR), None)
+    apart = [float((activation.f(z) - value).abs().max()) for activation in known]
+    nearest = min(range(len(known)), key=apart.__getitem__)
+    return known[nearest] if apart[nearest] <= NEAR else None

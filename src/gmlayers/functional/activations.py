@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -38,6 +39,8 @@ class Activation:
             need, :math:`\partial_m \mathbb E f = \mathbb E f'` and
             :math:`\partial_v \mathbb E f = \tfrac12 \mathbb E f''`; without them autograd differentiates ``mean`` and
             ``gate``.
+        slope: :math:`f'` itself, elementwise, or None; without it a block whose neurons do not vary takes ``gate`` at a
+            variance of nearly 0.
 
     Example:
         A parabola that is off to one side:
@@ -58,11 +61,13 @@ class Activation:
     gate: Callable[[Tensor, Tensor], Tensor]
     name: str = "custom"
     higher: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    slope: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         for part in ("f", "mean", "gate"):
             check_callable(f"Activation: {part}", getattr(self, part))
         check_callable("Activation: higher", self.higher, optional=True)
+        check_callable("Activation: slope", self.slope, optional=True)
         if not isinstance(self.name, str):
             raise TypeError(f"Activation: name must be a text, got {brief_value(self.name)}")
 
@@ -73,7 +78,7 @@ class Activation:
         """Pickle an activation of the table by its name: some are made of functions that have none."""
         if ACTIVATIONS.get(self.name) is self:
             return get_activation, (self.name,)
-        return Activation, (self.f, self.mean, self.gate, self.name, self.higher)
+        return Activation, (self.f, self.mean, self.gate, self.name, self.higher, self.slope)
 
 
 def _cut(m: Tensor, s: Tensor) -> Tensor:
@@ -265,8 +270,16 @@ def _square_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:  # noqa: AR
     return torch.full_like(m, 2), torch.zeros_like(m)
 
 
+def _twice(z: Tensor) -> Tensor:
+    return 2 * z
+
+
 def _relu_squared(z: Tensor) -> Tensor:
     return torch.relu(z) ** 2
+
+
+def _twice_relu(z: Tensor) -> Tensor:
+    return 2 * torch.relu(z)
 
 
 def _relu_squared_mean(m: Tensor, var: Tensor) -> Tensor:
@@ -376,7 +389,13 @@ def _ramp_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
     return _relu_higher(m, 1 + var)
 
 
-def _scaled(base: Activation, name: str, power: int, stretch: float = 1.0) -> Activation:
+def _scaled(
+    base: Activation,
+    name: str,
+    power: int,
+    stretch: float = 1.0,
+    slope: Callable[[Tensor], Tensor] | None = None,
+) -> Activation:
     """Return Σ a_j b_j^-power base(b_j z), each b_j multiplied with the stretch.
 
     If base has Φ where the activation has the logistic function, the power makes the sum what is meant: 0 for the
@@ -404,7 +423,7 @@ def _scaled(base: Activation, name: str, power: int, stretch: float = 1.0) -> Ac
             second, third = second + a * b ** (2 - power) * of_base[0], third + a * b ** (3 - power) * of_base[1]
         return second, third
 
-    return Activation(f, mean, gate, name, higher)
+    return Activation(f, mean, gate, name, higher, slope)
 
 
 def _gelu_integral(z: Tensor) -> Tensor:
@@ -477,7 +496,7 @@ def _wiggle_times_z(coefficients: tuple[float, ...]) -> tuple[float, ...]:
 _D = [0.0] * (2 * len(WIGGLE))
 _D[1::2] = [d / math.sqrt(math.factorial(2 * j + 1)) for j, d in enumerate(WIGGLE)]
 _DIFFERENCE = _wiggle_times_z(tuple(_D))
-"""What GELU's tanh form has more than GELU, and below its first, second and third derivative."""
+"""GELU's tanh form has this more than GELU; below are its first, second and third derivatives."""
 _DIFFERENCE_1 = _wiggle_slope(_DIFFERENCE)
 _DIFFERENCE_2 = _wiggle_slope(_DIFFERENCE_1)
 _DIFFERENCE_3 = _wiggle_slope(_DIFFERENCE_2)
@@ -519,14 +538,17 @@ def _gelu_tanh_integral_higher(m: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
 
 _ERF = Activation(torch.erf, _erf_mean, _erf_gate, "erf", _erf_higher)
 _GELU = Activation(torch.nn.functional.gelu, _gelu_mean, _gelu_gate, "gelu", _gelu_higher)
-_GELU_INTEGRAL = Activation(_gelu_integral, _gelu_integral_mean, _gelu_mean, "gelu_integral", _gelu_integral_higher)
+_GELU_INTEGRAL = Activation(
+    *(_gelu_integral, _gelu_integral_mean, _gelu_mean, "gelu_integral", _gelu_integral_higher),
+    slope=torch.nn.functional.gelu,
+)
 _CDF = Activation(cdf, _cdf_mean, _cdf_gate, "normal_cdf", _cdf_higher)
 _RAMP = Activation(ramp, _ramp_mean, _cdf_mean, "ramp", _ramp_higher)
 
 ACTIVATIONS: dict[str, Activation] = {
     a.name: a
     for a in (
-        Activation(torch.relu, _relu_mean, _relu_gate, "relu", _relu_higher),
+        Activation(torch.relu, _relu_mean, _relu_gate, "relu", _relu_higher, _step),
         Activation(_leaky_relu, _leaky_relu_mean, _leaky_relu_gate, "leaky_relu", _leaky_relu_higher),
         Activation(torch.abs, _abs_mean, _abs_gate, "abs", _abs_higher),
         Activation(_step, _relu_gate, _step_gate, "step", _step_higher),
@@ -534,24 +556,27 @@ ACTIVATIONS: dict[str, Activation] = {
         _GELU,
         Activation(torch.sin, _sin_mean, _cos_mean, "sin", _sin_higher),
         Activation(torch.cos, _cos_mean, _cos_gate, "cos", _cos_higher),
-        Activation(torch.square, _square_mean, _square_gate, "square", _square_higher),
-        Activation(_relu_squared, _relu_squared_mean, _relu_squared_gate, "relu_squared", _relu_squared_higher),
+        Activation(torch.square, _square_mean, _square_gate, "square", _square_higher, _twice),
+        Activation(
+            *(_relu_squared, _relu_squared_mean, _relu_squared_gate, "relu_squared", _relu_squared_higher), _twice_relu
+        ),
         Activation(_gaussian, _gaussian_mean, _gaussian_gate, "gaussian", _gaussian_higher),
         Activation(_identity, _identity_mean, _identity_gate, "identity", _identity_higher),
-        _scaled(_RAMP, "softplus", 1),
+        _scaled(_RAMP, "softplus", 1, slope=torch.sigmoid),
         _scaled(_GELU, "silu", 1),
         _scaled(_CDF, "sigmoid", 0),
         _scaled(_ERF, "tanh", 0, math.sqrt(2)),
         _scaled(_GELU, "quick_gelu", 1, 1.702),
         Activation(_gelu_tanh, _gelu_tanh_mean, _gelu_tanh_gate, "gelu_tanh", _gelu_tanh_higher),
         _GELU_INTEGRAL,
-        _scaled(_GELU_INTEGRAL, "silu_integral", 2),
+        _scaled(_GELU_INTEGRAL, "silu_integral", 2, slope=torch.nn.functional.silu),
         Activation(
             _gelu_tanh_integral,
             _gelu_tanh_integral_mean,
             _gelu_tanh_mean,
             "gelu_tanh_integral",
             _gelu_tanh_integral_higher,
+            partial(torch.nn.functional.gelu, approximate="tanh"),
         ),
     )
 }

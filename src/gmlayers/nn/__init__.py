@@ -1,5 +1,7 @@
 """Layers: thin modules over :mod:`gmlayers.functional`."""
 
+from gmlayers.nn._feed_forward import GMFeedForward as GMFeedForward
+from gmlayers.nn._feed_forward import GMNMFeedForward as GMNMFeedForward
 from gmlayers.nn._folded import FoldedGMLayer as FoldedGMLayer
 from gmlayers.nn._form import AxisAligned as AxisAligned
 from gmlayers.nn._form import Form as Form

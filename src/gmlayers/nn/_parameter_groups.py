@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from gmlayers._arguments import check_module, not_negative_number
+from gmlayers.nn._feed_forward import GMFeedForward
 from gmlayers.nn._gm_layer import GMLayer
 
 _STDS = {std + suffix for std in ("std", "factor_std", "scale_tril") for suffix in ("", "_orig", "_g", "_v")}
@@ -43,7 +44,8 @@ def parameter_groups(
     on its diagonal, and decay of what is below would shrink the same noise.
 
     Args:
-        model: any module; parameters of layers other than :class:`~gmlayers.GMLayer` count as the rest, those
+        model: any module; parameters of layers other than :class:`~gmlayers.GMLayer` and
+            :class:`~gmlayers.GMFeedForward` count as the rest, those
             with fewer than two axes (biases, scales of norms) as biases. Frozen parameters are left out.
         lr: the rate of everything but the stds; by default the optimizer's.
         std_lr: the rate of the stds; by default the optimizer's, even if ``lr`` is given.
@@ -73,7 +75,7 @@ def parameter_groups(
     is_std = {
         id(parameter)
         for layer in model.modules()
-        if isinstance(layer, GMLayer)
+        if isinstance(layer, (GMLayer, GMFeedForward))
         for name, parameter in layer.named_parameters()
         if name.removeprefix("parametrizations.").split(".")[0] in _STDS
     }

@@ -133,6 +133,7 @@ def compress(large: nn.Module, data: Data, seed: int) -> Trained:
     model = copy.deepcopy(large).eval()
     generator = torch.Generator().manual_seed(seed)
     (block,) = blocks = convert.find_blocks(model)
+    assert isinstance(block, convert.Block)
     (x,) = convert.block_inputs(blocks, lambda: model(seen.train_x)).values()
     pair = nn.Linear(block.first.in_features, NARROW), nn.Linear(NARROW, block.second.out_features)
     components = GMLayer.matching(*pair).num_components

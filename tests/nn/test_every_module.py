@@ -1,0 +1,120 @@
+"""What torch's ecosystem asks of a module, of all of them."""
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+
+from gmlayers import GMNM, Full, GMFeedForward, GMLayer, GMNMFeedForward, LowRank
+
+MODULES = {
+    "low rank": lambda: GMLayer(6, 3, 4),
+    "low rank, coupled": lambda: GMLayer(6, 3, 4, covariance=LowRank(2, "diagonal", coupling=True)),
+    "shared factor": lambda: GMLayer(6, 3, 4, covariance="shared_factor", activation="gelu"),
+    "diagonal": lambda: GMLayer(6, 3, 4, covariance="diagonal"),
+    "full": lambda: GMLayer(6, 3, 4, covariance=Full()),
+    "paper": lambda: GMLayer.paper(6, 3, 4),
+    "bumps": lambda: GMNM(6, 3, 4),
+    "feed-forward": lambda: GMFeedForward(6, 12, 3),
+    "feed-forward, rank 2": lambda: GMFeedForward(6, 12, 3, rank=2, activation="silu"),
+    "gate": lambda: GMFeedForward(6, 12, 3, level=False, activation="silu_integral"),
+    "level": lambda: GMFeedForward(6, 12, 3, gate=False),
+    "bumps, feed-forward": lambda: GMNMFeedForward(6, 12, 3, rank=2),
+}
+
+
+@pytest.fixture(params=MODULES.values(), ids=MODULES.keys())
+def module(request):
+    module = request.param()
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(0.2 * torch.randn_like(p))
+    return module.eval()
+
+
+@pytest.fixture
+def x():
+    return torch.randn(5, 6)
+
+
+def test_compile(module, x):
+    torch.testing.assert_close(torch.compile(module, fullgraph=True)(x), module(x), rtol=1e-4, atol=1e-5)
+
+
+def test_export(module, x):
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(module, (x,), dynamic_shapes=({0: batch},))
+    more = torch.randn(9, 6)
+    torch.testing.assert_close(program.module()(more), module(more))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_onnx(module, x):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    program = torch.onnx.export(module, (x,), dynamo=True, verbose=False)
+    assert program is not None
+    file = io.BytesIO()
+    program.save(file)
+    session = runtime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(y), module(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_autocast(module, x):
+    exact = module(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = module(x)
+    assert y.dtype == torch.bfloat16
+    assert (y - exact).norm() <= 2e-2 * exact.norm()
+    y.float().square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+
+
+def test_half_precision_parameters(module, x):
+    low = copy.deepcopy(module).bfloat16()
+    exact = copy.deepcopy(low).float()(x.bfloat16().float())
+    y = low(x.bfloat16())
+    assert y.dtype == torch.bfloat16
+    assert (y - exact).norm() <= 3e-2 * exact.norm()
+
+
+def test_pickle_and_copies(module, x):
+    y = module(x)
+    assert torch.equal(copy.deepcopy(module)(x), y)
+    assert torch.equal(pickle.loads(pickle.dumps(module))(x), y)
+    file = io.BytesIO()
+    torch.save(module.state_dict(), file)
+    file.seek(0)
+    with torch.no_grad():
+        for p in module.parameters():
+            p.zero_()
+    module.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(module(x), y)
+
+
+def test_per_sample_gradients_and_batches(module, x):
+    names = dict(module.named_parameters())
+
+    def loss(parameters, row):
+        return torch.func.functional_call(module, parameters, (row,)).square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(names, x)
+    for i, row in enumerate(x):
+        expected = torch.autograd.grad(loss(names, row), list(names.values()))
+        for name, gradient in zip(names, expected):
+            torch.testing.assert_close(found[name][i], gradient, rtol=1e-3, atol=1e-5)
+
+
+def test_empty_batches_and_more_axes(module, x):
+    assert module(x[:0]).shape == (0, 3)
+    torch.testing.assert_close(module(x.expand(2, 7, 5, 6)), module(x).expand(2, 7, 5, 3))
+    torch.testing.assert_close(module(x[0]), module(x)[0])
+
+
+def test_meta(x):
+    for make in MODULES.values():
+        module = copy.deepcopy(make()).to("meta")
+        assert module(x.to("meta")).shape == (5, 3)

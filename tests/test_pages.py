@@ -45,12 +45,14 @@ def test_links_of_the_readme_lead_somewhere():
             assert anchor in {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}, link
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # in the export to ONNX
 @pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the documentation is no part of the source distribution")
 @pytest.mark.parametrize(
     ("page", "said"),
     [
         ("layer.md", "<- chosen"),
-        ("models.md", "True\nTrue\ntorch.bfloat16\ntorch.Size([9, 8])\n"),
+        ("models.md", "True\nTrue\ntorch.bfloat16\ntorch.Size([9, 8])\nTrue\n"),
+        ("blocks.md", "torch.Size([8, 20, 64]) 128\ntorch.Size([8, 20, 64]) 256\nTrue\n"),
         ("training.md", ""),
     ],
 )
@@ -66,6 +68,16 @@ def test_the_page_of_diagnostics_runs(tmp_path, monkeypatch, capsys):
     assert len(capsys.readouterr().out.strip().splitlines()) == 6
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the documentation is no part of the source distribution")
+def test_the_page_of_transformers_runs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("transformers")
+    run(ROOT / "docs" / "transformers.md", tmp_path, monkeypatch)
+    lines = capsys.readouterr().out.splitlines()
+    block = "GatedBlock('model.layers.0.mlp', 32, 48, 32, activation=silu, dropout=0)"
+    assert [line for line in lines if line in (block, "True", "32")] == [block, "True", "True", "True", "32"]
+
+
 @pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the documentation is no part of the source distribution")
 def test_no_page_is_longer_than_2000_words():
     for path in (ROOT / "docs").rglob("*.md"):
@@ -77,6 +89,8 @@ def test_no_page_with_code_is_left_out():
     """The pages of modules and equations have tests of their own, beside those of the solvers."""
     with_code = {path.name for path in (ROOT / "docs").glob("*.md") if "```python" in path.read_text(encoding="utf-8")}
     assert with_code == {
+        "blocks.md",
+        "transformers.md",
         "diagnostics.md",
         "equations.md",
         "gmnm.md",

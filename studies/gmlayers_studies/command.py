@@ -49,8 +49,9 @@ def reproduce(
     gmlayers reproduce fig2 --profile full --jobs 2 --resume
 
     Args:
-        name: fig2 to fig7, dynamics, tuning, practical, cifar, ladder-rates, ladder, rates, optimizers, or gm-paper for
-            all of these; fit2d, feynman, poisson, or gmnm for all three. `gmlayers list` says what they show.
+        name: fig2 to fig7, dynamics, tuning, finalists, practical, cifar, ladder-rates, ladder, rates, optimizers, or
+            gm-paper for all of these; fit2d, feynman, poisson, or gmnm for all three; blocks. `gmlayers list` says what
+            they show.
         profile: smoke: seconds; quick: minutes; full: for fig2 to fig7 as in the paper, 5 trials of 200 epochs (hours).
         dataset: One data set instead of the profile's; as for `gmlayers train`, a name or a path.
         jobs: Trials at the same time, each on one core. Default, and at most: as many as there are cores.

@@ -27,7 +27,8 @@ def _claims(found: Sequence[Finding]) -> list[str]:
 PAGES = {
     "gm-paper": Page(
         (
-            *("fig2", "fig3", "fig4", "fig5", "fig6", "fig7", "dynamics", "tuning", "practical", "cifar"),
+            *("fig2", "fig3", "fig4", "fig5", "fig6", "fig7", "dynamics", "tuning", "finalists"),
+            *("practical", "cifar"),
             *("ladder-rates", "ladder", "rates", "optimizers"),
         ),
         """# The experiments of the paper on Gaussian mixture layers
@@ -56,6 +57,14 @@ as many seconds and at most as many parameters, and what is claimed to be often 
 says in how many it is. "No slower" is judged by whether the module is sooner: what is refuted is slower.
 """,
         _claims,
+    ),
+    "networks": Page(
+        ("blocks",),
+        """# Layers and blocks inside networks
+
+What the blocks of the library buy inside of networks, beside those that they replace, at equal numbers of parameters.
+All of this page is made from the records in the folder of the figures by `gmlayers plot networks`.
+""",
     ),
 }
 """The table has the pages by their names."""

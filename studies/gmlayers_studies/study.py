@@ -28,6 +28,12 @@ class Epochs(NamedTuple):
     epochs: int
 
 
+class Steps(NamedTuple):
+    """A size of language models: how many steps they are trained."""
+
+    steps: int
+
+
 class Allowance(NamedTuple):
     """A size of methods: how many numbers they may store, and how many seconds they have."""
 
@@ -45,7 +51,7 @@ class Extent(NamedTuple):
     """How much of a contestant is run on every task."""
 
     seeds: tuple[int, ...]
-    sizes: tuple[Epochs | Allowance, ...]
+    sizes: tuple[Epochs | Steps | Allowance, ...]
 
 
 def epochs(seeds: Iterable[int], number: int) -> Extent:

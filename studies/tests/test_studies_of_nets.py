@@ -38,6 +38,7 @@ SAYS = {  # a piece of what every study of nets must find
     "fig7": "two layers are better than one: ",
     "dynamics": "epoch 3: GM K = 20 (equal time) and GM K = 80 (equal time): displacement ",
     "tuning": "digits: best of 12 configurations of FC-1000: FC ",
+    "finalists": "digits: best of 3 configurations of FC-240: FC-240, ",
     "practical": "GM (size of FC-500) has 0.501 of the parameters of FC-1000 and takes ",
     "ladder-rates": "digits: best of 4 configurations of GM rank 16, coupled: GM rank 16, coupled, rate ",
     "ladder": "digits, epoch 2: GM rank 1, coupled ",

@@ -14,6 +14,7 @@ from gmlayers._names import check_size, flag, positive
 from gmlayers.functional import ACTIVATIONS, VARIANCE_FLOOR, Activation, get_activation
 from gmlayers.nn._computed import refuse_computed
 from gmlayers.nn._precision import autocast_off, check_input, upcast
+from gmlayers.ops import _neurons
 
 SLOPES = {
     "gelu_integral": "gelu",
@@ -158,6 +159,9 @@ class GMFeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the output of the block, (..., out_features), for x of shape (..., in_features)."""
         check_input("GMFeedForward", x, self.in_features, self.mean)
+        y = self._at_once(x)
+        if y is not None:
+            return y
         m = F.linear(x, self.mean, self.bias)
         reading = F.linear(x, self.factor.flatten(0, 1)).unflatten(-1, self.factor.shape[:2]) if self.gate else None
         with autocast_off(x.device.type):
@@ -169,6 +173,17 @@ class GMFeedForward(nn.Module):
 
     def _out(self, hidden: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return F.linear(self.drop(hidden), weight.T, bias)
+
+    def _at_once(self, x: Tensor) -> Tensor | None:
+        """Return the output by one operation, where there is one for the block and the numbers are in its range."""
+        dropped = self.training and self.drop.p > 0
+        if not (self.level and self.gate and self.spread) or self.rank > 1 or dropped:
+            return None
+        parts = self.mean, self.factor[:, 0], self.output_mean, self.output_factor[:, 0]
+        stds = self.std / math.sqrt(self.in_features), self.factor_std
+        if not _neurons.applies(self.activation, x, *parts, *stds):
+            return None
+        return _neurons.neurons(x, *parts, *stds, self.bias, self.output_bias, self.activation)
 
     def _hidden(self, m: Tensor, x: Tensor, reading: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return E f, (..., K), and E f' times the reading, (..., K, r), of those that there are."""

@@ -112,10 +112,15 @@ class FoldedGMLayer(nn.Module):
         K = self.num_components
         projected = F.linear(x, cast(self.first), cast(self.offset))
         m, reading = projected[..., :K], projected[..., K:]
-        square = torch.linalg.vecdot(x, x).unsqueeze(-1) if self._isotropic else x.square()
-        var = F.linear(square, cast(self.std).square(), m.new_full((K,), VARIANCE_FLOOR))
+        squares = cast(self.std).square()
+        if self._isotropic:
+            var = torch.linalg.vecdot(x, x).unsqueeze(-1) * squares[:, 0] + VARIANCE_FLOOR
+        else:
+            var = F.linear(x.square(), squares, m.new_full((K,), VARIANCE_FLOOR))
         if self.factor_std is not None:
             return m, var + F.linear(reading.square(), cast(self.factor_std).square()), reading
+        if self.rank == 1:
+            return m, torch.addcmul(var, reading, reading), reading.unsqueeze(-2)
         reading = reading.unflatten(-1, (self.rank, K))
         return m, var + reading.square().sum(-2), reading
 

@@ -22,6 +22,7 @@ from gmlayers.nn._computed import refuse_computed
 from gmlayers.nn._precision import autocast_off, check_input, result_dtype, upcast
 from gmlayers.nn._range import squares_fit
 from gmlayers.nn.covariance import Covariance, Regression, Root, get_covariance
+from gmlayers.ops import _neurons
 
 Scaling = Literal["sqrt", "mean"]
 
@@ -251,6 +252,9 @@ class GMLayer(nn.Module):
         """Return the average answer of all neurons, (..., out_features), for x of shape (..., in_features)."""
         check_input("GMLayer", x, self.in_features, self.mean)
         p = self.family_parameters()
+        y = self._at_once(p, x)
+        if y is not None:
+            return y
         with autocast_off(x.device.type):
             wide, wide_x = {n: upcast(v) for n, v in p.items()}, upcast(x)
             m, var, reading = self.covariance.moments(wide, wide_x)
@@ -259,6 +263,17 @@ class GMLayer(nn.Module):
         with autocast_off(x.device.type):
             level, gate = self._expectations(m, var, reading)
         return self._readout(p, level.to(x.dtype), gate.to(x.dtype), x, reading.to(x.dtype))
+
+    def _at_once(self, p: dict[str, Tensor], x: Tensor) -> Tensor | None:
+        """Return the output by one operation, where there is one for the family and the numbers are in its range."""
+        one = self.covariance.one_factor(p)
+        if one is None or not _neurons.applies(self.activation, x, *one):
+            return None
+        if self.weight_logits is not None:
+            weight = (self.component_weight() / self._scale).unsqueeze(1)
+            one = one._replace(output_mean=weight * one.output_mean, output_factor=weight * one.output_factor)
+        y = _neurons.neurons(x, *one, None, self.bias, None, self.activation)
+        return None if y is None else self._scale * y
 
     def root(self) -> Root:
         r"""Return the law of the neurons as dense matrices (mean, root, output_mean, output_root).

@@ -86,6 +86,11 @@ def _choose(operation: Operation[A], arguments: A, forced: str | None) -> Implem
     return chosen
 
 
+def forced(operation: str) -> bool:
+    """Return whether an implementation of an operation is forced by :func:`use`."""
+    return operation in _FORCED.get()
+
+
 def cost(*, flops: float = 0.0, passed: float = 0.0, made: float = 0.0, calls: float = 0.0) -> float:
     """Return a count in units of one floating-point operation of a matrix product.
 

@@ -75,6 +75,21 @@ class Law(NamedTuple):
         return Root(self.mean, root, self.output_mean, output_root)
 
 
+class OneFactor(NamedTuple):
+    """The parameters of neurons that vary along one factor each, on an isotropic base."""
+
+    mean: Tensor
+    """Means of β, (K, in)."""
+    factor: Tensor
+    """Factors, (K, in)."""
+    output_mean: Tensor
+    """Means of ω, (K, out)."""
+    output_factor: Tensor
+    """What ω has of the factors, (K, out)."""
+    std: Tensor
+    """Stds of the base, (K,)."""
+
+
 class Covariance(ABC):
     """A covariance family; every method takes the layer's parameters by name.
 
@@ -121,6 +136,13 @@ class Covariance(ABC):
         A family that was written for version 0.2 has this in ``readout``, with the product in the place of the gate.
         """
         return self.readout(p, level, gated, level.new_empty(0), level.new_empty(0))
+
+    def one_factor(self, p: Params) -> OneFactor | None:  # noqa: ARG002
+        """Return the parameters of neurons that vary along one factor and equally in all directions, if these are so.
+
+        Such layers are one operation: see :mod:`gmlayers.ops._neurons`.
+        """
+        return None
 
     def law(self, p: Params) -> Law:
         """Return the law of the neurons in parts."""

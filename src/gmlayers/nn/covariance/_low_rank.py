@@ -14,7 +14,7 @@ from gmlayers import ops
 from gmlayers._names import flag, look_up, whole
 from gmlayers.functional import VARIANCE_FLOOR
 from gmlayers.nn._reading import DENSE, Reading
-from gmlayers.nn.covariance._base import Covariance, Law, Params
+from gmlayers.nn.covariance._base import Covariance, Law, OneFactor, Params
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,11 @@ class LowRank(Covariance):
 
     def readout_gated(self, p: Params, level: Tensor, gated: Tensor) -> Tensor:
         return level @ p["output_mean"] + _per_factor(p, gated)
+
+    def one_factor(self, p: Params) -> OneFactor | None:
+        if self.rank != 1 or self.base != "isotropic" or self.coupling:
+            return None
+        return OneFactor(p["mean"], p["factor"][:, 0], p["output_mean"], p["output_factor"][:, 0], p["std"])
 
     def law(self, p: Params) -> Law:
         mean, output_mean = p["mean"], p["output_mean"]

@@ -154,8 +154,8 @@ def gate(
         activation: a name of :data:`gmlayers.functional.ACTIVATIONS` or an ``Activation``.
         reading: a, (..., K, r), or None for the slope itself.
         implementation: ``"relu"``, ``"gelu"``, ``"closed"``, ``"triton"`` or ``"reference"``; the cheapest by count if
-            not given, see :func:`gmlayers.ops.explain`. Inside ``torch.compile`` it is the reference, or for ReLU in
-            float32 a form of it that fuses.
+            not given, see :func:`gmlayers.ops.explain`. Inside ``torch.compile`` it is the reference, or for ReLU and
+            GELU in float32 a form of it that fuses.
 
     Returns:
         E f, (..., K), and E f', (..., K), or E f' a, (..., K, r).
@@ -174,8 +174,9 @@ def gate(
     if recorded():
         _check_tensors(m, var, reading)
         _check(m, var, reading)
-        if activation is ACTIVATIONS["relu"] and m.dtype == torch.float32:
-            level, slope = compiled.relu(m, var)
+        form = compiled.FORMS.get(activation.name) if ACTIVATIONS.get(activation.name) is activation else None
+        if form is not None and m.dtype == torch.float32:
+            level, slope = form(m, var)
             return level, slope if reading is None else slope[..., None] * reading
         return reference.gate(activation, m, var, reading)
     try:

@@ -11,8 +11,11 @@ from gmlayers.nn import PAPER_RATES as PAPER_RATES
 from gmlayers.nn import AxisAligned as AxisAligned
 from gmlayers.nn import Diagonal as Diagonal
 from gmlayers.nn import Full as Full
+from gmlayers.nn import GMConv1d as GMConv1d
+from gmlayers.nn import GMConv2d as GMConv2d
 from gmlayers.nn import GMFeedForward as GMFeedForward
 from gmlayers.nn import GMLayer as GMLayer
+from gmlayers.nn import GMNMConv2d as GMNMConv2d
 from gmlayers.nn import GMNMFeedForward as GMNMFeedForward
 from gmlayers.nn import LowRank as LowRank
 from gmlayers.nn import Mahalanobis as Mahalanobis
@@ -27,8 +30,11 @@ __all__ = [
     "AxisAligned",
     "Diagonal",
     "Full",
+    "GMConv1d",
+    "GMConv2d",
     "GMFeedForward",
     "GMLayer",
+    "GMNMConv2d",
     "GMNMFeedForward",
     "LowRank",
     "Mahalanobis",

@@ -7,7 +7,20 @@ import pickle
 import pytest
 import torch
 
-from gmlayers import GMNM, Full, GMFeedForward, GMLayer, GMNMFeedForward, LowRank
+from gmlayers import GMNM, Full, GMConv1d, GMConv2d, GMFeedForward, GMLayer, GMNMConv2d, GMNMFeedForward, LowRank
+
+
+class Images(torch.nn.Module):
+    """A convolution of rows of 6 numbers, (..., 6) -> (..., 3): there is one patch in each."""
+
+    def __init__(self, conv, shape=(1, 2, 3)):
+        super().__init__()
+        self.conv, self.shape = conv, shape
+
+    def forward(self, x):
+        y = self.conv(x.reshape(-1, *self.shape))
+        return y.reshape(*x.shape[:-1], 3)
+
 
 MODULES = {
     "low rank": lambda: GMLayer(6, 3, 4),
@@ -22,6 +35,11 @@ MODULES = {
     "gate": lambda: GMFeedForward(6, 12, 3, level=False, activation="silu_integral"),
     "level": lambda: GMFeedForward(6, 12, 3, gate=False),
     "bumps, feed-forward": lambda: GMNMFeedForward(6, 12, 3, rank=2),
+    "images": lambda: Images(GMConv2d(1, 3, (2, 3), num_components=4, activation="gelu")),
+    "images, shared": lambda: Images(GMConv2d(1, 3, (2, 3), num_components=4, covariance="shared_factor")),
+    "images, coupled": lambda: Images(GMConv2d(1, 3, (2, 3), num_components=4, covariance="diagonal")),
+    "images of bumps": lambda: Images(GMNMConv2d(1, 3, (2, 3), num_components=4)),
+    "sequences": lambda: Images(GMConv1d(2, 3, 3, num_components=4), (2, 3)),
 }
 
 

@@ -1,5 +1,8 @@
 """Layers: thin modules over :mod:`gmlayers.functional`."""
 
+from gmlayers.nn._conv import GMConv1d as GMConv1d
+from gmlayers.nn._conv import GMConv2d as GMConv2d
+from gmlayers.nn._conv import GMNMConv2d as GMNMConv2d
 from gmlayers.nn._feed_forward import GMFeedForward as GMFeedForward
 from gmlayers.nn._feed_forward import GMNMFeedForward as GMNMFeedForward
 from gmlayers.nn._folded import FoldedGMLayer as FoldedGMLayer

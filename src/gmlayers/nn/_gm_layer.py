@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from gmlayers import ops
-from gmlayers._arguments import (
-    check_device,
-    check_dtype,
-    check_generator,
-    check_module,
-    not_negative_number,
-)
-from gmlayers._names import brief_value, check_size, flag, look_up, positive
-from gmlayers.functional import ACTIVATIONS, Activation, get_activation
-from gmlayers.nn._computed import refuse_computed
-from gmlayers.nn._precision import autocast_off, check_input, result_dtype, upcast
-from gmlayers.nn._range import squares_fit
-from gmlayers.nn.covariance import Covariance, Regression, Root, get_covariance
+from gmlayers._arguments import check_module
+from gmlayers._names import brief_value, flag
+from gmlayers.functional import Activation
+from gmlayers.nn._mixture import MixtureModule, Scaling
+from gmlayers.nn._precision import check_input
+from gmlayers.nn.covariance import Covariance, Regression, get_covariance
 from gmlayers.ops import _neurons
 
-Scaling = Literal["sqrt", "mean"]
 
-
-class GMLayer(nn.Module):
+class GMLayer(MixtureModule):
     r"""A two-layer network of infinite width whose neurons follow a Gaussian mixture, in closed form.
 
     It replaces ``Linear(in, width) – activation – Linear(width, out)``. The formula and its source stand at
@@ -81,8 +70,7 @@ class GMLayer(nn.Module):
         torch.Size([64, 10])
     """
 
-    mean: Tensor
-    std: Tensor
+    _name = "GMLayer"
 
     def __init__(
         self,
@@ -99,27 +87,19 @@ class GMLayer(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        check_dtype("GMLayer: dtype", dtype)
-        check_device("GMLayer: device", device)
-        self.in_features = positive("GMLayer: in_features", in_features)
-        self.out_features = positive("GMLayer: out_features", out_features)
-        self.num_components = positive("GMLayer: num_components", num_components)
-        if init_scale is not None:
-            init_scale = not_negative_number("GMLayer: init_scale", init_scale)
-        learn_weights, bias = flag("GMLayer: learn_weights", learn_weights), flag("GMLayer: bias", bias)
-        self.covariance = get_covariance(covariance)
-        self.activation = get_activation(activation)
-        self.scaling: Scaling = look_up("scaling", scaling, {"sqrt": "sqrt", "mean": "mean"})
-        self.init_scale = self.covariance.default_init_scale if init_scale is None else init_scale
-        self._family_shapes = self.covariance.shapes(self.in_features, self.out_features, self.num_components)
-        check_size("GMLayer: in_features, out_features, num_components", self._family_shapes.values())
-        for name, shape in self._family_shapes.items():
-            self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
-        per_component = torch.empty(self.num_components, device=device, dtype=dtype)
-        self.bias = nn.Parameter(per_component) if bias else None
-        self.weight_logits = nn.Parameter(torch.empty_like(per_component)) if learn_weights else None
-        self.reset_parameters()
+        super().__init__(
+            in_features,
+            out_features,
+            num_components,
+            covariance=covariance,
+            activation=activation,
+            scaling=scaling,
+            learn_weights=learn_weights,
+            bias=bias,
+            init_scale=init_scale,
+            device=device,
+            dtype=dtype,
+        )
 
     @classmethod
     def paper(
@@ -214,125 +194,28 @@ class GMLayer(nn.Module):
             dtype=first.weight.dtype,
         )
 
-    @torch.no_grad()
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        r"""Draw all parameters anew.
-
-        For the families in joint coordinates the law of β is of unit size: entries of its means and factors
-        are drawn from N(0, 1/d), its stds are 1/√d, where d is ``in_features``. Everything that multiplies
-        the output (``output_mean``, ``output_factor``, ``coupling``) is drawn from N(0, init_scale²). Then
-        over draws, for ReLU and ``scaling="sqrt"`` (``"mean"`` divides it by K),
-
-        .. math:: \mathrm{Var}\,h(x) = \kappa\,\mathrm{init\_scale}^2\,\|x\|^2/d,
-
-        with κ = 0.609, 1.047, 1.476 at rank 0, 1, 2, and with full coupling 0.333, 0.312, 0.299 more (so 0.942
-        for ``diagonal``, and for ``full``, whose root starts as a diagonal); 1.057 for ``shared_factor``, whose
-        ``factor_std`` starts at 1/√rank.
-
-        The ``regression`` family is drawn as in the paper, with γ = ``init_scale``: entries of ``mean``,
-        ``slope`` and ``intercept`` from N(0, γ²), stds equal to γ. For ReLU, ``scaling="mean"`` and large d
-        this gives :math:`\mathrm{Var}\,h(x) \approx 0.609\,\gamma^4\|x\|^2(d\gamma^2+1)/K`.
-
-        Biases and the logits of learned weights start at 0.
-
-        Args:
-            generator: source of randomness; torch's global one by default.
-
-        Raises:
-            RuntimeError: if a parameter is parametrized, pruned or normed; what is drawn here would be computed away.
-        """
-        refuse_computed("GMLayer.reset_parameters", self)
-        check_generator("GMLayer.reset_parameters: generator", generator, self.mean.device)
-        self.covariance.init(self.family_parameters(), self.init_scale, generator)
-        for constant in (self.bias, self.weight_logits):
-            if constant is not None:
-                constant.zero_()
-
     def forward(self, x: Tensor) -> Tensor:
         """Return the average answer of all neurons, (..., out_features), for x of shape (..., in_features)."""
         check_input("GMLayer", x, self.in_features, self.mean)
         p = self.family_parameters()
         y = self._at_once(p, x)
-        if y is not None:
-            return y
-        with autocast_off(x.device.type):
-            wide, wide_x = {n: upcast(v) for n, v in p.items()}, upcast(x)
-            m, var, reading = self.covariance.moments(wide, wide_x)
-        if not squares_fit(var, wide_x, *self.covariance.squared(wide, reading)):
-            return self._in_float64(p, x)
-        with autocast_off(x.device.type):
-            level, gate = self._expectations(m, var, reading)
-        return self._readout(p, level.to(x.dtype), gate.to(x.dtype), x, reading.to(x.dtype))
+        return self._answer(p, self.bias, self._weight(), x) if y is None else y
 
     def _at_once(self, p: dict[str, Tensor], x: Tensor) -> Tensor | None:
         """Return the output by one operation, where there is one for the family and the numbers are in its range."""
         one = self.covariance.one_factor(p)
         if one is None or not _neurons.applies(self.activation, x, *one):
             return None
-        if self.weight_logits is not None:
-            weight = (self.component_weight() / self._scale).unsqueeze(1)
+        weight = self._weight()
+        if weight is not None:
+            weight = weight.unsqueeze(1)
             one = one._replace(output_mean=weight * one.output_mean, output_factor=weight * one.output_factor)
         y = _neurons.neurons(x, *one, None, self.bias, None, self.activation)
         return None if y is None else self._scale * y
 
-    def root(self) -> Root:
-        r"""Return the law of the neurons as dense matrices (mean, root, output_mean, output_root).
-
-        Differentiable in the parameters. With ``bias`` and the weights of the components,
-        ``functional.gm_layer(x, *layer.root(), layer.activation, bias=layer.bias, weight=layer.component_weight())`` is
-        the layer itself.
-        """
-        return self.covariance.root(self.family_parameters())
-
-    def component_weight(self) -> Tensor:
-        """Return what multiplies each component in the sum, (K,): the scaling times the learned weights."""
-        if self.weight_logits is None:
-            return self.mean.new_full((self.num_components,), self._scale)
-        return self._scale * self.num_components * self.weight_logits.softmax(0)
-
-    def _expectations(self, m: Tensor, var: Tensor, reading: Tensor) -> tuple[Tensor, Tensor]:
-        """Return weighted E f and E f', (..., K) each, the latter times the reading where the family is for that."""
-        m = m if self.bias is None else m + self.bias
-        gated = reading if self.covariance.gates_reading else None
-        level, gate = ops.gate(m, var, self.activation, reading=gated)
-        if self.weight_logits is None:
-            return level, gate
-        weight = self.component_weight() / self._scale
-        return weight * level, (weight if gated is None else weight[:, None]) * gate
-
-    def _readout(self, p: dict[str, Tensor], level: Tensor, gate: Tensor, x: Tensor, reading: Tensor) -> Tensor:
-        """Return the output; the gate is as :meth:`_expectations` returns it."""
-        if self.covariance.gates_reading:
-            return self._scale * self.covariance.readout_gated(p, level, gate)
-        return self._scale * self.covariance.readout(p, level, gate, x, reading)
-
-    def _in_float64(self, p: dict[str, Tensor], x: Tensor) -> Tensor:
-        """Return the output for numbers of which float32 has no squares, in the dtype that it has for others."""
-        dtype = result_dtype(x)
-        p, x = {name: value.double() for name, value in p.items()}, x.double()
-        with autocast_off(x.device.type):
-            m, var, reading = self.covariance.moments(p, x)
-            level, gate = self._expectations(m, var, reading)
-            return self._readout(p, level, gate, x, reading).to(dtype)
-
-    @property
-    def _scale(self) -> float:
-        return self.num_components**-0.5 if self.scaling == "sqrt" else 1 / self.num_components
-
     def extra_repr(self) -> str:
         """Return the arguments of the constructor."""
-        name = self.activation.name
-        known = ACTIVATIONS.get(name) is self.activation
-        return (
-            f"{self.in_features}, {self.out_features}, {self.num_components}, covariance={self.covariance}, "
-            f"activation={repr(name) if known else name}, scaling={self.scaling!r}, "
-            f"learn_weights={self.weight_logits is not None}, bias={self.bias is not None}, "
-            f"init_scale={self.init_scale}"
-        )
-
-    def family_parameters(self) -> dict[str, Tensor]:
-        """Return the parameters of the covariance by name, through ``getattr`` so that parametrizations apply."""
-        return {name: getattr(self, name) for name in self._family_shapes}
+        return f"{self.in_features}, {self.out_features}, {self.num_components}, {self._described()}"
 
 
 def check_layer(function: str, layer: object) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from gmlayers._arguments import check_module, not_negative_number
 from gmlayers.nn._feed_forward import GMFeedForward
-from gmlayers.nn._gm_layer import GMLayer
+from gmlayers.nn._mixture import MixtureModule
 
 _STDS = {std + suffix for std in ("std", "factor_std", "scale_tril") for suffix in ("", "_orig", "_g", "_v")}
 """These are the names of stds. Pruning and the older norms of weights give the suffixes to what they compute from."""
@@ -75,7 +75,7 @@ def parameter_groups(
     is_std = {
         id(parameter)
         for layer in model.modules()
-        if isinstance(layer, (GMLayer, GMFeedForward))
+        if isinstance(layer, (MixtureModule, GMFeedForward))
         for name, parameter in layer.named_parameters()
         if name.removeprefix("parametrizations.").split(".")[0] in _STDS
     }

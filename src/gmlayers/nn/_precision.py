@@ -39,14 +39,18 @@ def check_input(module: str, x: Tensor, in_features: int, like: Tensor | None) -
             f"{module}: expected an input of shape (..., {in_features}), got {tuple(x.shape)}; "
             f"flatten images with x.flatten(1)"
         )
-    if like is None:
-        return
+    if like is not None:
+        check_place(module, x, like)
+
+
+def check_place(module: str, x: Tensor, like: Tensor) -> None:
+    """Raise ``ValueError`` if an input is not on the device of a parameter, or not of its dtype."""
     if x.device != like.device:
         raise ValueError(
             f"{module}: expected an input on {like.device}, where the parameters are, got one on {x.device}; "
             f"move one of them"
         )
-    if not (autocast_on(x.device.type) and torch.float64 not in (x.dtype, like.dtype)):
+    if x.dtype != like.dtype and not (autocast_on(x.device.type) and torch.float64 not in (x.dtype, like.dtype)):
         raise ValueError(
             f"{module}: expected {like.dtype}, the dtype of the parameters, got {x.dtype}; "
             f"convert one of them, for instance with layer.to({x.dtype})"

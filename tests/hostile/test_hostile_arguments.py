@@ -163,6 +163,31 @@ def sizes() -> Good:
     return {"in_features": 3, "out_features": 2, "num_components": 4}
 
 
+def convolved() -> Good:
+    return {
+        "in_channels": 2,
+        "out_channels": 4,
+        "kernel_size": 2,
+        "stride": 1,
+        "padding": 1,
+        "dilation": 1,
+        "groups": 2,
+        "bias": True,
+        "padding_mode": "zeros",
+    }
+
+
+def gaussian() -> Good:
+    return {
+        "covariance": "low_rank",
+        "activation": "relu",
+        "scaling": "sqrt",
+        "init_scale": 0.1,
+        "device": "cpu",
+        "dtype": F64,
+    }
+
+
 def of_gm_layer() -> Good:
     return {
         **sizes(),
@@ -321,6 +346,20 @@ ROWS: dict[str, Row] = {
     ),
     "nn.GMFeedForward.reset_parameters": Row(
         lambda generator: layers.GMFeedForward(3).reset_parameters(generator), lambda: {"generator": generator()}
+    ),
+    "nn.GMConv1d": Row(layers.GMConv1d, lambda: {**convolved(), "num_components": 4, **gaussian()}),
+    "nn.GMConv2d": Row(layers.GMConv2d, lambda: {**convolved(), "num_components": 4, **gaussian()}),
+    "nn.GMNMConv2d": Row(
+        layers.GMNMConv2d, lambda: {**convolved(), "num_components": 4, "rank": 2, "device": "cpu", "dtype": F64}
+    ),
+    "nn.GMNMConv2d.forward": Row(
+        lambda x: layers.GMNMConv2d(2, 3, 2, dtype=F64)(x), lambda: {"x": r(1, 2, 4, 4)}, {"x": "input"}
+    ),
+    "nn.GMNMConv2d.reset_parameters": Row(
+        lambda generator: layers.GMNMConv2d(2, 3, 2).reset_parameters(generator), lambda: {"generator": generator()}
+    ),
+    "nn.GMConv2d by its forward": Row(
+        lambda x: layers.GMConv2d(2, 3, 2, dtype=F64)(x), lambda: {"x": r(1, 2, 4, 4)}, {"x": "input"}
     ),
     "nn.GMNMFeedForward": Row(
         layers.GMNMFeedForward,

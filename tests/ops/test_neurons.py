@@ -87,22 +87,49 @@ def test_where_there_is_no_such_form():
         assert not _neurons.applies(ACTIVATIONS["relu"], x)
 
 
-@pytest.mark.parametrize("large", ["x", "std", "factor"])
+@pytest.mark.parametrize("large", ["a", "power", "std"])
 def test_beyond_its_range_it_says_so(large):
     arguments = {
-        "x": torch.rand(3, 4) + 1,
-        "mean": torch.rand(5, 4),
-        "factor": torch.rand(5, 4) + 1,
+        "m": torch.rand(3, 5),
+        "a": torch.rand(3, 5) + 1,
+        "power": torch.rand(3, 1) + 1,
+        "std": torch.rand(5),
+        "factor_std": None,
         "output_mean": torch.rand(5, 2),
         "output_factor": torch.rand(5, 2),
-        "std": torch.rand(5),
+        "output_bias": None,
+        "activation": ACTIVATIONS["relu"],
     }
-    rest = (None, None, None, ACTIVATIONS["relu"])
-    assert _neurons.neurons(*arguments.values(), *rest) is not None
+    assert _neurons.neurons(**arguments) is not None
     arguments[large] = arguments[large] * 1e20
-    assert _neurons.neurons(*arguments.values(), *rest) is None
+    assert _neurons.neurons(**arguments) is None
     arguments[large] = arguments[large] * math.nan
-    assert _neurons.neurons(*arguments.values(), *rest) is None
+    assert _neurons.neurons(**arguments) is None
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+@pytest.mark.parametrize("rest", [False, True])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_the_operation_is_its_reference(activation, rest, scale):
+    """Value and gradients, of all arguments."""
+    tensors = [
+        torch.randn(2, 3, 5),
+        torch.randn(2, 3, 5),
+        torch.rand(2, 3, 1),
+        torch.rand(5),
+        torch.rand(5) if rest else None,
+        torch.randn(5, 4),
+        torch.randn(5, 4),
+        torch.randn(4) if rest else None,
+    ]
+    given = [t.requires_grad_() for t in tensors if t is not None]
+    y = _neurons.neurons(*tensors, ACTIVATIONS[activation], scale)
+    call = _neurons._Neurons(_neurons.KINDS[activation], ACTIVATIONS[activation], scale)
+    (expected,) = call.reference(*tensors)
+    torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-6)
+    weight = torch.randn_like(y)
+    for found, right in zip(torch.autograd.grad(y, given, weight), torch.autograd.grad(expected, given, weight)):
+        torch.testing.assert_close(found, right, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [Relu, Gelu])

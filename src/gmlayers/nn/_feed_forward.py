@@ -179,11 +179,12 @@ class GMFeedForward(nn.Module):
         dropped = self.training and self.drop.p > 0
         if not (self.level and self.gate and self.spread) or self.rank > 1 or dropped:
             return None
-        parts = self.mean, self.factor[:, 0], self.output_mean, self.output_factor[:, 0]
+        outputs = self.output_mean, self.output_factor[:, 0], self.output_bias
         stds = self.std / math.sqrt(self.in_features), self.factor_std
-        if not _neurons.applies(self.activation, x, *parts, *stds):
+        if not _neurons.applies(self.activation, x, self.mean, self.factor, *stds, *outputs):
             return None
-        return _neurons.neurons(x, *parts, *stds, self.bias, self.output_bias, self.activation)
+        m, a = F.linear(x, self.mean, self.bias), F.linear(x, self.factor[:, 0])
+        return _neurons.neurons(m, a, torch.linalg.vecdot(x, x), *stds, *outputs, self.activation)
 
     def _hidden(self, m: Tensor, x: Tensor, reading: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return E f, (..., K), and E f' times the reading, (..., K, r), of those that there are."""

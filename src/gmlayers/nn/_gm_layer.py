@@ -13,7 +13,6 @@ from gmlayers.functional import Activation
 from gmlayers.nn._mixture import MixtureModule, Scaling
 from gmlayers.nn._precision import check_input
 from gmlayers.nn.covariance import Covariance, Regression, get_covariance
-from gmlayers.ops import _neurons
 
 
 class GMLayer(MixtureModule):
@@ -197,21 +196,7 @@ class GMLayer(MixtureModule):
     def forward(self, x: Tensor) -> Tensor:
         """Return the average answer of all neurons, (..., out_features), for x of shape (..., in_features)."""
         check_input("GMLayer", x, self.in_features, self.mean)
-        p = self.family_parameters()
-        y = self._at_once(p, x)
-        return self._answer(p, self.bias, self._weight(), x) if y is None else y
-
-    def _at_once(self, p: dict[str, Tensor], x: Tensor) -> Tensor | None:
-        """Return the output by one operation, where there is one for the family and the numbers are in its range."""
-        one = self.covariance.one_factor(p)
-        if one is None or not _neurons.applies(self.activation, x, *one):
-            return None
-        weight = self._weight()
-        if weight is not None:
-            weight = weight.unsqueeze(1)
-            one = one._replace(output_mean=weight * one.output_mean, output_factor=weight * one.output_factor)
-        y = _neurons.neurons(x, *one, None, self.bias, None, self.activation)
-        return None if y is None else self._scale * y
+        return self._answer(self.family_parameters(), self.bias, self._weight(), x)
 
     def extra_repr(self) -> str:
         """Return the arguments of the constructor."""

@@ -16,8 +16,10 @@ from gmlayers.nn._precision import autocast_off, result_dtype, upcast
 from gmlayers.nn._range import squares_fit
 from gmlayers.nn._reading import DENSE, Reading
 from gmlayers.nn.covariance import Covariance, Root, get_covariance
+from gmlayers.ops import _neurons
 
 Scaling = Literal["sqrt", "mean"]
+How = tuple[()] | tuple[Reading]
 
 
 class MixtureModule(nn.Module):
@@ -145,20 +147,42 @@ class MixtureModule(nn.Module):
             x: the input.
             read: how it is read; a dense reading is not told to the family, which may know of no other.
         """
+        y = self._at_once(p, bias, weight, x, read)
+        if y is not None:
+            return y
         how = () if read is DENSE else (read,)
         with autocast_off(x.device.type):
             wide, wide_x = {n: upcast(v) for n, v in p.items()}, upcast(x)
             m, var, reading = self.covariance.moments(wide, wide_x, *how)
-        if squares_fit(var, wide_x, *self.covariance.squared(wide, reading)):
-            with autocast_off(x.device.type):
-                level, gate = self._expectations(m, var, reading, bias, weight)
-            return self._readout(p, level.to(x.dtype), gate.to(x.dtype), x, reading.to(x.dtype), how)
-        dtype = result_dtype(x)  # float32 has no squares of such numbers
+        if not squares_fit(var, wide_x, *self.covariance.squared(wide, reading)):
+            return self._in_float64(p, bias, weight, x, how)
+        with autocast_off(x.device.type):
+            level, gate = self._expectations(m, var, reading, bias, weight)
+        return self._readout(p, level.to(x.dtype), gate.to(x.dtype), x, reading.to(x.dtype), how)
+
+    def _in_float64(
+        self, p: dict[str, Tensor], bias: Tensor | None, weight: Tensor | None, x: Tensor, how: How
+    ) -> Tensor:
+        """Return the output for numbers of which float32 has no squares, in the dtype that it has for others."""
+        dtype = result_dtype(x)
         p, x = {name: value.double() for name, value in p.items()}, x.double()
         with autocast_off(x.device.type):
             m, var, reading = self.covariance.moments(p, x, *how)
             level, gate = self._expectations(m, var, reading, bias, weight)
             return self._readout(p, level, gate, x, reading, how).to(dtype)
+
+    def _at_once(
+        self, p: dict[str, Tensor], bias: Tensor | None, weight: Tensor | None, x: Tensor, read: Reading
+    ) -> Tensor | None:
+        """Return the output by one operation, where there is one for the family and the numbers are in its range."""
+        one = self.covariance.one_factor(p)
+        if one is None or not _neurons.applies(self.activation, x, *one):
+            return None
+        level, gate = one.output_mean, one.output_factor
+        if weight is not None:
+            level, gate = weight.unsqueeze(1) * level, weight.unsqueeze(1) * gate
+        m, a = read.project_both(x, one.mean, one.factor, bias)
+        return _neurons.neurons(m, a, read.power(x), one.std, None, level, gate, None, self.activation, self._scale)
 
     def _expectations(
         self, m: Tensor, var: Tensor, reading: Tensor, bias: Tensor | None, weight: Tensor | None
@@ -178,7 +202,7 @@ class MixtureModule(nn.Module):
         gate: Tensor,
         x: Tensor,
         reading: Tensor,
-        how: tuple[()] | tuple[Reading],
+        how: How,
     ) -> Tensor:
         """Return the output; the gate is as :meth:`_expectations` returns it."""
         if self.covariance.gates_reading:

@@ -21,6 +21,12 @@ class Reading(Protocol):
         """Return ⟨row, u⟩, (..., n), for rows (n, in)."""
         ...
 
+    def project_both(
+        self, x: Tensor, rows: Tensor, more: Tensor, offset: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the same for two matrices of rows; the offset is added to the first."""
+        ...
+
     def power(self, x: Tensor, squares: Tensor | None = None, offset: Tensor | None = None) -> Tensor:
         """Return Σᵢ squaresᵢ uᵢ² + offset, (..., n), for squares (n, in); without squares return ‖u‖², (..., 1)."""
         ...
@@ -36,6 +42,12 @@ class Dense:
     def project(self, x: Tensor, rows: Tensor) -> Tensor:
         """Return ⟨row, x⟩."""
         return F.linear(x, rows)
+
+    def project_both(
+        self, x: Tensor, rows: Tensor, more: Tensor, offset: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return both by a product each: to join large matrices takes longer than to read x again."""
+        return F.linear(x, rows, offset), F.linear(x, more)
 
     def power(self, x: Tensor, squares: Tensor | None = None, offset: Tensor | None = None) -> Tensor:
         """Return Σᵢ squaresᵢ xᵢ² + offset, or ‖x‖²."""
@@ -66,6 +78,14 @@ class Patches:
     def project(self, x: Tensor, rows: Tensor) -> Tensor:
         """Return ⟨row, patch⟩."""
         return self._convolved(x, rows, None)
+
+    def project_both(
+        self, x: Tensor, rows: Tensor, more: Tensor, offset: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return both by one convolution: the matrices are small beside the images."""
+        joined = None if offset is None else torch.cat([offset, offset.new_zeros(len(more))])
+        one, other = self._convolved(x, torch.cat([rows, more]), joined).split([len(rows), len(more)], -1)
+        return one, other
 
     def power(self, x: Tensor, squares: Tensor | None = None, offset: Tensor | None = None) -> Tensor:
         """Return Σᵢ squaresᵢ uᵢ² + offset of patches u, or ‖u‖²."""

@@ -1,11 +1,12 @@
-r"""A whole layer of neurons that vary along one factor each, as one node of autograd, in blocks that stay in the cache.
+r"""Neurons that vary along one factor each, from what they read to the output: one node of autograd, in blocks.
 
 .. math:: y = \sum_k \mathbb E f(z_k)\,\bar\omega_k + \mathbb E f'(z_k)\,a_k C_k + c, \qquad
     z_k \sim N(\langle\mu_k, x\rangle + b_k,\ \sigma_k^2\|x\|^2 + \varepsilon_k^2 a_k^2), \quad a_k = F_k x
 
-That is a low-rank layer of rank 1 on an isotropic base, and a feed-forward block. Its backward keeps four numbers for
-each neuron and row: m, a, the slope and a density; the rest is made from them anew in a few cheap passes. It needs no
-more memory than Linear - activation - Linear of as many parameters.
+That is a low-rank layer of rank 1 on an isotropic base, dense or a convolution, and a feed-forward block. Its backward
+keeps four numbers for each neuron and row: m, a, the slope and a density; the rest is made from them anew in a few
+cheap passes, by blocks that stay in the cache. It needs no more memory than Linear - activation - Linear of as many
+parameters.
 """
 
 from __future__ import annotations
@@ -40,35 +41,36 @@ def applies(activation: Activation, *tensors: Tensor | None) -> bool:
 
 
 def neurons(
-    x: Tensor,
-    mean: Tensor,
-    factor: Tensor,
-    output_mean: Tensor,
-    output_factor: Tensor,
+    m: Tensor,
+    a: Tensor,
+    power: Tensor,
     std: Tensor,
     factor_std: Tensor | None,
-    bias: Tensor | None,
+    output_mean: Tensor,
+    output_factor: Tensor,
     output_bias: Tensor | None,
     activation: Activation,
+    scale: float = 1.0,
 ) -> Tensor | None:
     """Return the output, or None if numbers are so large that float32 cannot hold their squares.
 
     Args:
-        x: (..., in).
-        mean: μ, (K, in).
-        factor: F, (K, in).
-        output_mean: ω̄, (K, out).
-        output_factor: C, (K, out).
+        m: means of z, (..., K).
+        a: what the factors read, (..., K).
+        power: ‖x‖², (..., 1).
         std: σ, (K,).
         factor_std: ε, (K,), or None for ones.
-        bias: b, (K,), or None.
+        output_mean: ω̄, (K, out).
+        output_factor: C, (K, out).
         output_bias: c, (out,), or None.
         activation: f.
+        scale: a factor of the sums over k.
     """
-    call = _Neurons(KINDS[activation.name], activation)
-    rows = x.reshape(-1, x.shape[-1])
-    (y,) = run(call, rows, mean, factor, output_mean, output_factor, std, factor_std, bias, output_bias)
-    return y.reshape(*x.shape[:-1], y.shape[-1]) if call.fits else None
+    call = _Neurons(KINDS[activation.name], activation, scale)
+    K = m.shape[-1]
+    rows = (m.reshape(-1, K), a.reshape(-1, K), power.reshape(-1, 1))
+    (y,) = run(call, *rows, std, factor_std, output_mean, output_factor, output_bias)
+    return y.reshape(*m.shape[:-1], y.shape[-1]) if call.fits else None
 
 
 class _Neurons:
@@ -78,46 +80,40 @@ class _Neurons:
     finds_values = False
     elementwise = False
 
-    def __init__(self, kind: type[Blocked], activation: Activation) -> None:
-        self.kind, self.activation = kind, activation
+    def __init__(self, kind: type[Blocked], activation: Activation, scale: float) -> None:
+        self.kind, self.activation, self.scale = kind, activation, scale
         self.fits = True
 
     def reference(
         self,
-        x: Tensor,
-        mean: Tensor,
-        factor: Tensor,
-        output_mean: Tensor,
-        output_factor: Tensor,
+        m: Tensor,
+        a: Tensor,
+        power: Tensor,
         std: Tensor,
         factor_std: Tensor | None,
-        bias: Tensor | None,
+        output_mean: Tensor,
+        output_factor: Tensor,
         output_bias: Tensor | None,
     ) -> tuple[Tensor]:
-        m = x @ mean.mT if bias is None else x @ mean.mT + bias
-        a = x @ factor.mT
         spread = a if factor_std is None else a * factor_std
-        var = (x * x).sum(-1, keepdim=True) * std.square() + spread.square() + VARIANCE_FLOOR
+        var = power * std.square() + spread.square() + VARIANCE_FLOOR
         level, slope = reference.gate(self.activation, m, var, None)
-        y = level @ output_mean + (slope * a) @ output_factor
+        y = self.scale * (level @ output_mean + (slope * a) @ output_factor)
         return (y if output_bias is None else y + output_bias,)
 
     def forward(
         self,
-        x: Tensor,
-        mean: Tensor,
-        factor: Tensor,
-        output_mean: Tensor,
-        output_factor: Tensor,
+        m: Tensor,
+        a: Tensor,
+        power: Tensor,
         std: Tensor,
         factor_std: Tensor | None,
-        bias: Tensor | None,
+        output_mean: Tensor,
+        output_factor: Tensor,
         output_bias: Tensor | None,
     ) -> tuple[tuple[Tensor], tuple[Tensor, ...]]:
-        m = x @ mean.mT if bias is None else torch.addmm(bias, x, mean.mT)
-        a = x @ factor.mT
-        level, slope, density, gated = (torch.empty_like(m) for _ in range(4))
-        power, squares = torch.linalg.vecdot(x, x).unsqueeze(1), std.square().unsqueeze(0)
+        level, slope, density, gated = (torch.empty_like(m, memory_format=torch.contiguous_format) for _ in range(4))
+        squares = std.square()
         small = float(torch.linalg.vector_norm(std)) <= LARGE if len(m) else True
         for rows in _blocks(m):
             var = _variance(power[rows], squares, a[rows], factor_std)
@@ -125,23 +121,27 @@ class _Neurons:
             self.kind.fill(m[rows], var, level[rows], slope[rows], density[rows])
             torch.mul(slope[rows], a[rows], out=gated[rows])
         self.fits = small
-        y = level @ output_mean if output_bias is None else torch.addmm(output_bias, level, output_mean)
-        return (y.addmm_(gated, output_factor),), (m, a, slope, density)
+        y = torch.addmm(
+            output_mean.new_zeros(()) if output_bias is None else output_bias,
+            *(level, output_mean),
+            beta=int(output_bias is not None),
+            alpha=self.scale,
+        )
+        return (y.addmm_(gated, output_factor, alpha=self.scale),), (slope, density)
 
     def backward(
         self, tensors: Tensors, kept: tuple[Tensor, ...], grads: tuple[Tensor, ...], needs: tuple[bool, ...]
     ) -> Tensors:
-        x, mean, factor, output_mean, output_factor, std, factor_std, bias, _ = tensors
-        m, a, slope, density = kept
+        m, a, power, std, factor_std, output_mean, output_factor, _ = tensors
+        slope, density = kept
         (grad,) = grads
-        assert x is not None and mean is not None and factor is not None and std is not None  # noqa: PT018
+        assert m is not None and a is not None and power is not None and std is not None  # noqa: PT018
         assert output_mean is not None and output_factor is not None  # noqa: PT018
-        onto_m, onto_a = grad @ output_mean.mT, grad @ output_factor.mT
-        level, gated = torch.empty_like(m), slope * a
-        power, squares = torch.linalg.vecdot(x, x).unsqueeze(1), std.square().unsqueeze(0)
+        onto_m, onto_a = grad @ (self.scale * output_mean).mT, grad @ (self.scale * output_factor).mT
+        level, gated = torch.empty_like(slope), slope * a
+        squares, spread = std.square(), None if factor_std is None else factor_std.square()
         onto_squares, onto_spread = torch.zeros_like(std), torch.zeros_like(std)
-        onto_power = torch.empty_like(power)
-        spread = None if factor_std is None else factor_std.square()
+        onto_power = torch.empty(len(m), 1, dtype=m.dtype)
         for rows in _blocks(m):
             var = _variance(power[rows], squares, a[rows], factor_std)
             second, third = self.kind.again(m[rows], var, slope[rows], density[rows], level[rows])
@@ -149,25 +149,22 @@ class _Neurons:
             onto_var = third.mul_(onto_slope).addcmul_(onto_m[rows], second).mul_(0.5)
             onto_m[rows].mul_(slope[rows]).addcmul_(onto_slope, second)
             onto_squares.addmv_(onto_var.mT, power[rows, 0])
-            torch.mv(onto_var, squares[0], out=onto_power[rows, 0])
+            if needs[2]:
+                torch.mv(onto_var, squares, out=onto_power[rows, 0])
             onto_var.mul_(a[rows])
             if spread is not None:
                 onto_spread.add_((onto_var * a[rows]).sum(0))
                 onto_var.mul_(spread)
             onto_a[rows].mul_(slope[rows]).add_(onto_var, alpha=2)
-        onto_x = None
-        if needs[0]:
-            onto_x = (onto_m @ mean).addmm_(onto_a, factor).addcmul_(x, onto_power, value=2)
         return (
-            onto_x,
-            onto_m.mT @ x if needs[1] else None,
-            onto_a.mT @ x if needs[2] else None,
-            level.mT @ grad if needs[3] else None,
-            gated.mT @ grad if needs[4] else None,
-            2 * std * onto_squares if needs[5] else None,
-            2 * factor_std * onto_spread if factor_std is not None and needs[6] else None,
-            onto_m.sum(0) if bias is not None and needs[7] else None,
-            grad.sum(0) if needs[8] else None,
+            onto_m,
+            onto_a,
+            onto_power if needs[2] else None,
+            2 * std * onto_squares,
+            None if factor_std is None else 2 * factor_std * onto_spread,
+            (level.mT @ grad).mul_(self.scale) if needs[5] else None,
+            (gated.mT @ grad).mul_(self.scale) if needs[6] else None,
+            grad.sum(0) if needs[7] else None,
         )
 
 

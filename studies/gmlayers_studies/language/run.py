@@ -20,13 +20,16 @@ from gmlayers_studies.records import METRICS, Records, Row, setting_name
 from gmlayers_studies.study import Profile, Steps, Study, slug
 
 BATCH, LENGTH, EVERY = 16, 128, 50
-"""Windows a step, bytes a window, and the steps after which a line is written."""
+"""A step reads so many windows of so many bytes, and a line is written after so many steps."""
 
 JUDGED = 400
 """The bits a byte are those of so many windows."""
 
-DECAY, WARM = 0.1, 0.1
-"""Weight decay, and the share of the steps in which the rate rises; after them it falls to 0 as a cosine."""
+DECAY = 0.1
+"""Weights have this decay, and biases and stds none."""
+
+WARM = 0.1
+"""The rate rises in this share of the steps, and then falls to 0 as a cosine."""
 
 
 @dataclass(frozen=True)

@@ -65,12 +65,12 @@ class LowRank(Covariance):
         p["std"].fill_(unit)  # drawn like the rest and then set: the recorded runs rest on this order of draws
 
     def moments(self, p: Params, x: Tensor, read: Reading = DENSE) -> tuple[Tensor, Tensor, Tensor]:
-        m = read.project(x, p["mean"])
-        floor, squares = m.new_full((len(p["mean"]),), VARIANCE_FLOOR), self._std(p).square()
+        floor, squares = p["mean"].new_full((len(p["mean"]),), VARIANCE_FLOOR), self._std(p).square()
         var = read.power(x, squares, floor) if self.base == "diagonal" else F.linear(read.power(x), squares, floor)
         if not self.rank:
-            return m, var, x
-        reading = read.project(x, p["factor"].flatten(0, 1)).unflatten(-1, p["factor"].shape[:2])
+            return read.project(x, p["mean"]), var, x
+        m, reading = read.project_both(x, p["mean"], p["factor"].flatten(0, 1))
+        reading = reading.unflatten(-1, p["factor"].shape[:2])
         if self.rank == 1:
             return m, torch.addcmul(var, reading[..., 0], reading[..., 0]), reading
         return m, var + reading.square().sum(-1), reading

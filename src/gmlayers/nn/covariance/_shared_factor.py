@@ -61,7 +61,7 @@ class SharedFactor(Covariance):
         p["factor_std"].fill_(1 / math.sqrt(self.rank))
 
     def moments(self, p: Params, x: Tensor, read: Reading = DENSE) -> tuple[Tensor, Tensor, Tensor]:
-        m, reading = read.project(x, p["mean"]), read.project(x, p["factor"])
+        m, reading = read.project_both(x, p["mean"], p["factor"])
         floor = m.new_full((len(p["mean"]),), VARIANCE_FLOOR)
         squares = torch.cat([read.power(x), reading.square()], -1)
         return m, F.linear(squares, torch.cat([p["std"].unsqueeze(1), p["factor_std"]], 1).square(), floor), reading

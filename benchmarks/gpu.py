@@ -8,6 +8,7 @@ same run; peak memory; training with batched trials and with CUDA graphs. Everyt
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import os
 import statistics
@@ -31,7 +32,7 @@ import torch  # noqa: E402
 import triton  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from gmlayers import GMLayer, ops  # noqa: E402
+from gmlayers import GMConv2d, GMFeedForward, GMLayer, GMNMConv2d, GMNMFeedForward, ops  # noqa: E402
 from gmlayers.experiments.batched import BatchedTrainer  # noqa: E402
 from gmlayers.experiments.data import Data  # noqa: E402
 from gmlayers.experiments.models import MODELS, Shape  # noqa: E402
@@ -200,6 +201,42 @@ def small_batches(batch: int) -> None:
     seconds(steps, f"training step, batch {batch}")
 
 
+def blocks(batch: int, length: int, width: int, dtype: torch.dtype) -> None:
+    """Feed-forward blocks and convolutions at one number of parameters, checked in float64 and timed as they are."""
+    x = torch.randn(batch, length, width, device=DEVICE, dtype=dtype)
+    images = torch.randn(batch, 32, 4 * 7, 4 * 7, device=DEVICE, dtype=dtype)
+    mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+    rows: dict[str, tuple[nn.Module, Tensor]] = {
+        "GELU MLP": (mlp, x),
+        "GMFeedForward": (GMFeedForward(width), x),
+        "gate alone": (GMFeedForward(width, level=False, activation="gelu_integral"), x),
+        "GMNMFeedForward": (GMNMFeedForward(width), x),
+        "nn.Conv2d": (nn.Conv2d(32, 64, 3, padding=1), images),
+        "GMConv2d": (GMConv2d(32, 64, 3, padding=1), images),
+        "GMNMConv2d": (GMNMConv2d(32, 64, 3, padding=1), images),
+    }
+    steps: dict[str, Step] = {}
+    for name, (net, inputs) in rows.items():
+        with torch.no_grad():
+            for p in net.parameters():
+                p.add_(0.1 * torch.randn_like(p))
+            few = inputs[:2].cpu().double()
+            exact = copy.deepcopy(net).double()(few)
+            found = net.to(device=DEVICE, dtype=dtype)(inputs[:2]).cpu().double()
+        error = float((found - exact).norm() / exact.norm())
+        bound = 3e-2 if dtype == torch.bfloat16 else 1e-4
+        print(f"  {name}: relative error {error:.1e}{'' if error <= bound else ', TOO LARGE'}")
+        records.append((f"blocks {dtype}", f"relative error of {name}", 0, error))
+        for how, model in ((name, net), (f"{name}, compiled", torch.compile(net, fullgraph=True))):
+
+            def run(model: Callable[[Tensor], Tensor] = model, net: nn.Module = net, x: Tensor = inputs) -> None:
+                net.zero_grad()
+                model(x).sum().backward()
+
+            steps[how] = run
+    seconds(steps, f"blocks, {batch} x {length} x {width} and images, {dtype}")
+
+
 def trials(count: int, images: int, epochs: int) -> None:
     """Train many seeds at once, beside one alone, on images of MNIST's size."""
     # random images: only the time is asked for, and the real ones may not be there
@@ -243,6 +280,7 @@ def main() -> None:
         mix(65, 33, 17, 3, torch.float32)
         gate_and_bumps(9, 5)
         small_batches(4)
+        blocks(2, 3, 8, torch.float32)
         trials(3, 60, 2)
     else:
         for dtype in (torch.bfloat16, torch.float32):
@@ -251,6 +289,8 @@ def main() -> None:
         gate_and_bumps(16384, 512)
         for batch in (64, 1024):
             small_batches(batch)
+        for dtype in (torch.bfloat16, torch.float32):
+            blocks(8, 1024, 512, dtype)
         trials(30, 60000, 4)
     options.csv.parent.mkdir(parents=True, exist_ok=True)
     with options.csv.open("w", newline="") as file:

@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gmlayers import GMLayer, convert, functional, ops
+from gmlayers import GMConv2d, GMFeedForward, GMLayer, GMNMConv2d, GMNMFeedForward, convert, functional, ops
 from gmlayers.functional import gmnm
 
 Step = Callable[[], object]
@@ -49,6 +49,8 @@ class Case:
     targets: tuple[Target, ...] = ()
     memory_peer: str | None = None
     """An implementation of mix beside which the first row should take half the memory."""
+    peaks: tuple[Target, ...] = ()
+    """Ratios of the peak memory of rows."""
 
 
 @dataclass(frozen=True)
@@ -222,13 +224,71 @@ def inference_rows(shape: Shape) -> Rows:
 
         return step
 
+    folded = convert.fold(layer)
     steps = {
-        "folded": without_gradients(convert.fold(layer)),
+        "folded": without_gradients(folded),
         "layer": without_gradients(layer),
         "Linear-ReLU-Linear": without_gradients(net),
+        "folded, compiled": without_gradients(torch.compile(folded, fullgraph=True)),
+        "Linear-ReLU-Linear, compiled": without_gradients(torch.compile(net, fullgraph=True)),
     }
     agree(steps["folded"], steps["layer"], "convert.fold")
     return steps
+
+
+def both(nets: dict[str, nn.Module], x: Tensor) -> Rows:
+    """Return training steps with plain SGD of nets as they are and compiled."""
+    steps: Rows = {}
+    for name, net in nets.items():
+        parameters = list(net.parameters())
+        with torch.no_grad():
+            grad = torch.randn_like(net(x))
+        steps[name] = with_sgd(training_step(net, parameters, x, grad), parameters)
+        compiled = training_step(torch.compile(net, fullgraph=True), parameters, x, grad)
+        steps[f"{name}, compiled"] = with_sgd(compiled, parameters)
+    return steps
+
+
+class Gated(nn.Module):
+    """A gated block as in Llama."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.gate, self.up = (nn.Linear(width, hidden, bias=False) for _ in range(2))
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output of the block."""
+        return self.down(nn.functional.silu(self.gate(x)) * self.up(x))
+
+
+def feed_forward_rows(batch: int, length: int, width: int) -> Rows:
+    """Blocks of a transformer at one number of parameters."""
+    gated = Gated(width, round(8 * width / 3))
+    nets = {
+        "GMFeedForward": GMFeedForward(width),
+        "GELU MLP": nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)),
+        "gate alone": GMFeedForward(width, level=False, activation="gelu_integral"),
+        "GMNMFeedForward": GMNMFeedForward(width),
+        "SwiGLU": gated,
+        "SwiGLU, converted": convert.glu_to_gm(gated.gate, gated.up, gated.down),
+    }
+    return both(nets, torch.randn(batch, length, width, requires_grad=True))
+
+
+def convolution_rows(batch: int, channels: int, size: int, out: int) -> Rows:
+    """A convolution of Gaussian neurons, and what it is made of: one to all projections, and one by 1 x 1."""
+    conv = GMConv2d(channels, out, 3, padding=1)
+    projections = 2 * conv.num_components
+    parts = nn.Sequential(nn.Conv2d(channels, projections, 3, padding=1), nn.ReLU(), nn.Conv2d(projections, out, 1))
+    nets = {
+        "GMConv2d": conv,
+        "its convolutions": parts,
+        "GMConv2d, gelu": GMConv2d(channels, out, 3, padding=1, activation="gelu"),
+        "GMNMConv2d": GMNMConv2d(channels, out, 3, padding=1),
+        "nn.Conv2d of equal size": nn.Conv2d(channels, out, 3, padding=1),
+    }
+    return both(nets, torch.randn(batch, channels, size, size, requires_grad=True))
 
 
 def mix_rows(batch: int, in_features: int, out_features: int, components: int, *, hidden: bool) -> Rows:
@@ -365,10 +425,32 @@ CASES = (
     layer_case(Shape("full", 64, 784, 10, 5), Target("layer", "floor", 1.5)),
     layer_case(Shape("low_rank", 128, 784, 10, 120), Target("layer + SGD", "FC of equal size + SGD", 1.15)),
     layer_case(Shape("low_rank", 4096, 512, 512, 512, hidden=True), Target("layer", "Linear-GELU-Linear", 1.15)),
+    Case(
+        "feed-forward 8 x 1024, 512",
+        partial(feed_forward_rows, 8, 1024, 512),
+        (
+            Target("GMFeedForward", "GELU MLP", 1.15),
+            Target("GMFeedForward, compiled", "GELU MLP, compiled", 1.15),
+            Target("SwiGLU, converted", "SwiGLU", 1.05),
+        ),
+    ),
+    Case(
+        "convolution 256, 32 x 28 x 28, 64",
+        partial(convolution_rows, 256, 32, 28, 64),
+        (Target("GMConv2d", "its convolutions", 1.5),),
+        peaks=(Target("GMConv2d", "its convolutions", 2),),
+    ),
+    Case(
+        "inference low_rank 1, 784, 10, 120",
+        partial(inference_rows, Shape("low_rank", 1, 784, 10, 120)),
+        (
+            Target("folded", "Linear-ReLU-Linear", 3.5),
+            Target("folded, compiled", "Linear-ReLU-Linear, compiled", 2),
+        ),
+    ),
     *(
         Case(f"inference {shape}", partial(inference_rows, shape))
         for shape in (
-            Shape("low_rank", 1, 784, 10, 120),
             Shape("low_rank", 128, 784, 10, 120),
             Shape("diagonal", 64, 784, 10, 20),
             Shape("diagonal", 1024, 512, 512, 8),
@@ -468,6 +550,11 @@ def main() -> None:
         for target in case.targets:
             if {target.row, target.peer} <= times.keys():
                 print(verdict(target, times))
+        for target in case.peaks:
+            share = peak_bytes(steps[target.row]) / peak_bytes(steps[target.peer])
+            met = "met   " if share <= target.bound else "MISSED"
+            print(f"  {met} peak memory of {target.row} / {target.peer}: {share:.2f}, target ≤ {target.bound}")
+            records.append((case.name, f"peak memory of {target.row} / {target.peer}", options.threads, 0, share))
         if case.memory_peer is not None:
             with ops.use(mix=case.memory_peer):
                 whole = peak_bytes(steps[ours])

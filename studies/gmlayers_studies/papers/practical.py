@@ -109,7 +109,7 @@ def _ratios(results: NetResults, one: Net, other: Net) -> Sequence[str]:
 NOTE = (
     "For each data set `tuning` tried 16 configurations of each net of the size of FC-240 and of FC-500, with one seed "
     "each, and `finalists` the three best of them with three seeds more, of which the best is here. Of FC-1000 it tried "
-    "12, with one seed, and the lowest rate but one was chosen. Before, 22 configurations of GM layers, among which this "
+    "12, with one seed. Before, 22 configurations of GM layers, among which this "
     "family was found, and 3 of fully connected nets were tried (gm-paper/exploration.csv). Of the nets of both sizes "
     "ten seeds of configurations that `tuning` had chosen from 8 to 10 had been tested before; those of GM (size of "
     "FC-240), and of FC-500 on Fashion-MNIST, were chosen again, and the others were run anew."

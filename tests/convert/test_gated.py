@@ -1,4 +1,6 @@
+import copy
 import json
+import pickle
 
 import pytest
 import torch
@@ -186,6 +188,90 @@ def test_quick_gelu_is_known():
     assert block.activation is ACTIVATIONS["quick_gelu"]
 
 
+class Adapted(nn.Linear):
+    """A linear map with an adapter, as LoRA has it."""
+
+    def forward(self, x):
+        return super().forward(x) + 3
+
+
+def test_adapters_are_not_lost_in_silence():
+    model = nn.ModuleList([Gated(nn.SiLU())])
+    model[0].gate_proj = Adapted(6, 10)
+    assert convert.find_blocks(model) == []
+    with pytest.raises(ValueError, match="gate_proj is a Adapted, which does more than nn.Linear; merge what it adds"):
+        convert.glu_to_gm(*parts(model[0]), "silu")
+
+
+@pytest.mark.parametrize("act", [nn.ReLU6, nn.SiLU, nn.ReLU], ids=lambda a: a.__name__)
+def test_activations_in_place_are_known_as_others(act):
+    for gated in (False, True):
+        found = []
+        for inplace in (False, True):
+            one = act(inplace=inplace)
+            model = nn.ModuleList([Gated(one)]) if gated else nn.Sequential(nn.Linear(6, 9), one, nn.Linear(9, 6))
+            found.append([block.activation for block in convert.find_blocks(model)])
+        assert found[0] == found[1]
+        assert bool(found[0]) == (act is not nn.ReLU6)
+
+
+def test_dropout_elsewhere_is_not_lost_in_silence():
+    class After(Gated):
+        def __init__(self):
+            super().__init__(nn.SiLU())
+            self.after = nn.Dropout(0.5)
+
+        def forward(self, x):
+            return self.after(super().forward(x))
+
+    model = nn.ModuleList([After()])
+    assert convert.find_blocks(model) == []
+    model[0].after.p = 0.0
+    assert len(convert.find_blocks(model)) == 1
+
+
+def test_a_block_that_is_used_twice_stays_one():
+    model = nn.Module()
+    model.a = model.b = Gated(nn.SiLU(), out=6)
+    model.c = nn.Sequential(model.a)
+    swapped = convert.swap_layers(model, exactly)
+    assert len(swapped.blocks) == 1
+    assert isinstance(model.a, GMFeedForward)
+    assert model.a is model.b is model.c[0]
+    swapped.undo()
+    assert isinstance(model.a, Gated)
+    assert model.a is model.b is model.c[0]
+
+
+def test_what_cannot_be_called_is_no_block():
+    class Picky(Gated):
+        def forward(self, x, places=None):
+            assert places is not None
+            return super().forward(x)
+
+    assert convert.find_blocks(nn.ModuleList([Picky(nn.SiLU())])) == []
+
+
+def test_hooks_are_not_called_by_looking_and_not_lost():
+    model = nn.ModuleList([Gated(nn.SiLU())])
+    called = []
+    model[0].down_proj.register_forward_hook(lambda *_: called.append(1))
+    model[0].register_forward_pre_hook(lambda *_: called.append(1))
+    assert len(convert.find_blocks(model)) == 1
+    assert not called
+    with pytest.raises(ValueError, match="has forward hooks, which would be lost"):
+        convert.swap_layers(model, exactly)
+    model[0](torch.randn(2, 6))
+    assert len(called) == 2
+
+
+def test_several_dtypes_are_refused():
+    block = Gated(nn.SiLU()).bfloat16()
+    block.down_proj.float()
+    with pytest.raises(ValueError, match="weights are of torch.bfloat16, torch.float32, and a block has one dtype"):
+        convert.glu_to_gm(*parts(block), "silu")
+
+
 # --- records -------------------------------------------------------------------------------------------------
 
 
@@ -236,6 +322,35 @@ def test_every_module_has_a_record(module):
     config.gmlayers = convert.record(swapped)
     again = convert.swapped_class(Configured)(config)
     assert repr(again.body[0]) == repr(module)
+
+
+def test_a_rebuilt_model_can_be_pickled():
+    model = Configured(Config())
+    config = Config()
+    config.gmlayers = convert.record(convert.swap_layers(model, make))
+    again = convert.swapped_class(Configured)(config)
+    x = torch.randn(5, 6)
+    assert torch.equal(pickle.loads(pickle.dumps(again))(x), again(x))
+    assert torch.equal(copy.deepcopy(again)(x), again(x))
+
+
+def test_a_record_fits_the_model_with_a_head_and_without():
+    class Headed(nn.Module):
+        base_model_prefix = "base"
+
+        def __init__(self, config):
+            super().__init__()
+            self.base, self.head = Configured(config), nn.Linear(6, 2)
+
+    class Bare(Configured):
+        base_model_prefix = "base"
+
+    config = Config()
+    config.gmlayers = convert.record(convert.swap_layers(Configured(Config()), make))
+    headed = convert.swapped_class(Headed)(config)
+    assert isinstance(headed.base.mlp, GMFeedForward)
+    config.gmlayers = {f"base.{path}": entry for path, entry in config.gmlayers.items()}
+    assert isinstance(convert.swapped_class(Bare)(config).mlp, GMFeedForward)
 
 
 def test_records_that_cannot_be():

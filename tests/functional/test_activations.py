@@ -80,6 +80,17 @@ def test_the_bound_of_what_is_approximate(name):
     assert apart + step**2 / 8 * 4 <= bound
 
 
+@pytest.mark.parametrize("name", APPROXIMATE)
+def test_the_bound_of_the_slopes(name):
+    z = torch.linspace(-30, 30, 600_001, dtype=torch.float64, requires_grad=True)
+    if name == "silu_integral":
+        slope = F.silu(z.detach())
+    else:
+        (slope,) = torch.autograd.grad(APPROXIMATE[name][0](z).sum(), z)
+    found = ACTIVATIONS[name].gate(z.detach(), torch.full_like(z, 1e-16).detach())
+    assert (found - slope).abs().max() <= 1.1e-7
+
+
 @pytest.mark.parametrize("name", ["softplus", "silu", "quick_gelu", "gelu_tanh"])
 def test_ramps_tend_to_relu(name):
     large = torch.tensor([-1e30, 1e30])

@@ -17,8 +17,10 @@ from gmlayers import (
     LowRank,
     Regression,
     SharedFactor,
+    convert,
     parameter_groups,
 )
+from gmlayers.diagnostics import marginal
 from gmlayers.nn import Covariance
 from gmlayers.nn._reading import Patches
 
@@ -323,6 +325,42 @@ def test_refusals_of_groups():
 def test_refused_inputs(make, x, error, match):
     with pytest.raises(error, match=f"{make.__name__}: {match}"):
         make(2, 3, 3)(x)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_per_sample_gradients(groups):
+    conv = GMConv2d(2, 4, 3, padding=1, groups=groups)
+    names = dict(conv.named_parameters())
+    x = torch.randn(3, 2, 4, 4)
+
+    def loss(p, row):
+        return torch.func.functional_call(conv, p, (row,)).square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), (None, 0))(names, x)
+    expected = torch.autograd.grad(loss(names, x[1]), list(names.values()))
+    for one, other in zip(found.values(), expected):
+        torch.testing.assert_close(one[1], other, rtol=1e-3, atol=1e-5)
+
+
+def test_groups_are_exported_with_any_batch():
+    conv = GMConv2d(4, 6, 3, groups=2).eval()
+    program = torch.export.export(conv, (torch.randn(3, 4, 5, 5),), dynamic_shapes=({0: torch.export.Dim("b")},))
+    x = torch.randn(7, 4, 5, 5)
+    torch.testing.assert_close(program.module()(x), conv(x))
+
+
+@pytest.mark.parametrize("make", [GMConv2d, GMNMConv2d])
+def test_attributes_are_those_of_torchs(make):
+    arguments = {"kernel_size": (3, 2), "stride": 2, "padding": 1, "dilation": (1, 2), "groups": 2}
+    module, plain = make(4, 6, **arguments), nn.Conv2d(4, 6, **arguments)
+    for name in ("in_channels", "out_channels", "kernel_size", "stride", "dilation", "groups", "padding_mode"):
+        assert getattr(module, name) == getattr(plain, name), name
+
+
+@pytest.mark.parametrize("function", [convert.to_full, convert.gm_to_mlp, marginal])
+def test_what_is_for_layers_alone_refuses_convolutions(function):
+    with pytest.raises(TypeError, match="layer must be a GMLayer, got "):
+        function(GMConv2d(2, 3, 3), *([8] if function is convert.gm_to_mlp else []))
 
 
 def test_empty_batches():

@@ -178,6 +178,16 @@ def test_extreme_inputs(dtype):
 
 
 @pytest.mark.parametrize(
+    "kind", [{}, {"activation": "silu"}, {"rank": 2}, {"level": False, "activation": "relu"}], ids=str
+)
+def test_numbers_without_squares_are_counted_in_float64(kind):
+    block = shaken(GMFeedForward(6, 12, **kind))
+    x = torch.randn(3, 6) * 1e20
+    exact = copy.deepcopy(block).double()(x.double())
+    assert ((block(x).double() - exact).norm() / exact.norm()).item() <= 1e-5
+
+
+@pytest.mark.parametrize(
     ("arguments", "match"),
     [
         ({"in_features": 0}, "in_features must be at least 1, got 0"),

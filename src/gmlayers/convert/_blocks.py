@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -74,8 +75,8 @@ PATTERNS = (
 class GatedPattern:
     """The names of the parts of a gated block in the module that is the block.
 
-    The module must compute ``down(between(activation(gate(x)) * up(x)))`` and nothing else, which is tried on random
-    inputs before it is taken for one.
+    The module must compute ``down(between(activation(gate(x)) * up(x)))`` and nothing else. It is called with random
+    numbers, without its hooks, before it is taken for one; and it must have no dropout but what stands in ``between``.
 
     Args:
         gate: an ``nn.Linear``.
@@ -107,7 +108,7 @@ class GatedPattern:
 GATED_PATTERNS = (
     GatedPattern("gate_proj", "up_proj", "down_proj", "act_fn"),  # Llama, Mistral, Qwen, Gemma
     GatedPattern("wi_0", "wi_1", "wo", "act", ("dropout",)),  # T5 v1.1
-    GatedPattern("fc1_g", "fc1_x", "fc2", "act", ("drop1", "norm", "drop2")),  # timm's SwiGLU
+    GatedPattern("fc1_g", "fc1_x", "fc2", "act", ("drop1", "norm")),  # timm's SwiGLU
 )
 """Common libraries give these names to the parts of gated blocks."""
 
@@ -172,7 +173,7 @@ class GatedBlock:
     dropout: float
     """The largest rate of dropout before ``down``."""
     slots: tuple[Slot, ...]
-    """Its place."""
+    """Its places: several in a model that uses it more than once."""
 
     @property
     def in_features(self) -> int:
@@ -201,7 +202,8 @@ def find_blocks(
 
     They are runs of Linear, norm (if any), activation, dropouts (if any), Linear in an ``nn.Sequential``, and modules
     that hold parts of the right kind under the names of a pattern. Two blocks never share a part. Activations are known
-    by their values, whatever they are called.
+    by their values, whatever they are called: functions are called with numbers, and modules that may be gated blocks
+    with random ones.
 
     Args:
         model: any module.
@@ -333,20 +335,27 @@ def _gated_block(
     model: nn.Module, path: str, module: nn.Module, pattern: GatedPattern, known: Sequence[Activation]
 ) -> GatedBlock | None:
     """Return the gated block that a module is, or None if it is none, or more than that."""
-    above, _, name = path.rpartition(".")
     names = pattern.gate, pattern.up, pattern.down
-    gate, up, down = (part if isinstance(part := getattr(module, n, None), nn.Linear) else None for n in names)
+    gate, up, down = (part if _is_linear(part := getattr(module, n, None)) else None for n in names)
     dropouts = [part for n in pattern.between if (part := getattr(module, n, None)) is not None]
     rates = [rate for part in dropouts if (rate := _rate(part)) is not None]
     if not path or gate is None or up is None or down is None or len(rates) < len(dropouts):
         return None
     if gate.weight.shape != up.weight.shape or gate.out_features != down.in_features:
         return None
+    others = [part for part in module.modules() if isinstance(part, nn.Dropout) and part not in dropouts]
+    if any(part.p for part in others):
+        return None
     activation = _known(getattr(module, pattern.activation, None), known)
     if activation is None or not _computes(module, gate, up, down, activation):
         return None
-    slot = Slot(model.get_submodule(above), name, module)
-    return GatedBlock(path, gate, up, activation, down, max(rates, default=0.0), (slot,))
+    slots = tuple(
+        Slot(owner, name, module)
+        for owner in model.modules()
+        for name, child in owner._modules.items()
+        if child is module
+    )
+    return GatedBlock(path, gate, up, activation, down, max(rates, default=0.0), slots)
 
 
 @torch.no_grad()
@@ -354,16 +363,22 @@ def _computes(module: nn.Module, gate: nn.Linear, up: nn.Linear, down: nn.Linear
     """Return whether a module gives what a gated block of these parts does, without dropout, for random inputs."""
     if gate.weight.is_meta:
         return True  # there are no numbers to compare
+    with torch.random.fork_rng([]):
+        x = torch.randn(3, gate.in_features).to(gate.weight)
     modes = {part: part.training for part in module.modules()}
+    hooks = [(part, name, getattr(part, name)) for part in modes for name in ("_forward_hooks", "_forward_pre_hooks")]
     try:
+        for part, name, _ in hooks:
+            setattr(part, name, OrderedDict())
         module.eval()
-        with torch.random.fork_rng([]):
-            x = torch.randn(3, gate.in_features).to(gate.weight)
-        expected = down((activation.f(gate(x).float()).to(x.dtype)) * up(x))
-        found = module(x)
-    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):  # it takes something else than a tensor
+        hidden = activation.f(gate(x).float()).to(x.dtype) * up(x)
+        expected = down(hidden.to(down.weight.dtype))
+        found = module.forward(x)
+    except Exception:
         return False
     finally:
+        for part, name, there in hooks:
+            setattr(part, name, there)
         for part, mode in modes.items():
             part.training = mode
     if not isinstance(found, Tensor) or found.shape != expected.shape:
@@ -379,9 +394,14 @@ def _slot(module: nn.Module, name: str) -> Slot | None:
     return Slot(module, last, found) if isinstance(module, nn.Module) and found is not None else None
 
 
+def _is_linear(part: object) -> TypeGuard[nn.Linear]:
+    """Return whether a part computes what an ``nn.Linear`` does: some that are derived from it do more."""
+    return isinstance(part, nn.Linear) and type(part).forward is nn.Linear.forward
+
+
 def _as_linear(part: object) -> nn.Linear | None:
     """Return an ``nn.Linear`` as it is, a ``Conv1D`` as an ``nn.Linear``, anything else as None."""
-    if isinstance(part, nn.Linear) and type(part).forward is nn.Linear.forward:
+    if _is_linear(part):
         return part
     if type(part).__name__ != "Conv1D" or not isinstance(part, nn.Module) or not hasattr(part, "nf"):
         return None
@@ -409,7 +429,7 @@ def _known(part: object, known: Sequence[Activation]) -> Activation | None:
     z = torch.linspace(-8, 8, 321, dtype=torch.float32, device="cpu")  # whatever the defaults are
     try:
         with torch.no_grad(), torch.random.fork_rng([]):
-            value = part(z)
+            value = part(z.clone())  # which may change it in place
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):  # it takes something else than a vector
         return None
     if not isinstance(value, Tensor) or value.shape != z.shape:

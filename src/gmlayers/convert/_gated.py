@@ -51,7 +51,8 @@ def glu_to_gm(
         activation: φ; one of gelu, gelu_tanh, silu, relu, identity, sigmoid, step.
         drop: rate of the dropout before ``down_proj``.
         start: let the neurons vary, all stds being this number at first, for further training. The function is then
-            another one by terms of the order start². None: they do not vary, and the block costs what it did.
+            another one, by terms of the order start² for a smooth φ, and by more near the kinks of relu and step.
+            None: they do not vary, and the block costs what it did.
 
     Returns:
         A block with copies of the weights, without levels.
@@ -70,11 +71,22 @@ def glu_to_gm(
     """
     for name, part in {"gate_proj": gate_proj, "up_proj": up_proj, "down_proj": down_proj}.items():
         check_module(f"glu_to_gm: {name}", part, nn.Linear)
+        if type(part).forward is not nn.Linear.forward:
+            raise ValueError(
+                f"glu_to_gm: {name} is a {type(part).__name__}, which does more than nn.Linear; merge what it adds "
+                f"into its weight first"
+            )
     if gate_proj.weight.shape != up_proj.weight.shape or gate_proj.out_features != down_proj.in_features:
         raise ValueError(
             f"glu_to_gm: weights {tuple(gate_proj.weight.shape)} (gate_proj), {tuple(up_proj.weight.shape)} (up_proj) "
             f"and {tuple(down_proj.weight.shape)} (down_proj) do not fit; the first two must be alike, the third must "
             f"take what they give"
+        )
+    dtypes = {part.weight.dtype for part in (gate_proj, up_proj, down_proj)}
+    if len(dtypes) > 1:
+        raise ValueError(
+            f"glu_to_gm: the weights are of {', '.join(sorted(map(str, dtypes)))}, and a block has one dtype; convert "
+            f"the model first, for instance to bfloat16"
         )
     if up_proj.bias is not None and bool((up_proj.bias != 0).any()):
         raise ValueError(

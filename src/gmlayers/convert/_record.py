@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
@@ -64,7 +64,10 @@ def record(swapped: Swapped) -> dict[str, dict[str, Any]]:
 
 
 def swapped_class(
-    model_class: type[C], *, patterns: Sequence[Pattern | GatedPattern] = (*PATTERNS, *GATED_PATTERNS)
+    model_class: type[C],
+    *,
+    patterns: Sequence[Pattern | GatedPattern] = (*PATTERNS, *GATED_PATTERNS),
+    activations: Iterable[Activation] = (),
 ) -> type[C]:
     """Return a class like the one given that makes the swaps of which its configuration has a record.
 
@@ -72,6 +75,7 @@ def swapped_class(
         model_class: a class of transformers, or any whose first argument is a configuration that it keeps as
             ``config``.
         patterns: what :func:`find_blocks` looked for when the model was swapped.
+        activations: some of your own that it was told of.
 
     Raises:
         ValueError: when a model is made, if the configuration has no record, or one that does not fit the model.
@@ -87,29 +91,46 @@ def swapped_class(
     if not isinstance(model_class, type) or not issubclass(model_class, nn.Module):
         raise TypeError(f"swapped_class: model_class must be a class of modules, got {got(model_class)}")
     patterns = several("swapped_class: patterns", patterns, (Pattern, GatedPattern), "a sequence of Pattern")
+    activations = several("swapped_class: activations", activations, Activation, "a sequence of Activation")
 
     class Rebuilt(model_class):  # type: ignore[valid-type, misc]
         def __init__(self, config: Any, *args: Any, **options: Any) -> None:  # noqa: ANN401
             super().__init__(config, *args, **options)
-            _rebuild(self, getattr(config, KEY, None), patterns)
+            _rebuild(self, getattr(config, KEY, None), find_blocks(self, patterns=patterns, activations=activations))
+
+        def __reduce_ex__(self, protocol: Any) -> Any:  # noqa: ANN401  (a class that is made here has no name to pickle)
+            return _empty, (model_class, patterns, activations), self.__dict__
 
     Rebuilt.__name__, Rebuilt.__qualname__ = model_class.__name__, model_class.__qualname__
     Rebuilt.__module__, Rebuilt.__doc__ = model_class.__module__, model_class.__doc__
     return cast("type[C]", Rebuilt)
 
 
-def _rebuild(model: nn.Module, found: object, patterns: Sequence[Pattern | GatedPattern]) -> None:
-    """Swap the blocks of a fresh model for fresh modules, as a record says."""
+def _empty(model_class: type[C], patterns: Sequence[Pattern | GatedPattern], activations: Sequence[Activation]) -> C:
+    """Return a model without anything in it, for a pickle to fill."""
+    made = swapped_class(model_class, patterns=patterns, activations=activations)
+    return made.__new__(made)
+
+
+def _rebuild(model: nn.Module, found: object, there: Sequence[Block | GatedBlock]) -> None:
+    """Swap the blocks of a fresh model for fresh modules, as a record says.
+
+    A model with a head has the record of one without under a prefix, and the other way round, as transformers has it.
+    """
     if not isinstance(found, Mapping) or not found:
         raise ValueError(
             f"swapped_class: the configuration has no record of swaps, got {KEY}={brief_value(found)}; before saving, "
             f"set model.config.{KEY} = convert.record(swapped)"
         )
-    blocks = {block.path: block for block in find_blocks(model, patterns=patterns)}
+    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+    blocks = {block.path: block for block in there}
+    if not found.keys() & blocks.keys() and len(prefix) > 1:
+        inside = any(path.startswith(prefix) for path in blocks)
+        found = {prefix + path if inside else path.removeprefix(prefix): entry for path, entry in found.items()}
     if missing := sorted(found.keys() - blocks.keys()):
         raise ValueError(
             f"swapped_class: the record has a block {brief_value(missing[0])}, and {type(model).__name__} has none "
-            f"there; give the patterns that it was found by"
+            f"there; is it of a model of this class? patterns and activations that it was found by must be given again"
         )
 
     def build(block: Block | GatedBlock) -> nn.Module:

@@ -118,7 +118,8 @@ def swap_layers(
     edits: list[tuple[Slot, object]] = _without_fast_paths(model, chosen)
     for block, module in zip(chosen, modules):
         first, *rest = block.slots
-        edits += [(first, module), *((slot, _nothing(slot)) for slot in rest)]
+        whole = isinstance(block, GatedBlock)  # its slots are places of the same
+        edits += [(first, module), *((slot, module if whole else _nothing(slot)) for slot in rest)]
     swapped = Swapped(chosen, modules, [slot for slot, _ in edits])
     for (owner, name, _), new in edits:
         setattr(owner, name, new)
@@ -134,7 +135,8 @@ def _check(blocks: Sequence[Block | GatedBlock], *, remove_norm: bool) -> None:
                     f"swap_layers: {name!r} of block {block.path!r} is given twice or not in place any more; "
                     f"call find_blocks again"
                 )
-            if isinstance(part, nn.Module) and (part._forward_hooks or part._forward_pre_hooks):
+            inside = part.modules() if isinstance(part, nn.Module) else ()
+            if any(one._forward_hooks or one._forward_pre_hooks for one in inside):
                 raise ValueError(
                     f"swap_layers: {name!r} of block {block.path!r} has forward hooks, which would be lost; "
                     f"remove them first"

@@ -583,10 +583,10 @@ ACTIVATIONS: dict[str, Activation] = {
 """The table has a row for every activation, by name.
 
 Some are no closed forms of what they are named for, which have none, but of functions that differ from them by at most
-so much anywhere, and so do the expectations: sigmoid 5e-9, softplus 7e-9, tanh 1e-8, quick_gelu 1.7e-8, silu 3e-8 and
-silu_integral 2.2e-7 by :data:`LOGISTIC`, gelu_tanh 6e-9 by :data:`WIGGLE`. The former cost eight times as much as
-``gelu``, the latter three times. What ends in ``_integral`` is for gated blocks, whose gate is its slope: see
-:func:`gmlayers.convert.glu_to_gm`.
+so much anywhere, and so does E f: sigmoid 5e-9, softplus 7e-9, tanh 1e-8, quick_gelu 1.7e-8, silu 3e-8 and
+silu_integral 2.2e-7 by :data:`LOGISTIC`, gelu_tanh 6e-9 by :data:`WIGGLE`. Their slopes, and so E f', differ by up to
+1.1e-7. The former cost eight times as much as ``gelu``, the latter three times. What ends in ``_integral`` is for gated
+blocks, whose gate is its slope: see :func:`gmlayers.convert.glu_to_gm`.
 """
 
 

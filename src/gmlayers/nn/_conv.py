@@ -17,6 +17,7 @@ from gmlayers.nn._mixture import MixtureModule, Scaling
 from gmlayers.nn._precision import check_place, upcast
 from gmlayers.nn._reading import Patches
 from gmlayers.nn.covariance import Covariance, get_covariance
+from gmlayers.ops._fused import batched_by_vmap, recorded
 
 Padding = int | tuple[int, ...] | Literal["same", "valid"]
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
@@ -80,6 +81,13 @@ class Geometry:
     def in_features(self) -> int:
         """Size of a patch of one group."""
         return self.in_channels // self.groups * math.prod(self.kernel)
+
+    def tell(self, module: nn.Module) -> None:
+        """Give a module the attributes that torch's convolutions have."""
+        module.in_channels, module.out_channels = self.in_channels, self.out_channels  # type: ignore[assignment]
+        module.kernel_size, module.stride = self.kernel, self.stride  # type: ignore[assignment]
+        module.padding, module.dilation = self.padding, self.dilation  # type: ignore[assignment]
+        module.groups, module.padding_mode = self.groups, self.padding_mode  # type: ignore[assignment]
 
     def batch(self, x: Tensor, like: Tensor) -> tuple[Tensor, bool]:
         """Return the input, padded, with a batch axis, and whether it had one.
@@ -173,11 +181,12 @@ class _GMConv(MixtureModule):
             dtype=dtype,
         )
         self.geometry = geometry
+        geometry.tell(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the answers for all patches, (batch, out_channels, *sizes), or without a batch axis as x."""
         x, batched = self.geometry.batch(x, self.mean)
-        if self._axes == 2:
+        if self._axes == 2 and (recorded() or not batched_by_vmap(x)):  # which cannot do that
             x = x.contiguous(memory_format=torch.channels_last)  # so that the features of a patch lie side by side
         p, grouped = self.family_parameters(), self.geometry.groups > 1
         y = self._by_group(p, x) if grouped else self._answer(p, self.bias, None, x, self.geometry.read)
@@ -193,6 +202,12 @@ class _GMConv(MixtureModule):
         def answer(p: dict[str, Tensor], bias: Tensor | None, x: Tensor) -> Tensor:
             return self._answer(p, bias, None, x, self.geometry.read)
 
+        if recorded():  # an exporter takes the batch of a vmap for a constant
+            parts = [
+                answer({name: value[i] for name, value in split.items()}, None if bias is None else bias[i], part)
+                for i, part in enumerate(x.chunk(g, 1))
+            ]
+            return torch.cat(parts, -1)
         dims = (0, None if bias is None else 0, 1)
         return torch.vmap(answer, dims, -2)(split, bias, x.unflatten(1, (g, -1))).flatten(-2)
 
@@ -238,8 +253,8 @@ class GMConv2d(_GMConv):
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode: as in ``nn.Conv2d``.
         bias: a bias of every component.
-        num_components: number K of Gaussians; by default as many as make the parameters of such an ``nn.Conv2d``. With
-            groups a multiple of these.
+        num_components: number K of Gaussians; by default as many as make the parameters of such an ``nn.Conv2d``, but
+            one for each group at least. With groups a multiple of these.
         covariance: as in :class:`~gmlayers.GMLayer`; families that share something between components have no groups.
         activation: f.
         scaling: ``"sqrt"`` or ``"mean"``.
@@ -251,7 +266,8 @@ class GMConv2d(_GMConv):
         - input: (batch, in_channels, height, width), or without the batch axis.
         - output: (batch, out_channels, height', width'), as of ``nn.Conv2d``.
 
-    The parameters are those of a layer whose input is a patch of in_channels / groups · kernel height · width numbers.
+    The parameters are those of a layer whose input is a patch, of in_channels / groups · kernel height · width numbers:
+    ``in_features``; ``out_features`` is out_channels / groups.
 
     Raises:
         ValueError: sizes, groups or paddings that do not fit, a wrong shape, dtype or device, an input smaller than a
@@ -279,8 +295,8 @@ class GMNMConv2d(nn.Module):
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode: as in ``nn.Conv2d``.
         bias: a bias c of every output channel.
-        num_components: number K of bumps; by default as many as make the parameters of such an ``nn.Conv2d``. With
-            groups a multiple of these.
+        num_components: number K of bumps; by default as many as make the parameters of such an ``nn.Conv2d``, but one
+            for each group at least. With groups a multiple of these.
         rank: projections of a bump.
         device: where the parameters live.
         dtype: floating dtype of the parameters.
@@ -325,6 +341,7 @@ class GMNMConv2d(nn.Module):
         check_device("GMNMConv2d: device", device)
         shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
         self.geometry = Geometry("GMNMConv2d", 2, *shape)
+        self.geometry.tell(self)
         self.rank, bias = positive("GMNMConv2d: rank", rank), flag("GMNMConv2d: bias", bias)
         g, d = self.geometry.groups, self.geometry.in_features
         out = self.geometry.out_channels // g

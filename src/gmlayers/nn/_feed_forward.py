@@ -14,6 +14,7 @@ from gmlayers._names import check_size, flag, positive
 from gmlayers.functional import ACTIVATIONS, VARIANCE_FLOOR, Activation, get_activation
 from gmlayers.nn._computed import refuse_computed
 from gmlayers.nn._precision import autocast_off, check_input, upcast
+from gmlayers.nn._range import squares_fit
 from gmlayers.ops import _neurons
 
 SLOPES = {
@@ -69,7 +70,8 @@ class GMFeedForward(nn.Module):
     The parameters are ``mean`` μ (K, d), ``std`` σ (K,), ``factor`` F (K, rank, d), ``factor_std`` ε (K,),
     ``output_mean`` (K, out), ``output_factor`` C (K, rank, out), ``bias`` b (K,), ``output_bias`` c (out,). Stds and
     biases are not to be decayed: :func:`gmlayers.parameter_groups` sees to that. Matrix products are in the dtype of
-    the parameters, or of autocast, as in an MLP; variances and expectations are in float32 at least.
+    the parameters, or of autocast, as in an MLP; variances and expectations are in float32 at least, and on a CPU in
+    float64 where float32 has no squares of the numbers.
 
     Raises:
         ValueError: sizes below 1, neither level nor gate, both sizes given, an unknown activation, a wrong input.
@@ -193,10 +195,15 @@ class GMFeedForward(nn.Module):
             slope = m if reading is None else _slope(f, m)[..., None] * reading
             return f.f(m) if self.level else m, slope
         power = torch.linalg.vecdot(x, x).unsqueeze(-1) / self.in_features
-        var = F.linear(power, upcast(self.std).square().unsqueeze(1), m.new_full(m.shape[-1:], VARIANCE_FLOOR))
+        std = upcast(self.std).to(m.dtype)
+        var = F.linear(power, std.square().unsqueeze(1), m.new_full(m.shape[-1:], VARIANCE_FLOOR))
+        read = ()
         if reading is not None:
             spread = reading[..., 0].square() if self.rank == 1 else reading.square().sum(-1)
-            var = torch.addcmul(var, spread, upcast(self.factor_std).square())
+            factor_std = upcast(self.factor_std).to(m.dtype)
+            var, read = torch.addcmul(var, spread, factor_std.square()), (reading, factor_std)
+        if not squares_fit(var, x, std, *read):
+            return self._hidden(m.double(), x.double(), None if reading is None else reading.double())
         if not self.level and reading is not None and ACTIVATIONS.get(f.name) is f and f.name in SLOPES:
             slope, _ = ops.gate(m, var, SLOPES[f.name])
             return slope, slope[..., None] * reading

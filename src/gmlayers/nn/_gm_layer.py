@@ -205,5 +205,5 @@ class GMLayer(MixtureModule):
 
 def check_layer(function: str, layer: object) -> None:
     """Raise if something is no Gaussian mixture layer; compiled ones are."""
-    if isinstance(layer, type) or not hasattr(layer, "family_parameters"):
+    if not isinstance(getattr(layer, "_orig_mod", layer), GMLayer):
         raise TypeError(f"{function}: layer must be a GMLayer, got {brief_value(layer)}")

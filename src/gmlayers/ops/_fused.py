@@ -79,7 +79,7 @@ def readable(tensor: Tensor) -> bool:
     """Return whether Python may look at the numbers: there are some, and no device is waited for."""
     if recorded() or tensor.device.type != "cpu":
         return False
-    return not (_plain_only((tensor,)) or _batched(tensor))
+    return not (_plain_only((tensor,)) or batched_by_vmap(tensor))
 
 
 class _Fused(torch.autograd.Function):
@@ -97,7 +97,7 @@ class _Fused(torch.autograd.Function):
             torch.zeros(shape, dtype=dtype, device=device) if grad is None else grad
             for grad, (shape, dtype, device) in zip(grads, ctx.values)
         )
-        if torch.is_grad_enabled() or forward_ad._current_level >= 0 or any(_batched(grad) for grad in given):
+        if torch.is_grad_enabled() or forward_ad._current_level >= 0 or any(batched_by_vmap(grad) for grad in given):
             return None, *_pull_back(ctx.call.reference, tensors, given, needs)
         return None, *ctx.call.backward(tensors, kept, given, needs)
 
@@ -175,6 +175,6 @@ def _led(tensor: Tensor | None, dim: int | None, size: int) -> Tensor | None:
     return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
-def _batched(tensor: Tensor) -> bool:
-    """Return whether a gradient stands for many, as in ``torch.autograd.grad(..., is_grads_batched=True)``."""
+def batched_by_vmap(tensor: Tensor) -> bool:
+    """Return whether a tensor stands for many, as in ``vmap`` and in batched gradients."""
     return is_functorch_wrapped_tensor(tensor) or is_legacy_batchedtensor(tensor)

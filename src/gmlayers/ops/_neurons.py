@@ -5,8 +5,7 @@ r"""Neurons that vary along one factor each, from what they read to the output: 
 
 That is a low-rank layer of rank 1 on an isotropic base, dense or a convolution, and a feed-forward block. Its backward
 keeps four numbers for each neuron and row: m, a, the slope and a density; the rest is made from them anew in a few
-cheap passes, by blocks that stay in the cache. It needs no more memory than Linear - activation - Linear of as many
-parameters.
+cheap passes, by blocks that stay in the cache. It keeps no more than Linear - GELU - Linear of as many parameters.
 """
 
 from __future__ import annotations

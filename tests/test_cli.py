@@ -599,3 +599,21 @@ def test_bad_tables(tmp_path, capsys, text, options, parts):
     (tmp_path / "t.csv").write_text(text)
     refused(call(capsys, "train", tmp_path / "t.csv", "--out", tmp_path / "run", *options), *parts)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_lack_of_memory_is_said_in_words(monkeypatch, capsys):
+    """Torch speaks of its allocator, as it does for `gmlayers train digits --width 1000000000`."""
+    words = (
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. can't allocate memory: you tried to allocate 256000000000 bytes."
+    )
+
+    def fail(_):
+        raise RuntimeError(words)
+
+    monkeypatch.setattr("gmlayers.cli._run", fail)
+    with pytest.raises(SystemExit) as left:
+        main(["train", "digits"])
+    assert left.value.code == 2
+    assert (
+        capsys.readouterr().err == "gmlayers: not enough memory: 256.0 GB were needed at once; choose smaller sizes\n"
+    )

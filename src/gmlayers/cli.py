@@ -6,6 +6,7 @@ Another distribution adds commands by an entry point of the group ``gmlayers.com
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -62,8 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         if is_interrupt(error):
             _fail_interrupted("")
+        wanted = re.search(r"tried to allocate (\d+) bytes", str(error))
+        if wanted is not None:  # torch's words are about its allocator
+            _fail(f"not enough memory: {int(wanted[1]) / 1e9:,.1f} GB were needed at once; choose smaller sizes", 2)
         kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
-        _fail(f"{kind}{_one_line(error)}", 2)  # a RuntimeError is torch's: out of memory, no such device
+        _fail(f"{kind}{_one_line(error)}", 2)  # a RuntimeError is torch's: no such device, and the like
 
 
 def _run(arguments: list[str]) -> None:

@@ -33,6 +33,10 @@ PAGES = {
         ),
         """# The experiments of the paper on Gaussian mixture layers
 
+**In short.** As published, the layer makes about twice as many errors as a wide, fully connected net. Trained in other
+coordinates, with factors that its components share, it is better than a fully connected net of its size on
+Fashion-MNIST and level with it on MNIST. Its dynamics differ from those of wide nets: the kernel changes far more.
+
 Each figure of S. Chewi, P. Rigollet, Y. Yan, *Gaussian mixture layers for neural networks* (TMLR 2025) stands here
 beside the claim it is shown for and what our records say of it; then comes what goes beyond the paper. The paper gives
 curves, no numbers. All of this page is made from the records in the folder of the figures by `gmlayers plot gm-paper`.
@@ -41,6 +45,10 @@ curves, no numbers. All of this page is made from the records in the folder of t
     "gmnm": Page(
         ("fit2d", "feynman", "poisson"),
         """# Gaussian mixture modules against other approximators
+
+**In short.** Where a function or a solution is smooth, the solvers are many digits ahead of networks trained by
+gradients, and sooner. With as few numbers as a small network has, they are level with the best of them. Trained by
+gradients, the modules gain next to nothing.
 
 The claims of W. Lu, G. Yuan, H.-K. Zhang, S. Li, *Rethinking Nonlinearity: Trainable Gaussian Mixture Modules for
 Modern Neural Architectures* (arXiv 2510.06660, 2025) on functions and Poisson's equation stand here beside what our

@@ -15,7 +15,7 @@ from gmlayers_studies.study import Finding, Results, Study, Table
 LONGEST = 30
 """A table of more rows is a file of its own beside the page, which says so."""
 
-FIRST = 3
+FIRST = 2
 """A page of several studies has at most this many sentences of each; the page of the study has all of them."""
 
 

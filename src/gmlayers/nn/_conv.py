@@ -29,8 +29,7 @@ class Geometry:
     Args:
         module: errors begin with this name.
         axes: 1 for sequences, 2 for images.
-        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode: as in
-            ``nn.Conv2d``.
+        in_channels: as in ``nn.Conv2d``, and so are those that follow.
     """
 
     def __init__(
@@ -248,11 +247,18 @@ class GMConv2d(_GMConv):
     for the patch :math:`u_{ij}`, all channels of it in a row. It is made of convolutions, and nothing is unfolded but
     for families with a coupling to the noise of the base (``coupling=True``, ``"diagonal"``, ``"full"``,
     ``"regression"``). It takes the place of a convolution and its activation, or of convolution, activation and
-    1 × 1 convolution.
+    1 × 1 convolution; the first arguments are those of ``nn.Conv2d``.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode: as in ``nn.Conv2d``.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: height and width of a patch, or one number for both.
+        stride: steps between patches.
+        padding: added on every side, or ``"same"`` or ``"valid"``.
+        dilation: steps between the entries of a patch.
+        groups: groups of channels, each of which is a layer of its own.
         bias: a bias of every component.
+        padding_mode: what is added: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
         num_components: number K of Gaussians; by default as many as make the parameters of such an ``nn.Conv2d``, but
             one for each group at least. With groups a multiple of these.
         covariance: as in :class:`~gmlayers.GMLayer`; families that share something between components have no groups.
@@ -293,8 +299,15 @@ class GMNMConv2d(nn.Module):
     for the patch :math:`u_{ij}`, as in :class:`~gmlayers.GMNMFeedForward`.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode: as in ``nn.Conv2d``.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: height and width of a patch, or one number for both.
+        stride: steps between patches.
+        padding: added on every side, or ``"same"`` or ``"valid"``.
+        dilation: steps between the entries of a patch.
+        groups: groups of channels, each of which is a layer of its own.
         bias: a bias c of every output channel.
+        padding_mode: what is added: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
         num_components: number K of bumps; by default as many as make the parameters of such an ``nn.Conv2d``, but one
             for each group at least. With groups a multiple of these.
         rank: projections of a bump.

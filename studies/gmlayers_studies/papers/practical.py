@@ -1,7 +1,8 @@
 """The practical recipe: GM layers against fully connected nets of equal size, of twice the size, and of equal time.
 
 Both are trained for as many epochs by the configurations that `tuning` and `finalists` chose for each data set on
-held-out training rows, as many having been tried of each. Here they are trained on all training rows and tested once, at the last epoch.
+held-out training rows, as many having been tried of each. Here they are trained on all training rows and tested once,
+at the last epoch.
 """
 
 from __future__ import annotations
@@ -108,11 +109,11 @@ def _ratios(results: NetResults, one: Net, other: Net) -> Sequence[str]:
 
 NOTE = (
     "For each data set `tuning` tried 16 configurations of each net of the size of FC-240 and of FC-500, with one seed "
-    "each, and `finalists` the three best of them with three seeds more, of which the best is here. Of FC-1000 it tried "
-    "12, with one seed. Before, 22 configurations of GM layers, among which this "
-    "family was found, and 3 of fully connected nets were tried (gm-paper/exploration.csv). Of the nets of both sizes "
-    "ten seeds of configurations that `tuning` had chosen from 8 to 10 had been tested before; those of GM (size of "
-    "FC-240), and of FC-500 on Fashion-MNIST, were chosen again, and the others were run anew."
+    "each, and `finalists` the three best of them with three seeds more, of which the best is here. Of FC-1000 "
+    "`tuning` tried 12, with one seed. Before, 22 configurations of GM layers, among which this family was found, and "
+    "3 of fully connected nets were tried (gm-paper/exploration.csv). Ten seeds of configurations that `tuning` had "
+    "chosen from 8 to 10 had been tested before; those of GM (size of FC-240), and of FC-500 on Fashion-MNIST, were "
+    "chosen again, and the others were run anew."
 )
 
 STUDY = Study(

@@ -157,6 +157,7 @@ def draw(results: NetResults, last: int = LAST) -> Figure:
         first = str(rows["dataset"].iloc[0]) == results.runs[0].dataset
         axes.set_yticks(range(len(values)), values.index if first else [""] * len(values))
         axes.tick_params(axis="y", labelsize="x-small")
+        axes.margins(y=0.01)
         axes.invert_yaxis()
         axes.set_xlabel("validation error (%)")
 

@@ -140,7 +140,7 @@ class Covariance(ABC):
     def one_factor(self, p: Params) -> OneFactor | None:  # noqa: ARG002
         """Return the parameters of neurons that vary along one factor and equally in all directions, if these are so.
 
-        Such layers are one operation: see :mod:`gmlayers.ops._neurons`.
+        Such layers are one operation, which keeps little for the backward.
         """
         return None
 

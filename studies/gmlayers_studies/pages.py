@@ -70,8 +70,8 @@ says in how many it is. "No slower" is judged by whether the module is sooner: w
         ("blocks",),
         """# Layers and blocks inside networks
 
-**In short.** In a small language model a feed-forward block of Gaussian neurons beats a GELU MLP of its size and is level
-with gated blocks; the variance of the neurons has not shown itself.
+**In short.** In a small language model a feed-forward block of Gaussian neurons beats a GELU MLP of its size and is
+level with gated blocks; the variance of the neurons has not shown itself.
 
 What the blocks of the library buy inside of networks, beside those that they replace, at equal numbers of parameters.
 All of this page is made from the records in the folder of the figures by `gmlayers plot networks`.

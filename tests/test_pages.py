@@ -107,3 +107,38 @@ def test_the_tutorial_runs(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert printed.count("relative error") == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flow.png", "sampling.png"]
+
+
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def names_of(page, code):
+    names: dict[str, object] = {}
+    exec(compile(code, page, "exec"), names)
+    return names
+
+
+@pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the documentation is no part of the source distribution")
+def test_the_examples_of_modules_run_and_are_accurate():
+    names = names_of("gmnm.md", "".join(blocks("gmnm.md")))
+    x, y, plate, module, fitted = (names[n] for n in ("x", "y", "plate", "module", "fitted"))
+    assert (module(x) - y).square().mean().sqrt() < 1e-3
+    fresh = torch.rand(500, 2, dtype=torch.float64) * 2 - 1
+    assert (plate(fresh) - torch.sin(torch.pi * fresh).prod(1, keepdim=True)).abs().max() < 1e-5
+    assert fitted.converged
+
+
+@pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the documentation is no part of the source distribution")
+def test_the_examples_of_equations_run_and_are_accurate():
+    names = names_of("equations.md", "".join(blocks("equations.md")))
+    small, where, answer = names["small"], names["where"], names["answer"]
+    assert answer.converged
+    assert (small(where) - answer.u(where)).abs().max() < 1e-4
+
+
+@pytest.mark.skipif(not (ROOT / "docs").exists(), reason="the documentation is no part of the source distribution")
+def test_the_example_of_an_equation_is_short_and_stands_alone():
+    code, *_ = blocks("equations.md")
+    assert len([line for line in code.splitlines() if line]) <= 15
+    assert names_of("equations.md", code)["answer"].converged  # alone, as whoever comes from the README has it

@@ -17,8 +17,6 @@ ROOT = Path(__file__).parents[2]
 CELL = re.compile(r"^# %% ", re.MULTILINE)
 """Every picture of the gallery has a cell, which begins so."""
 
-OPERATIONS = ("bumps", "gate", "mix")
-
 INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
 BLOCK = re.compile(r'<div class="arithmatex">\\\[(.*?)\\\]</div>', re.DOTALL)
 
@@ -44,9 +42,8 @@ def on_files(files: Files, config: Any) -> Files:  # noqa: ANN401
         _add(files, config, name.lower(), (ROOT / name).read_text(encoding="utf-8"))
     for package, title in PACKAGES.items():
         _add(files, config, f"reference/{package}.md", reference(package, title))
-    for operation in OPERATIONS:
-        readme = ROOT / "src" / "gmlayers" / "ops" / operation / "README.md"
-        _add(files, config, f"ops/{operation}.md", readme.read_text(encoding="utf-8"))
+    notes = ROOT / "src" / "gmlayers" / "ops" / "README.md"
+    _add(files, config, "ops/notes.md", notes.read_text(encoding="utf-8"))
     sections = ["# Gallery\n\nEvery picture is drawn by the code below it, when this site is built."]
     _, *cells = CELL.split((ROOT / "docs" / "gallery.py").read_text(encoding="utf-8"))
     for number, cell in enumerate(cells, start=1):
@@ -59,7 +56,7 @@ def on_files(files: Files, config: Any) -> Files:  # noqa: ANN401
 
 def on_page_markdown(markdown: str, **_: Any) -> str:  # noqa: ANN401
     """Return a page whose links to notes beside the code lead to their copies."""
-    return re.sub(r"\]\(\.\./src/gmlayers/ops/(\w+)/README\.md\)", r"](ops/\1.md)", markdown)
+    return markdown.replace("](../src/gmlayers/ops/README.md#", "](ops/notes.md#")
 
 
 def _add(files: Files, config: Any, path: str, content: str) -> None:  # noqa: ANN401

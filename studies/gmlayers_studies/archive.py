@@ -1,9 +1,10 @@
-"""An archive: all records of one study in a handful of files, to be committed and shared.
+"""An archive: all records of one study in one file, to be committed and shared.
 
-``STUDY.json`` has the configurations, the machines and checksums, of itself and of the other files: ``STUDY.csv``, the
-last row of every trial with all its digits; ``STUDY-curves.csv.xz``, the rows before it, condensed as the study allows;
-and, where a picture needs them, ``STUDY.safetensors`` with the modules that trials have kept. A cell of a table is JSON
-text; an empty one is absent from its row.
+``STUDY.zip`` holds ``STUDY.json``, with the configurations, the machines and checksums, of itself and of the others;
+``STUDY.csv``, the last row of every trial with all its digits; ``STUDY-curves.csv.xz``, the rows before it, condensed
+as the study allows; and, where a picture needs them, ``STUDY.safetensors`` with the modules that trials have kept. A
+cell of a table is JSON text; an empty one is absent from its row. Version 0.2 wrote these as files of a folder, and
+unzipped they still are an archive.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import hashlib
 import io
 import json
 import lzma
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,8 +24,8 @@ from typing import Annotated, Any
 
 import safetensors.torch
 
-from gmlayers.experiments.files import write_whole
-from gmlayers.experiments.records import read_json, unpacked
+from gmlayers.experiments.files import read_whole, write_whole
+from gmlayers.experiments.records import json_of, unpacked
 from gmlayers.experiments.schema import CHECKSUM, Range, checked, checksum
 from gmlayers.experiments.text import cell
 from gmlayers_studies.records import METRICS, Folder, Kept, Records, Row
@@ -30,6 +33,9 @@ from gmlayers_studies.study import Run
 
 FORMAT = 1
 """The layout of an archive has this version, and an archive of another one is refused."""
+
+ENDING = ".zip"
+"""An archive has this ending after the name of the study."""
 
 CURVES, MODULES = "-curves.csv.xz", ".safetensors"
 """The names of these files have these endings after the name of the study."""
@@ -66,6 +72,9 @@ class _Contents:
 class Archive:
     """Reads an archive; nothing but its JSON file is read before rows or modules are asked for.
 
+    Args:
+        path: ``STUDY.zip``, or the ``STUDY.json`` of one that is unzipped.
+
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is damaged or of another format.
@@ -73,7 +82,8 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        content = read_json(path)
+        name = f"{path.stem}.json"
+        content = json_of(self._part(name), self._place(name))
         if (found := content.pop("format", None)) != FORMAT:
             raise ValueError(f"{path} is no archive of format {FORMAT} (it says {found!r}); move it")
         whole = checked(_Contents, content, path, advice="it is damaged, restore it")
@@ -160,21 +170,34 @@ class Archive:
         return found
 
     def _read(self, name: str) -> bytes:
-        path = self.path.with_name(name)
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is not there; the archive {self.path} needs it, restore it")
-        content = path.read_bytes()
+        content = self._part(name)
         if _checksum(content) != self.files.get(name):
-            raise self._damage(name, f"does not have the checksum that {self.path.name} states: it was cut or changed")
+            raise self._damage(name, "does not have the checksum that its JSON file states: it was cut or changed")
         return content
 
+    def _part(self, name: str) -> bytes:
+        """Return a file of the archive."""
+        try:
+            if self.path.suffix != ENDING:
+                return read_whole(self.path.with_name(name))
+            with zipfile.ZipFile(io.BytesIO(read_whole(self.path))) as whole:
+                return whole.read(name)
+        except (FileNotFoundError, KeyError):
+            lacking = f"the archive {self.path} needs it, restore it" if self.path.exists() else "restore it"
+            raise FileNotFoundError(f"{self._place(name)} is not there; {lacking}") from None
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:  # one of a password, too
+            raise self._damage(name, f"cannot be unzipped ({error})") from None
+
+    def _place(self, name: str) -> Path:
+        return self.path / name if self.path.suffix == ENDING else self.path.with_name(name)
+
     def _damage(self, name: str, what: str) -> ValueError:
-        return ValueError(f"{self.path.with_name(name)} {what}; restore it, or archive the study again")
+        return ValueError(f"{self._place(name)} {what}; restore it, or archive the study again")
 
 
 def records_in(folder: Path, study: str | None = None) -> Records:
     """Return all that is recorded in a folder: in folders of runs, and in archives, that of the study before others."""
-    archives = sorted(folder.glob("*.json"), key=lambda path: (path.stem != study, path.name))
+    archives = sorted([*folder.glob(f"*{ENDING}"), *folder.glob("*.json")], key=lambda path: path.stem != study)
     return Records([Folder(folder), *map(Archive, archives)])
 
 
@@ -194,17 +217,14 @@ def last_rows(records: Records, runs: Mapping[str, Run]) -> bytes:
     return _table(rows).encode()
 
 
-def write_archive(path: Path, records: Records, runs: Mapping[str, Run], *, caveats: str) -> list[Path]:
-    """Write the archive of a study, every file whole or not at all, and the one that vouches for the others last.
+def write_archive(path: Path, records: Records, runs: Mapping[str, Run], *, caveats: str) -> None:
+    """Write the archive of a study, whole or not at all.
 
     Args:
-        path: ``STUDY.json``; the others go beside it.
+        path: ``STUDY.zip``.
         records: where the runs are read.
         runs: the runs of the study by their places.
         caveats: what a reader of the records must know besides.
-
-    Returns:
-        The files that were written.
 
     Raises:
         ValueError: if there are no rows.
@@ -233,14 +253,18 @@ def write_archive(path: Path, records: Records, runs: Mapping[str, Run], *, cave
         }
         modules = {json.dumps(own): module.about for own, module in kept.items()}
         contents[f"{study}{MODULES}"] = safetensors.torch.save(tensors, {"gmlayers": json.dumps(modules)})
+    summary = _summary(study, records, runs, contents, caveats).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        write_whole(path.with_name(name), content)
-    write_whole(path, _summary(study, records, runs, contents, caveats).encode())
-    for stale in (path.with_name(f"{study}{CURVES}"), path.with_name(f"{study}{MODULES}")):
-        if stale.name not in contents:  # of an archive that had more
-            stale.unlink(missing_ok=True)
-    return [path, *(path.with_name(name) for name in contents)]
+    write_whole(path, _zipped({f"{study}.json": summary, **contents}))
+
+
+def _zipped(contents: Mapping[str, bytes]) -> bytes:
+    """Return a ZIP file, the same at any time."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as whole:
+        for name, content in contents.items():
+            whole.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # of 1980, as all without a date
+    return out.getvalue()
 
 
 def _summary(study: str, records: Records, runs: Mapping[str, Run], contents: Mapping[str, bytes], caveats: str) -> str:

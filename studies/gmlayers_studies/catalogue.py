@@ -5,7 +5,7 @@ from __future__ import annotations
 COMMANDS = {
     "reproduce": ("gmlayers_studies.command:reproduce", "Run a study, draw its figure and judge its claim."),
     "plot": ("gmlayers_studies.command:plot", "Draw a study again from its records."),
-    "archive": ("gmlayers_studies.command:archive", "Put all records of a study into a handful of files."),
+    "archive": ("gmlayers_studies.command:archive", "Put all records of a study into one file."),
 }
 """The table holds, for each command, the place of its function and one line of help."""
 

@@ -14,6 +14,7 @@ from gmlayers.experiments import display
 from gmlayers.experiments.files import write_whole
 from gmlayers.experiments.interrupts import interrupts_say
 from gmlayers_studies import cluster, papers, runner
+from gmlayers_studies.archive import ENDING
 from gmlayers_studies.catalogue import TITLES
 from gmlayers_studies.pages import PAGES
 from gmlayers_studies.plan import Plan
@@ -118,36 +119,38 @@ def archive(
     runs: Annotated[Path, Positional, arg(metavar="RUNS", help_behavior_hint="")],
     file: Annotated[Path, Positional, arg(metavar="FILE", help_behavior_hint="")],
 ) -> None:
-    """Put all records of a study into a handful of files, to commit or to share.
+    """Put all records of a study into one file, to commit or to share.
 
-    Beside STUDY.json, with configurations, machines and checksums, stand STUDY.csv, the last row of every trial;
+    STUDY.zip holds STUDY.json, with configurations, machines and checksums; STUDY.csv, the last row of every trial;
     STUDY-curves.csv.xz, the rows before it; and, where a picture needs them, STUDY.safetensors. `gmlayers plot` draws
-    from the folder that these lie in, and `gmlayers reproduce --resume` goes on from there: trials that the archive has
+    from the folder that it lies in, and `gmlayers reproduce --resume` goes on from there: trials that the archive has
     are not run again. A study need not be finished to be archived.
 
     For example:
 
-    gmlayers archive runs/reproduce/full docs/results/fig2.json
+    gmlayers archive runs/reproduce/full docs/results/fig2.zip
 
     gmlayers archive runs/reproduce/full docs/results
 
     Args:
         runs: Folder that `gmlayers reproduce` wrote to; archives that lie there are read, too.
-        file: STUDY.json, with the name of the study; or a folder, for all studies that there are records of.
+        file: STUDY.zip, with the name of the study; or a folder, for all studies that there are records of.
     """
     if not runs.is_dir():
         raise FileNotFoundError(f"{runs} is not there; give the folder that `gmlayers reproduce` wrote to")
     if file.suffix == ".json":
+        raise ValueError(f"{file}: an archive is one file; name it {file.with_suffix(ENDING).name}")
+    if file.suffix == ENDING:
         look_up("study", file.stem, TITLES)
         plans = {file: Plan.recorded(papers.study(file.stem), runs)}
     else:
-        every = {file / f"{name}.json": Plan.recorded(papers.study(name), runs) for name in TITLES}
+        every = {file / f"{name}{ENDING}": Plan.recorded(papers.study(name), runs) for name in TITLES}
         plans = {path: plan for path, plan in every.items() if plan.compares and plan.has_begun}
         if not plans:
             raise ValueError(f"{runs} holds no records; run gmlayers reproduce NAME --out {runs}")
     for path, plan in plans.items():
-        for part in plan.archive(path):
-            display.say(f"{part}  {part.stat().st_size / 1024:,.0f} KiB")
+        plan.archive(path)
+        display.say(f"{path}  {path.stat().st_size / 1024:,.0f} KiB")
 
 
 def _chosen(name: str) -> list[Study]:

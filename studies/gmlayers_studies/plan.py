@@ -105,13 +105,13 @@ class Plan:
             report.write(results, found, self.folder)
         return found
 
-    def archive(self, path: Path) -> list[Path]:
-        """Write all records to an archive, and return its files.
+    def archive(self, path: Path) -> None:
+        """Write all records to an archive.
 
         Raises:
             ValueError: if there are none.
         """
-        return write_archive(path, self.records, self.runs, caveats=self.study.note)
+        write_archive(path, self.records, self.runs, caveats=self.study.note)
 
     @property
     def _all(self) -> list[Run]:

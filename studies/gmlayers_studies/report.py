@@ -22,7 +22,7 @@ FIRST = 2
 def write(results: Results, found: Finding, folder: Path) -> None:
     """Write what was found beside the records, every file whole or not at all, and print it."""
     study, name = results.study, results.study.name
-    if not (folder / f"{name}.json").exists():  # an archive has the same table
+    if not (folder / f"{name}.json").exists():  # an unzipped archive has the same table
         write_whole(folder / f"{name}.csv", last_rows(results.records, results.runs))
     for ending, figure in found.figures.items():
         plots.save(figure, folder / f"{name}{ending}.png")

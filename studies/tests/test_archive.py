@@ -5,6 +5,7 @@ import json
 import lzma
 import math
 import shutil
+import zipfile
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -63,7 +64,21 @@ def folder(tmp_path):
 
 
 def archived(folder, path, runs=RUNS):
-    return write_archive(path, records_in(folder), runs, caveats="none")
+    write_archive(path, records_in(folder), runs, caveats="none")
+    return path
+
+
+def unzipped(folder, tmp_path):
+    """The JSON file of an archive as version 0.2 wrote them, in files of a folder."""
+    with zipfile.ZipFile(archived(folder, tmp_path / "study.zip")) as whole:
+        whole.extractall(tmp_path)
+    (tmp_path / "study.zip").unlink()
+    return tmp_path / "study.json"
+
+
+def names(path):
+    with zipfile.ZipFile(path) as whole:
+        return whole.namelist()
 
 
 def ordered(rows):
@@ -90,15 +105,23 @@ def same(one, other):
 
 
 def test_what_is_archived_comes_back(folder, tmp_path):
-    written = archived(folder, tmp_path / "archive" / "study.json")
-    assert [path.name for path in written] == ["study.json", "study.csv", "study-curves.csv.xz", "study.safetensors"]
-    same(Records([Folder(folder)]), Records([Archive(written[0])]))
-    again = archived(tmp_path / "archive", tmp_path / "again" / "study.json")
-    assert [path.read_bytes() for path in written] == [path.read_bytes() for path in again]
-    fewer = archived(folder, written[0], FEWER)
-    assert [path.name for path in fewer] == ["study.json", "study.csv", "study-curves.csv.xz"]  # with what is projected
-    assert not written[3].exists()
-    assert [row["epoch"] for row in Archive(written[0]).rows("task/one", "seed-0")] == [2]
+    written = archived(folder, tmp_path / "archive" / "study.zip")
+    assert [path.name for path in written.parent.iterdir()] == ["study.zip"]
+    assert names(written) == ["study.json", "study.csv", "study-curves.csv.xz", "study.safetensors"]
+    same(Records([Folder(folder)]), Records([Archive(written)]))
+    again = archived(written.parent, tmp_path / "again" / "study.zip")
+    assert written.read_bytes() == again.read_bytes()
+    fewer = archived(folder, written, FEWER)
+    assert names(fewer) == ["study.json", "study.csv", "study-curves.csv.xz"]  # with what is projected
+    assert [row["epoch"] for row in Archive(fewer).rows("task/one", "seed-0")] == [2]
+
+
+def test_an_archive_may_be_unzipped(folder, tmp_path):
+    """And so those of version 0.2 are read, and become one file."""
+    path = unzipped(folder, tmp_path / "old")
+    same(Records([Folder(folder)]), Records([Archive(path)]))
+    again = archived(path.parent, tmp_path / "new" / "study.zip")
+    same(Records([Folder(folder)]), Records([Archive(again)]))
 
 
 def test_the_table_of_last_rows_is_for_readers(folder):
@@ -124,8 +147,7 @@ def test_a_table_holds_nothing_that_a_spreadsheet_would_run(folder):
 
 
 def test_other_archives_and_folders_complete_each_other(folder, tmp_path):
-    path = tmp_path / "study.json"
-    archived(folder, path)
+    path = archived(folder, tmp_path / "study.zip")
     records = Records([Folder(folder), Archive(path)])
     half = folder / "task/one" / "seed-0" / "metrics.jsonl"
     half.write_text(json.dumps({**ROWS[0], "epoch": 9}) + "\n")  # begun anew, beyond the other, and not finished
@@ -151,8 +173,7 @@ def resigned(path, name, content):
 
 @pytest.mark.parametrize("name", ["study.csv", "study-curves.csv.xz", "study.safetensors"])
 def test_damage_is_named(folder, tmp_path, name):
-    path = tmp_path / "study.json"
-    archived(folder, path)
+    path = unzipped(folder, tmp_path)
     damaged = tmp_path / name
     whole = damaged.read_bytes()
 
@@ -162,7 +183,7 @@ def test_damage_is_named(folder, tmp_path, name):
 
     read()
     cut(damaged)
-    said = f"{name} does not have the checksum that study.json states: it was cut or changed"
+    said = f"{name} does not have the checksum that its JSON file states: it was cut or changed"
     with pytest.raises(ValueError, match=said):
         read()
     damaged.unlink()
@@ -173,9 +194,49 @@ def test_damage_is_named(folder, tmp_path, name):
         read()
 
 
+def rezipped(path, change):
+    """Write an archive again with other contents."""
+    with zipfile.ZipFile(path) as whole:
+        contents = {name: whole.read(name) for name in whole.namelist()}
+    with zipfile.ZipFile(path, "w") as whole:
+        for name, content in change(contents).items():
+            whole.writestr(name, content)
+
+
+@pytest.mark.parametrize("name", ["study.csv", "study-curves.csv.xz", "study.safetensors"])
+def test_damage_inside_of_the_file_is_named(folder, tmp_path, name):
+    def read():
+        records = Archive(path)
+        return records.rows("task/one", "seed-0"), records.module("task/two", "seed-0")
+
+    path = archived(folder, tmp_path / "study.zip")
+    rezipped(path, lambda contents: contents | {name: contents[name][:-1]})
+    with pytest.raises(ValueError, match=f"study.zip/{name} does not have the checksum that its JSON file states"):
+        read()
+    rezipped(path, lambda contents: {n: c for n, c in contents.items() if n != name})
+    with pytest.raises(FileNotFoundError, match=f"study.zip/{name} is not there; the archive .*study.zip needs it"):
+        read()
+
+
+def test_what_is_no_zip_file_is_named(folder, tmp_path):
+    path = archived(folder, tmp_path / "study.zip")
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"text"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"study.zip/study.json cannot be unzipped \(.*\); restore it"):
+            Archive(path)
+    path.write_bytes(whole[:60] + bytes(200) + whole[260:])
+    with pytest.raises(ValueError, match="study.zip/study.json cannot be unzipped|is not valid JSON"):
+        Archive(path)
+    rezipped(archived(folder, path), lambda contents: {"study.json": b"[]"})
+    with pytest.raises(ValueError, match=r"study.zip/study.json: expected a JSON object, got list"):
+        records_in(tmp_path)
+    with pytest.raises(FileNotFoundError, match="none.zip/none.json is not there; restore it"):
+        Archive(tmp_path / "none.zip")
+
+
 def test_a_cell_that_is_no_json_is_named(folder, tmp_path):
-    path = tmp_path / "study.json"
-    archived(folder, path)
+    path = unzipped(folder, tmp_path)
     resigned(path, "study-curves.csv.xz", lzma.compress(b"run,trial,table,epoch\na,b,c,1\na,b,c,x1\n"))
     with pytest.raises(ValueError, match="study-curves.csv.xz has a cell that is no JSON in line 3"):
         Archive(path).rows("task/one", "seed-0")
@@ -195,8 +256,7 @@ def test_a_cell_that_is_no_json_is_named(folder, tmp_path):
     ],
 )
 def test_damage_of_the_json_file_is_named(folder, tmp_path, change, match):
-    path = tmp_path / "study.json"
-    archived(folder, path)
+    path = unzipped(folder, tmp_path)
     whole = read_json(path)
     write_json(path, {**whole, **change})
     with pytest.raises(ValueError, match=match):
@@ -211,7 +271,7 @@ def test_damage_of_the_json_file_is_named(folder, tmp_path, change, match):
 
 def test_nothing_is_no_archive(tmp_path):
     with pytest.raises(ValueError, match="no records of study to archive"):
-        archived(tmp_path, tmp_path / "study.json")
+        archived(tmp_path, tmp_path / "study.zip")
     assert not list(tmp_path.iterdir())
 
 
@@ -246,7 +306,7 @@ def study(request, tmp_path_factory):
     """A study of nets, with a table besides the metrics, and one of methods, with modules; run and archived."""
     folder = tmp_path_factory.mktemp("archive")
     reproduce(request.param, profile="smoke", out=folder / "runs", jobs=2)
-    archive(folder / "runs", folder / "docs" / f"{request.param}.json")
+    archive(folder / "runs", folder / "docs" / f"{request.param}.zip")
     return request.param, folder
 
 
@@ -289,16 +349,18 @@ def test_an_unfinished_study_goes_on_from_its_archive(study, tmp_path):
     reproduce(name, profile="smoke", out=docs, resume=True, jobs=2)
     assert [path.parent.relative_to(docs).as_posix() for path in docs.glob("**/metrics.jsonl")] == [f"{run}/seed-0"]
     assert "not finished" not in (docs / f"{name}.md").read_text()
-    archive(docs, docs / f"{name}.json")  # what came since, too
-    assert Archive(docs / f"{name}.json").rows(run, "seed-0")
+    archive(docs, docs / f"{name}.zip")  # what came since, too
+    assert Archive(docs / f"{name}.zip").rows(run, "seed-0")
 
 
 def test_what_cannot_be_archived_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="none is not there"):
-        archive(tmp_path / "none", tmp_path / "fig2.json")
+        archive(tmp_path / "none", tmp_path / "fig2.zip")
     with pytest.raises(ValueError, match="unknown study 'fig22'; did you mean 'fig2'"):
-        archive(tmp_path, tmp_path / "fig22.json")
+        archive(tmp_path, tmp_path / "fig22.zip")
     with pytest.raises(ValueError, match="no records of fig2 to archive"):
+        archive(tmp_path, tmp_path / "fig2.zip")
+    with pytest.raises(ValueError, match="fig2.json: an archive is one file; name it fig2.zip"):
         archive(tmp_path, tmp_path / "fig2.json")
     with pytest.raises(ValueError, match="holds no records; run gmlayers reproduce NAME"):
         archive(tmp_path, tmp_path / "out")

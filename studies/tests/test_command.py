@@ -1,5 +1,6 @@
 import os
 import shutil
+import zipfile
 
 import pytest
 
@@ -36,9 +37,18 @@ def runs(done, tmp_path):
 @pytest.fixture
 def docs(runs, tmp_path, capsys):
     """The folder of an archive of that study."""
-    main(["archive", str(runs), str(tmp_path / "docs" / "fig2.json")])
-    assert f"{tmp_path / 'docs' / 'fig2.csv'}  1 KiB\n" in capsys.readouterr().out
+    main(["archive", str(runs), str(tmp_path / "docs" / "fig2.zip")])
+    assert f"{tmp_path / 'docs' / 'fig2.zip'}  2 KiB\n" in capsys.readouterr().out
     return tmp_path / "docs"
+
+
+@pytest.fixture
+def unzipped(docs):
+    """The same as files of a folder, as version 0.2 wrote them."""
+    with zipfile.ZipFile(docs / "fig2.zip") as whole:
+        whole.extractall(docs)
+    (docs / "fig2.zip").unlink()
+    return docs
 
 
 def files(folder):
@@ -90,12 +100,12 @@ def test_plot_refuses(refused, tmp_path):
 
 def test_archive_refuses_what_is_not_there(refused, tmp_path):
     said = f"{tmp_path / 'none'} is not there; give the folder that `gmlayers reproduce` wrote to"
-    assert refused("archive", tmp_path / "none", tmp_path / "fig2.json") == said
+    assert refused("archive", tmp_path / "none", tmp_path / "fig2.zip") == said
     assert refused("archive", tmp_path / "none", tmp_path / "out") == said
     (tmp_path / "file").write_text("")
     assert refused("archive", tmp_path / "file", tmp_path / "out").startswith(f"{tmp_path / 'file'} is not there")
     said = "there are no records of fig2 to archive"
-    assert refused("archive", tmp_path, tmp_path / "fig2.json") == said
+    assert refused("archive", tmp_path, tmp_path / "fig2.zip") == said
     said = f"{tmp_path} holds no records; run gmlayers reproduce NAME --out {tmp_path}"
     assert refused("archive", tmp_path, tmp_path / "out") == said
     assert files(tmp_path) == ["file"]
@@ -103,7 +113,7 @@ def test_archive_refuses_what_is_not_there(refused, tmp_path):
 
 def test_archive_refuses_names_that_are_no_study(refused, runs):
     for name in ("fig22", "gm-paper", "fig2.old"):
-        assert refused("archive", runs, runs.parent / f"{name}.json").startswith(f"unknown study '{name}'")
+        assert refused("archive", runs, runs.parent / f"{name}.zip").startswith(f"unknown study '{name}'")
     assert files(runs.parent) == []
     taken = runs.parent / "fig2"  # the suffix is forgotten, and such a file is there
     taken.write_text("")
@@ -111,7 +121,7 @@ def test_archive_refuses_names_that_are_no_study(refused, runs):
 
 
 def test_archive_does_not_take_one_study_for_another(refused, runs):
-    assert refused("archive", runs, runs.parent / "fit2d.json") == "there are no records of fit2d to archive"
+    assert refused("archive", runs, runs.parent / "fit2d.zip") == "there are no records of fit2d to archive"
 
 
 @pytest.mark.parametrize(
@@ -124,8 +134,8 @@ def test_archive_does_not_take_one_study_for_another(refused, runs):
         (None, "is not valid JSON"),
     ],
 )
-def test_archives_of_another_format_are_refused_by_every_command(refused, docs, tmp_path, change, said):
-    path = docs / "fig2.json"
+def test_archives_of_another_format_are_refused_by_every_command(refused, unzipped, tmp_path, change, said):
+    docs, path = unzipped, unzipped / "fig2.json"
     content = path.read_text()
     if change is None:
         path.write_text(content[:100])
@@ -133,7 +143,7 @@ def test_archives_of_another_format_are_refused_by_every_command(refused, docs, 
         write_json(path, {**read_json(path), **change})
     before = {name: (docs / name).read_bytes() for name in files(docs)}
     lines = [
-        refused("archive", docs, tmp_path / "again" / "fig2.json"),
+        refused("archive", docs, tmp_path / "again" / "fig2.zip"),
         refused("plot", "fig2", "--records", docs),
     ]
     if change != {"runs": []}:
@@ -143,11 +153,18 @@ def test_archives_of_another_format_are_refused_by_every_command(refused, docs, 
     assert before == {name: (docs / name).read_bytes() for name in files(docs)}
 
 
-def test_an_archive_that_lacks_a_file_is_refused(refused, docs, tmp_path):
-    (docs / "fig2.csv").unlink()
-    said = f"{docs / 'fig2.csv'} is not there; the archive {docs / 'fig2.json'} needs it, restore it"
-    assert refused("plot", "fig2", "--records", docs) == said
-    assert refused("archive", docs, tmp_path / "fig2.json") == said
+def test_an_archive_that_lacks_a_file_is_refused(refused, unzipped, tmp_path):
+    (unzipped / "fig2.csv").unlink()
+    said = f"{unzipped / 'fig2.csv'} is not there; the archive {unzipped / 'fig2.json'} needs it, restore it"
+    assert refused("plot", "fig2", "--records", unzipped) == said
+    assert refused("archive", unzipped, tmp_path / "fig2.zip") == said
+
+
+def test_an_archive_that_was_cut_is_refused(refused, docs, tmp_path):
+    path = docs / "fig2.zip"
+    path.write_bytes(path.read_bytes()[:-100])
+    for line in (refused("plot", "fig2", "--records", docs), refused("archive", docs, tmp_path / "fig2.zip")):
+        assert line.startswith(f"{path / 'fig2.json'} cannot be unzipped (")
 
 
 def test_a_study_that_is_unfinished_is_archived_and_goes_on_from_there_if_it_is_resumed(
@@ -158,9 +175,9 @@ def test_a_study_that_is_unfinished_is_archived_and_goes_on_from_there_if_it_is_
     rows = (runs / "digits" / "gm-k-20" / "seed-0" / "metrics.jsonl").read_text().splitlines(keepends=True)
     (runs / "digits" / "gm-k-20" / "seed-0" / "metrics.jsonl").write_text("".join(rows[:2]))
     main(["archive", str(runs), str(docs)])
-    assert "fig2.json" in capsys.readouterr().out
-    assert "fig2.json" in files(docs)
-    assert [row["epoch"] for row in Archive(docs / "fig2.json").rows("digits/gm-k-20", "seed-0")] == [1, 2]
+    assert "fig2.zip" in capsys.readouterr().out
+    assert "fig2.zip" in files(docs)
+    assert [row["epoch"] for row in Archive(docs / "fig2.zip").rows("digits/gm-k-20", "seed-0")] == [1, 2]
     main(["plot", "fig2", "--records", str(docs)])
     out = capsys.readouterr().out
     assert "not finished: digits, GM K = 10: seeds 1 of 2" in out
@@ -180,10 +197,10 @@ def test_studies_that_were_made_and_not_begun_keep_no_other_from_its_archive(run
         Plan.of(papers.study(name), "smoke", runs).make(resume=False)
     main(["archive", str(runs), str(tmp_path / "docs")])
     capsys.readouterr()
-    written = {path.stem for path in (tmp_path / "docs").glob("*.json")}
+    written = {path.stem for path in (tmp_path / "docs").glob("*.zip")}
     assert "fig2" in written
     assert "rates" not in written
-    assert refused("archive", runs, tmp_path / "rates.json") == "there are no records of rates to archive"
+    assert refused("archive", runs, tmp_path / "rates.zip") == "there are no records of rates to archive"
 
 
 def test_archive_and_resume_refuse_another_configuration(refused, docs):

@@ -85,7 +85,7 @@ def test_smoke(tmp_path, capsys):
         rows = readable(out / run.place / "seed-0" / "metrics.jsonl")
         assert rows[-1]["setting"] == int(np.argmin(tried))
     (tmp_path / "archive").mkdir()
-    archive(out, tmp_path / "archive" / "blocks.json")
+    archive(out, tmp_path / "archive" / "blocks.zip")
     plot("blocks", records=tmp_path / "archive")
     assert (tmp_path / "archive" / "blocks.md").read_text() == page
 

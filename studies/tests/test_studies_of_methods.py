@@ -23,8 +23,7 @@ from gmlayers_studies.approximators.problems import FEYNMAN_PROBLEMS, FIT2D_PROB
 from gmlayers_studies.approximators.tasks import State
 from gmlayers_studies.command import plot, reproduce
 from gmlayers_studies.methods import claims, keeping, picture, report, verdicts
-from gmlayers_studies.methods.contest import Contest
-from gmlayers_studies.methods.method import Entry, entry_of
+from gmlayers_studies.methods.method import Contest, Entry, entry_of
 from gmlayers_studies.methods.outcomes import Outcome, middle_size, outcomes_of, sizes
 from gmlayers_studies.pages import PAGES
 from gmlayers_studies.plan import CHOICE_SEED, Plan
@@ -555,7 +554,7 @@ def test_modules_of_one_seed_are_kept_of_pictured_methods_where_there_are_two_va
     assert len(found.figures["-bumps"].axes) == 3 + 2  # one row, with bars of colours
     assert "![Made up: bumps](made-bumps.png)" in found.page
     archived = Plan(study, plan.runs, tmp_path / "archive")
-    plan.archive(tmp_path / "archive" / "made.json")
+    plan.archive(tmp_path / "archive" / "made.zip")
     for size in (100, 350):
         for own in (plan, archived):
             module = keeping.module_of(own.records.module(f"made/exponential/ours/{size}-1s", "seed-0"))

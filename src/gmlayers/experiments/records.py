@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 import gmlayers
-from gmlayers.experiments.files import NotAFile, open_own, read_whole, sync_folder, write_whole
+from gmlayers.experiments.files import open_own, read_whole, sync_folder, write_whole
 from gmlayers.experiments.schema import CHECKSUM, FOR_A_RUN, checksum, from_json, sealed, table, unchecked, unsealed
 
 DELETE = "restore it, or delete it to train that seed afresh"
@@ -40,16 +40,21 @@ def read_json(path: Path) -> dict[str, Any]:
         FileNotFoundError: if there is none.
     """
     try:
-        content = from_json(read_whole(path))
+        content = read_whole(path)
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"{path} is not there; expected the folder of a run made by `gmlayers train`") from None
+    return json_of(content, path)
+
+
+def json_of(content: bytes, path: Path) -> dict[str, Any]:
+    """Return the JSON object that is the content of a file, as :func:`read_json` does; errors name the path."""
+    try:
+        found = from_json(content)
     except ValueError as error:
-        if isinstance(error, NotAFile):
-            raise
         raise ValueError(f"{path} is not valid JSON ({error}); restore it or start a new run") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}; start a new run")
-    return unsealed(content, path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(found).__name__}; start a new run")
+    return unsealed(found, path)
 
 
 def make_folder(folder: Path, config: Mapping[str, Any]) -> None:

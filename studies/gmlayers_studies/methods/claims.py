@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from gmlayers_studies.approximators.problems import Challenge
-from gmlayers_studies.methods.contest import Contest
-from gmlayers_studies.methods.method import MethodRun
+from gmlayers_studies.methods.method import Contest, MethodRun
 from gmlayers_studies.methods.outcomes import Outcome, outcomes_of
 from gmlayers_studies.methods.verdicts import Match, Need, mark, matches_of, needs_of
 from gmlayers_studies.records import Records

@@ -119,6 +119,23 @@ class Entrant:
 
 
 @dataclass(frozen=True)
+class Contest:
+    """How the module is read, and what it is held against."""
+
+    readings: Mapping[str, tuple[str, ...]]
+    """The methods that stand for each reading of the module; at any size at most one of them stands."""
+    peers: tuple[str, ...]
+    """The claim compares the module with these methods."""
+    pictured: tuple[str, ...] = ()
+    """The page shows what these readings have learned."""
+
+    def entrants(self, methods: Mapping[str, tuple[Approximator, ...]]) -> tuple[Entrant, ...]:
+        """Return the methods, given the settings of each, as contestants."""
+        drawn = {label for reading in self.pictured for label in self.readings[reading]}
+        return tuple(Entrant(label, settings, label in drawn) for label, settings in methods.items())
+
+
+@dataclass(frozen=True)
 class MethodRun:
     """A method on a problem at a size; a :class:`~gmlayers_studies.study.Run`."""
 

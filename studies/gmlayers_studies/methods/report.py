@@ -9,9 +9,8 @@ from typing import cast
 import numpy as np
 
 from gmlayers_studies.methods.claims import PARTS, Judged
-from gmlayers_studies.methods.contest import Contest
 from gmlayers_studies.methods.figure import draw as draw_figure
-from gmlayers_studies.methods.method import Entry, MethodRun, plain
+from gmlayers_studies.methods.method import Contest, Entry, MethodRun, plain
 from gmlayers_studies.methods.outcomes import Outcome, by_entry, final
 from gmlayers_studies.methods.picture import draw as draw_picture
 from gmlayers_studies.methods.verdicts import EARLY, NEAR, Match

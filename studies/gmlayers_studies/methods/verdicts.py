@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from gmlayers_studies.methods.contest import Contest
+from gmlayers_studies.methods.method import Contest
 from gmlayers_studies.methods.outcomes import Outcome, at, final, problems, sizes
 from gmlayers_studies.statistics import Interval, are_ordered, centre, ratio
 from gmlayers_studies.study import Allowance

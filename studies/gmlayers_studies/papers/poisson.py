@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gmlayers_studies.approximators.methods import POISSON
 from gmlayers_studies.approximators.problems import POISSON_PROBLEMS
-from gmlayers_studies.methods.contest import Contest
+from gmlayers_studies.methods.method import Contest
 from gmlayers_studies.methods.report import report
 from gmlayers_studies.study import Allowance, Extent, Profile, Study
 

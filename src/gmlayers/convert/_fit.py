@@ -15,7 +15,7 @@ from gmlayers._arrays import Array, numbers
 from gmlayers._names import brief_value, flag, whole
 from gmlayers._shown import brief
 from gmlayers.convert._cluster import LEAST, TINY, mixture, principal
-from gmlayers.functional import ACTIVATIONS, Activation, get_activation
+from gmlayers.functional import Activation, get_activation
 from gmlayers.nn import Covariance, Full, GMLayer, LowRank, Regression, SharedFactor
 from gmlayers.nn._k_means import k_means, nearest
 from gmlayers.nn._precision import check_input
@@ -229,7 +229,7 @@ def _neurons(first: nn.Linear, second: nn.Linear, activation: Activation, inner:
     omega = omega / mass.clamp(min=TINY)[:, None]
     root = _root(inner)
     size = (beta @ root).norm(dim=1)
-    degree = DEGREES.get(activation.name) if ACTIVATIONS.get(activation.name) is activation else None
+    degree = DEGREES.get(activation.name) if activation.in_table else None
     if degree is not None:
         size = torch.where(size > 0, size, 1.0)  # a neuron that no input reaches stays as it is
         mass = torch.where((beta == 0).all(1), 0.0, mass * size**degree)  # f(0) = 0

@@ -10,16 +10,13 @@ from torch import Tensor, nn
 from gmlayers._arguments import check_module, not_negative_number
 from gmlayers._names import brief_value
 from gmlayers.convert._fit import Shift
-from gmlayers.functional import ACTIVATIONS, Activation, get_activation
+from gmlayers.functional import Activation, get_activation
 from gmlayers.nn import GMFeedForward, GMLayer, LowRank
+from gmlayers.nn._feed_forward import SLOPES
 
-INTEGRALS = {
-    "gelu": ("gelu_integral", 1.0),
-    "gelu_tanh": ("gelu_tanh_integral", 1.0),
-    "silu": ("silu_integral", 1.0),
+INTEGRALS = {slope: (integral, 1.0) for integral, slope in SLOPES.items()} | {
     "relu": ("relu_squared", 0.5),
     "identity": ("square", 0.5),
-    "sigmoid": ("softplus", 1.0),
     "step": ("relu", 1.0),
 }
 """The gate of a unit is c f' for the activation f and the factor c that stand beside it."""
@@ -94,7 +91,7 @@ def glu_to_gm(
             "converted"
         )
     phi = get_activation(activation)
-    if ACTIVATIONS.get(phi.name) is not phi or phi.name not in INTEGRALS:
+    if not phi.in_table or phi.name not in INTEGRALS:
         raise ValueError(f"glu_to_gm: activation must be one of {', '.join(INTEGRALS)}, got {brief_value(phi.name)}")
     std = 0.0 if start is None else not_negative_number("glu_to_gm: start", start)
     if std > torch.finfo(gate_proj.weight.dtype).max:

@@ -14,7 +14,7 @@ from gmlayers._names import brief_value, look_up
 from gmlayers.convert._blocks import GATED_PATTERNS, PATTERNS, Block, GatedBlock, GatedPattern, Pattern, find_blocks
 from gmlayers.convert._fit import Shift
 from gmlayers.convert._swap import Swapped, swap_layers
-from gmlayers.functional import ACTIVATIONS, Activation
+from gmlayers.functional import Activation
 from gmlayers.nn import (
     Covariance,
     Diagonal,
@@ -165,7 +165,7 @@ def _built(content: Any, path: str) -> nn.Module:  # noqa: ANN401  (whatever a f
 
 
 def _activation(activation: Activation) -> str:
-    if ACTIVATIONS.get(activation.name) is not activation:
+    if not activation.in_table:
         raise ValueError(f"record: there is no record of an activation of one's own, got {activation}")
     return activation.name
 
@@ -177,17 +177,20 @@ def _family(covariance: Covariance) -> dict[str, Any]:
     return {"family": type(covariance).__name__, **{f.name: getattr(covariance, f.name) for f in fields if f.init}}
 
 
+SIZES = "in_features", "out_features", "num_components"
+
+
+def _taken(module: nn.Module, *names: str) -> dict[str, Any]:
+    """Return the sizes of a module, whether it has a bias, and those of its attributes that are arguments."""
+    return {**{name: getattr(module, name) for name in (*SIZES, *names)}, "bias": module.bias is not None}
+
+
 def _of_layer(layer: GMLayer) -> dict[str, Any]:
     return {
-        "in_features": layer.in_features,
-        "out_features": layer.out_features,
-        "num_components": layer.num_components,
+        **_taken(layer, "scaling", "init_scale"),
         "covariance": _family(layer.covariance),
         "activation": _activation(layer.activation),
-        "scaling": layer.scaling,
         "learn_weights": layer.weight_logits is not None,
-        "bias": layer.bias is not None,
-        "init_scale": layer.init_scale,
     }
 
 
@@ -198,29 +201,12 @@ def _layer(given: dict[str, Any]) -> GMLayer:
 
 
 def _of_block(block: GMFeedForward) -> dict[str, Any]:
-    return {
-        "in_features": block.in_features,
-        "out_features": block.out_features,
-        "num_components": block.num_components,
-        "activation": _activation(block.activation),
-        "rank": block.rank,
-        "level": block.level,
-        "gate": block.gate,
-        "spread": block.spread,
-        "bias": block.bias is not None,
-        "drop": block.drop.p,
-    }
+    own = _taken(block, "rank", "level", "gate", "spread")
+    return {**own, "activation": _activation(block.activation), "drop": block.drop.p}
 
 
 def _of_bumps(block: GMNMFeedForward) -> dict[str, Any]:
-    return {
-        "in_features": block.in_features,
-        "out_features": block.out_features,
-        "num_components": block.num_components,
-        "rank": block.rank,
-        "bias": block.bias is not None,
-        "drop": block.drop.p,
-    }
+    return {**_taken(block, "rank"), "drop": block.drop.p}
 
 
 MODULES: dict[type[nn.Module], tuple[Callable[[Any], dict[str, Any]], Callable[[dict[str, Any]], nn.Module]]] = {

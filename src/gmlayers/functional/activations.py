@@ -74,9 +74,19 @@ class Activation:
     def __repr__(self) -> str:
         return self.name
 
+    @property
+    def in_table(self) -> bool:
+        """Whether it is the one of its name in :data:`ACTIVATIONS`; fast paths and files know no other."""
+        return ACTIVATIONS.get(self.name) is self
+
+    @property
+    def argument(self) -> str:
+        """What stands for it in a call: its name in quotes where that is enough, and without where it is your own."""
+        return repr(self.name) if self.in_table else self.name
+
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle an activation of the table by its name: some are made of functions that have none."""
-        if ACTIVATIONS.get(self.name) is self:
+        if self.in_table:
             return get_activation, (self.name,)
         return Activation, (self.f, self.mean, self.gate, self.name, self.higher, self.slope)
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from gmlayers import ops
 from gmlayers._arguments import check_device, check_dtype, check_generator, not_negative_number
 from gmlayers._names import check_size, flag, positive
-from gmlayers.functional import ACTIVATIONS, VARIANCE_FLOOR, Activation, get_activation
+from gmlayers.functional import VARIANCE_FLOOR, Activation, get_activation
 from gmlayers.nn._computed import refuse_computed
 from gmlayers.nn._precision import autocast_off, check_input, upcast
 from gmlayers.nn._range import squares_fit
@@ -19,8 +19,8 @@ from gmlayers.ops import _neurons
 
 SLOPES = {
     "gelu_integral": "gelu",
-    "silu_integral": "silu",
     "gelu_tanh_integral": "gelu_tanh",
+    "silu_integral": "silu",
     "softplus": "sigmoid",
 }
 """The gate of the former is the level of the latter, and a block without levels needs no more."""
@@ -162,8 +162,10 @@ class GMFeedForward(nn.Module):
         """Return the output of the block, (..., out_features), for x of shape (..., in_features)."""
         check_input("GMFeedForward", x, self.in_features, self.mean)
         y = self._at_once(x)
-        if y is not None:
-            return y
+        return self._by_parts(x) if y is None else y
+
+    def _by_parts(self, x: Tensor) -> Tensor:
+        """Return the output as the sum of what levels and gates give, whichever there are."""
         m = F.linear(x, self.mean, self.bias)
         reading = F.linear(x, self.factor.flatten(0, 1)).unflatten(-1, self.factor.shape[:2]) if self.gate else None
         with autocast_off(x.device.type):
@@ -204,18 +206,16 @@ class GMFeedForward(nn.Module):
             var, read = torch.addcmul(var, spread, factor_std.square()), (reading, factor_std)
         if not squares_fit(var, x, std, *read):
             return self._hidden(m.double(), x.double(), None if reading is None else reading.double())
-        if not self.level and reading is not None and ACTIVATIONS.get(f.name) is f and f.name in SLOPES:
+        if not self.level and reading is not None and f.in_table and f.name in SLOPES:
             slope, _ = ops.gate(m, var, SLOPES[f.name])
             return slope, slope[..., None] * reading
         return ops.gate(m, var, f, reading=reading)
 
     def extra_repr(self) -> str:
         """Return the arguments of the constructor."""
-        name = self.activation.name
-        known = ACTIVATIONS.get(name) is self.activation
         return (
             f"{self.in_features}, out_features={self.out_features}, num_components={self.num_components}, "
-            f"activation={repr(name) if known else name}, rank={self.rank}, level={self.level}, gate={self.gate}, "
+            f"activation={self.activation.argument}, rank={self.rank}, level={self.level}, gate={self.gate}, "
             f"spread={self.spread}, bias={self.bias is not None}"
         )
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gmlayers import ops
 from gmlayers._arguments import check_device, check_dtype, check_generator, not_negative_number
 from gmlayers._names import check_size, flag, look_up, positive
-from gmlayers.functional import ACTIVATIONS, Activation, get_activation
+from gmlayers.functional import Activation, get_activation
 from gmlayers.nn._computed import refuse_computed
 from gmlayers.nn._precision import autocast_off, result_dtype, upcast
 from gmlayers.nn._range import squares_fit
@@ -219,10 +219,8 @@ class MixtureModule(nn.Module):
 
     def _described(self) -> str:
         """Return what all of them say of themselves."""
-        name = self.activation.name
-        known = ACTIVATIONS.get(name) is self.activation
         return (
-            f"covariance={self.covariance}, activation={repr(name) if known else name}, scaling={self.scaling!r}, "
+            f"covariance={self.covariance}, activation={self.activation.argument}, scaling={self.scaling!r}, "
             f"learn_weights={self.weight_logits is not None}, bias={self.bias is not None}, "
             f"init_scale={self.init_scale}"
         )

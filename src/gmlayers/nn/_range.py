@@ -6,16 +6,7 @@ import torch
 from torch import Tensor
 
 from gmlayers.ops._fused import readable
-
-LARGE = 1e9
-"""Squares of numbers up to this one may be formed apart in float32.
-
-What is lost of the other factor, whose square is 0 below 1e-23, is then less than 1e-13 of a standard deviation, whose
-floor is 1e-6: see :data:`gmlayers.functional.VARIANCE_FLOOR`.
-"""
-
-LARGEST_VARIANCE = 1e30
-"""Up to this variance the third power of a standard deviation, of which second derivatives are made, is in range."""
+from gmlayers.ops._neurons import LARGE, LARGEST_VARIANCE
 
 
 def squares_fit(var: Tensor, *factors: Tensor) -> bool:

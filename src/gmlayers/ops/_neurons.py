@@ -14,17 +14,21 @@ import torch
 from torch import Tensor
 
 from gmlayers._arguments import autocast_on
-from gmlayers.functional import ACTIVATIONS, VARIANCE_FLOOR, Activation
+from gmlayers.functional import VARIANCE_FLOOR, Activation
 from gmlayers.ops._dispatch import forced
 from gmlayers.ops._fused import Tensors, readable, recorded, run
 from gmlayers.ops.gate import reference
 from gmlayers.ops.gate.closed import CHUNK, Blocked, Gelu, Relu
 
-LARGEST_VARIANCE = 1e30
-"""Beyond this variance nothing is promised in float32, and the caller must count in float64."""
-
 LARGE = 1e9
-"""Beyond this size squares are not formed apart in float32."""
+"""Squares of numbers up to this one may be formed apart in float32.
+
+What is lost of the other factor, whose square is 0 below 1e-23, is then less than 1e-13 of a standard deviation, whose
+floor is 1e-6: see :data:`gmlayers.functional.VARIANCE_FLOOR`.
+"""
+
+LARGEST_VARIANCE = 1e30
+"""Up to this variance the third power of a standard deviation, of which second derivatives are made, is in range."""
 
 KINDS: dict[str, type[Blocked]] = {"relu": Relu, "gelu": Gelu}
 """There is a fused form for these activations."""
@@ -32,7 +36,7 @@ KINDS: dict[str, type[Blocked]] = {"relu": Relu, "gelu": Gelu}
 
 def applies(activation: Activation, *tensors: Tensor | None) -> bool:
     """Return whether there is a fused form: float32 on a CPU, in eager mode, of an activation that has one."""
-    if recorded() or ACTIVATIONS.get(activation.name) is not activation or activation.name not in KINDS:
+    if recorded() or not activation.in_table or activation.name not in KINDS:
         return False
     if forced("gate") or autocast_on("cpu"):
         return False

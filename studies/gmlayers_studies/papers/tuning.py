@@ -157,8 +157,7 @@ def draw(results: NetResults, last: int = LAST) -> Figure:
         first = str(rows["dataset"].iloc[0]) == results.runs[0].dataset
         axes.set_yticks(range(len(values)), values.index if first else [""] * len(values))
         axes.tick_params(axis="y", labelsize="x-small")
-        axes.margins(y=0.01)
-        axes.invert_yaxis()
+        axes.set_ylim(len(values) - 0.5, -0.5)  # the first on top, and no point cut at the rim
         axes.set_xlabel("validation error (%)")
 
     figure = drawing.panels(results, panel, "")

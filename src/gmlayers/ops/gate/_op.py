@@ -174,7 +174,7 @@ def gate(
     if recorded():
         _check_tensors(m, var, reading)
         _check(m, var, reading)
-        form = compiled.FORMS.get(activation.name) if ACTIVATIONS.get(activation.name) is activation else None
+        form = compiled.FORMS.get(activation.name) if activation.in_table else None
         if form is not None and m.dtype == torch.float32:
             level, slope = form(m, var)
             return level, slope if reading is None else slope[..., None] * reading

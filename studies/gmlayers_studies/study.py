@@ -7,6 +7,7 @@ business of the study's ``report``.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -226,6 +227,8 @@ class Study:
     """Judges and draws the records; returns None if there are none."""
     tasks: Mapping[str, Any] | None = None
     """The problems by their names; None means that a profile names data sets."""
+    on: Callable[[str], Mapping[str, Any]] | None = None
+    """Returns the problems on another data set by their names, where problems are about data."""
     claims: tuple[str, ...] = ()
     """The claims of the paper that it is for, by the numbers that the documentation gives them."""
     note: str = ""
@@ -242,12 +245,16 @@ class Study:
             ValueError: if a data set is given and the study has none, or its contestants refuse the task.
         """
         size = self.profiles[profile]
-        if self.tasks is not None and dataset is not None:
-            raise ValueError(f"--dataset {dataset}: {self.name} has functions and equations, no data; omit it")
-        names = size.tasks if dataset is None else (dataset,)
+        tasks = self.tasks
+        if dataset is not None:
+            if self.on is not None:
+                tasks = self.on(dataset)
+            elif tasks is not None:
+                raise ValueError(f"--dataset {dataset}: {self.name} has no data that others could stand for; omit it")
+            size = dataclasses.replace(size, tasks=(dataset,) if tasks is None else tuple(tasks))
         found: dict[str, Run] = {}
-        for name in names:
-            what = _load(name) if self.tasks is None else self.tasks[name]
+        for name in size.tasks:
+            what = _load(name) if tasks is None else tasks[name]
             for contestant in self.contestants:
                 found |= {run.place: run for run in contestant.runs(self, name, what, size)}
         return found
@@ -279,10 +286,10 @@ class Study:
                     f"move them elsewhere"
                 )
         labels = [contestant.label for contestant in self.contestants]
-        tasks = [*(self.tasks if self.tasks is not None else ("mnist",))]
+        tasks = [slug(name, "-") for name in (self.tasks if self.tasks is not None else ("mnist",))]
 
         def order(item: tuple[str, Run]) -> tuple[int, str, int, tuple[float, ...]]:
-            task = item[0].split("/")[0 if self.tasks is None else 1]
+            task = slug(item[0].split("/")[0 if self.tasks is None else 1], "-")
             known = tasks.index(task) if task in tasks else len(tasks)
             return known, task, labels.index(item[1].label), item[1].rank
 

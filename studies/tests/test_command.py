@@ -71,7 +71,7 @@ def test_reproduce_refuses(refused, tmp_path):
     out = "--out", tmp_path / "out"
     assert refused("reproduce", "fig22", *out).startswith("unknown study 'fig22'; did you mean 'fig2'")
     assert refused("reproduce", "fig2", "--jobs", 0, *out) == "--jobs must be at least 1, got 0"
-    said = "--dataset mnist: fit2d has functions and equations, no data; omit it"
+    said = "--dataset mnist: fit2d has no data that others could stand for; omit it"
     assert refused("reproduce", "gmnm", "--profile", "smoke", "--dataset", "mnist", *out) == said
     assert not (tmp_path / "out").exists()
 

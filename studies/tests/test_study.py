@@ -46,7 +46,7 @@ def test_a_data_set_takes_the_place_of_the_profiles(tmp_path):
     assert {place.split("/")[0] for place in study.runs("smoke")} == {"digits"}
     one = {place: run.training.recipe.epochs for place, run in study.runs("full", "digits").items()}
     assert one == dict.fromkeys(("digits/gm-k-5", "digits/gm-k-10", "digits/gm-k-20"), 200)
-    with pytest.raises(ValueError, match="--dataset digits: feynman has functions and equations, no data; omit it"):
+    with pytest.raises(ValueError, match="--dataset digits: feynman has no data that others could stand for; omit it"):
         papers.study("feynman").runs("smoke", "digits")
 
 

@@ -59,6 +59,10 @@ class Live:
 
         return self._bar(title, "epoch", done, epochs, figure)
 
+    def loss(self, title: str, steps: int) -> Callable[[dict[str, Any]], None]:
+        """Start the bar of one trial that is judged at its last step alone; return what shows a line of its metrics."""
+        return self._bar(title, "epoch", 0, steps, lambda row: f"loss {row['train_loss']:.4f}", unit="step")
+
     def clock(self, title: str, seconds: float) -> Callable[[dict[str, Any]], None]:
         """Start the bar of a trial that ends when its seconds have passed, or before; return what shows its lines."""
         return self._bar(title, "seconds", 0, seconds, lambda row: f"error {row.get('error', row['held_out']):.2e}")
@@ -78,9 +82,16 @@ class Live:
         return begin
 
     def _bar(
-        self, title: str, unit: str, done: float, total: float, figure: Callable[[dict[str, Any]], str]
+        self,
+        title: str,
+        key: str,
+        done: float,
+        total: float,
+        figure: Callable[[dict[str, Any]], str],
+        unit: str | None = None,
     ) -> Callable[[dict[str, Any]], None]:
-        title = visible(title)
+        """Start a bar that goes as far as what rows have by the key; a unit is what that is called, if otherwise."""
+        title, unit = visible(title), unit or key
         task = self.progress.add_task(escape(title), total=total, figure="", visible=self.all is None)
         self.progress.update(task, completed=done)
         every = max(1, total // self.lines)
@@ -90,8 +101,8 @@ class Live:
 
         def show(row: dict[str, Any]) -> None:
             nonlocal at
-            last = row.get("last", row[unit] >= total)
-            before, at = at, total if last else min(row[unit], total)
+            last = row.get("last", row[key] >= total)
+            before, at = at, total if last else min(row[key], total)
             self.progress.update(task, completed=at, figure=figure(row))
             if self.all is not None:
                 self.progress.update(self.all, advance=at - before)
@@ -99,7 +110,7 @@ class Live:
             on_terminal = self.console.is_terminal
             if (last and self.all is not None) or (not on_terminal and (last or at // every > before // every)):
                 self.console.print(
-                    f"{title}  {unit} {row[unit]:.4g}/{total:g}  {figure(row)}", soft_wrap=True, markup=False
+                    f"{title}  {unit} {row[key]:.4g}/{total:g}  {figure(row)}", soft_wrap=True, markup=False
                 )
 
         return show

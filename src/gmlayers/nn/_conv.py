@@ -143,7 +143,7 @@ class _GMConv(MixtureModule):
         covariance: str | Covariance = "low_rank",
         activation: str | Activation = "relu",
         scaling: Scaling = "sqrt",
-        init_scale: float | None = None,
+        init_scale: float = 1.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -264,7 +264,8 @@ class GMConv2d(_GMConv):
         covariance: as in :class:`~gmlayers.GMLayer`; families that share something between components have no groups.
         activation: f.
         scaling: ``"sqrt"`` or ``"mean"``.
-        init_scale: size of the output at the start.
+        init_scale: size of the output at the start, where 1 is about that of the input. A layer alone starts at 0.1;
+            inside nets that is too small to train well.
         device: where the parameters live.
         dtype: floating dtype of the parameters.
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gmlayers import GMFeedForward, GMLayer, GMNMFeedForward
+from gmlayers_studies.hosts.run import Learner
+from gmlayers_studies.language.corpus import corpus, draw, windows
 
 LAYERS, HEADS, BYTES = 2, 4, 256
+
+BATCH, LENGTH = 16, 128
+"""A step reads so many windows of so many bytes."""
+
+JUDGED = 400
+"""The bits a byte are those of so many windows."""
 
 
 class Squared(nn.Module):
@@ -62,16 +71,17 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
 
 
 class Attention(nn.Module):
-    """Causal attention."""
+    """Attention, causal or not."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, causal: bool = True) -> None:
         super().__init__()
+        self.causal = causal
         self.into, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what every place reads of those before it."""
+        """Return what every place reads of the others, or of those before it."""
         q, k, v = (t.unflatten(-1, (HEADS, -1)).transpose(1, 2) for t in self.into(x).chunk(3, -1))
-        return self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+        return self.out(F.scaled_dot_product_attention(q, k, v, is_causal=self.causal).transpose(1, 2).flatten(2))
 
 
 class Layer(nn.Module):
@@ -116,11 +126,6 @@ class ByteModel(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten()) / math.log(2)
 
 
-def in_blocks(model: ByteModel) -> int:
-    """Return the number of parameters in the blocks."""
-    return sum(p.numel() for layer in model.layers.children() for p in layer.get_submodule("block").parameters())
-
-
 @torch.no_grad()
 def bits(model: ByteModel, rows: Tensor, batch: int = 64) -> float:
     """Return the mean bits a byte of windows."""
@@ -128,3 +133,45 @@ def bits(model: ByteModel, rows: Tensor, batch: int = 64) -> float:
     parts = [float(model.loss(part)) * len(part) for part in rows.split(batch)]
     model.train()
     return sum(parts) / len(rows)
+
+
+@dataclass(frozen=True)
+class ByteHost:
+    """A language model of some width; a :class:`~gmlayers_studies.hosts.run.Host`."""
+
+    width: int
+    source = "the standard library of this Python"
+    measure = "bits"
+    decay = 0.1
+    row = ""
+
+    @property
+    def shared(self) -> str:
+        """The width: at each the rate is chosen anew."""
+        return f"width {self.width}"
+
+    @property
+    def order(self) -> float:
+        """Narrow models go first."""
+        return self.width
+
+    @property
+    def blocks(self) -> Mapping[str, Callable[[int], nn.Module]]:
+        """What can stand in its places."""
+        return BLOCKS
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the text."""
+        return corpus().fingerprint
+
+    def begin(self, block: str, seed: int, *, choosing: bool) -> Learner:
+        """Return a new model, which reads windows at random places."""
+        text, batches = corpus(), torch.Generator().manual_seed(seed)
+        model = ByteModel(self.width, LENGTH, block)
+        judged = windows(text.validation if choosing else text.test, LENGTH, JUDGED)
+        return Learner(
+            model,
+            [layer.get_submodule("block") for layer in model.layers.children()],
+            lambda: model.loss(draw(text.train, LENGTH, BATCH, batches)),
+            lambda: {"bits": bits(model, judged)},
+        )

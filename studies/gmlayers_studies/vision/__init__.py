@@ -1,0 +1,1 @@
+"""Small image classifiers, and the blocks that can stand in them."""

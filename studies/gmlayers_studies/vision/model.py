@@ -1,0 +1,251 @@
+"""A convolutional net, a residual net and a vision transformer, each small, and what they learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gmlayers.experiments.trainer import examples, outputs
+from gmlayers_studies.hosts.run import Learner
+from gmlayers_studies.language.model import Attention
+from gmlayers_studies.records import Row
+from gmlayers_studies.vision.blocks import FEWER_BLOCKS, PATCH_BLOCKS, PIXEL_BLOCKS
+from gmlayers_studies.vision.images import fingerprint_of, images
+
+BATCH = 128
+"""A step sees so many images."""
+
+BINS = 15
+"""Confidences are compared with accuracies in so many bins."""
+
+SEEN = 10_000
+"""The error on what was trained on is that of so many images."""
+
+MakeBlock = Callable[[int], nn.Module]
+
+
+class AroundPixels(nn.Module):
+    """A depthwise convolution, a norm and a block at every pixel, with a sum after it: the form of ConvNeXt."""
+
+    def __init__(self, width: int, block: nn.Module) -> None:
+        super().__init__()
+        self.around = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.norm, self.block = nn.LayerNorm(width), block
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x, (batch, width, height, width'), with what the block adds."""
+        return x + self.block(self.norm(self.around(x).movedim(1, -1))).movedim(-1, 1)
+
+
+class AroundPatches(nn.Module):
+    """A norm and a block over patches, with a sum after it."""
+
+    def __init__(self, width: int, block: nn.Module) -> None:
+        super().__init__()
+        self.norm, self.block = nn.BatchNorm2d(width), block
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x with what the block adds."""
+        return x + self.block(self.norm(x))
+
+
+class AroundTokens(nn.Module):
+    """Attention and a block, each with a norm before it and a sum after it."""
+
+    def __init__(self, width: int, block: nn.Module) -> None:
+        super().__init__()
+        self.first, self.attention = nn.LayerNorm(width), Attention(width, causal=False)
+        self.second, self.block = nn.LayerNorm(width), block
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x, (batch, tokens, width), with what attention and block add."""
+        x = x + self.attention(self.first(x))
+        return x + self.block(self.second(x))
+
+
+class Tokens(nn.Module):
+    """The patches of an image as rows, each with what is learned of its place."""
+
+    def __init__(self, channels: int, width: int, patch: int, places: int) -> None:
+        super().__init__()
+        self.patches, self.place = nn.Conv2d(channels, width, patch, patch), nn.Parameter(torch.empty(places, width))
+        nn.init.normal_(self.place, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the tokens, (batch, places, width)."""
+        return self.patches(x).flatten(2).mT + self.place
+
+
+class Mean(nn.Module):
+    """The mean over pixels or tokens."""
+
+    def __init__(self, *axes: int) -> None:
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mean over the axes."""
+        return x.mean(self.axes)
+
+
+def cnn(shape: tuple[int, ...], classes: int, block: MakeBlock, narrow: int = 24, wide: int = 48) -> nn.Sequential:
+    """Return a convolutional net with a block at a half and one at a quarter of the resolution."""
+    return nn.Sequential(
+        nn.Conv2d(shape[0], narrow, 4, stride=2, padding=1),
+        AroundPixels(narrow, block(narrow)),
+        nn.Conv2d(narrow, wide, 2, stride=2),
+        AroundPixels(wide, block(wide)),
+        Mean(-2, -1),
+        nn.LayerNorm(wide),
+        nn.Linear(wide, classes),
+    )
+
+
+def resnet(shape: tuple[int, ...], classes: int, block: MakeBlock, narrow: int = 24, wide: int = 48) -> nn.Sequential:
+    """Return a residual net of three blocks over patches."""
+    return nn.Sequential(
+        nn.Conv2d(shape[0], narrow, 3, stride=2, padding=1),
+        AroundPatches(narrow, block(narrow)),
+        nn.Conv2d(narrow, wide, 3, stride=2, padding=1),
+        AroundPatches(wide, block(wide)),
+        AroundPatches(wide, block(wide)),
+        nn.BatchNorm2d(wide),
+        nn.ReLU(),
+        Mean(-2, -1),
+        nn.Linear(wide, classes),
+    )
+
+
+def vit(shape: tuple[int, ...], classes: int, block: MakeBlock, width: int = 48, patch: int = 4) -> nn.Sequential:
+    """Return a vision transformer of two layers."""
+    places = (shape[1] // patch) * (shape[2] // patch)
+    return nn.Sequential(
+        Tokens(shape[0], width, patch, places),
+        AroundTokens(width, block(width)),
+        AroundTokens(width, block(width)),
+        Mean(1),
+        nn.LayerNorm(width),
+        nn.Linear(width, classes),
+    )
+
+
+class Kind(NamedTuple):
+    """A kind of host."""
+
+    make: Callable[[tuple[int, ...], int, MakeBlock], nn.Sequential]
+    """Makes one for images of a shape and so many classes."""
+    blocks: Mapping[str, MakeBlock]
+    order: float
+
+
+KINDS = {"CNN": Kind(cnn, PIXEL_BLOCKS, 0), "ResNet": Kind(resnet, PATCH_BLOCKS, 1), "ViT": Kind(vit, FEWER_BLOCKS, 2)}
+"""The table has the kinds of hosts by name."""
+
+
+@dataclass(frozen=True)
+class ImageHost:
+    """An image classifier and the images that it learns; a :class:`~gmlayers_studies.hosts.run.Host`.
+
+    Args:
+        kind: a name of :data:`KINDS`.
+        data: a data set, by name or path.
+        rows: so many images are trained on, the first ones; None means all.
+    """
+
+    kind: str
+    data: str
+    rows: int | None = None
+    measure = "error"
+    decay = 0.05
+
+    @classmethod
+    def of(cls, task: str) -> ImageHost:
+        """Return the host of a task, such as ``"CNN on mnist"`` or ``"CNN on 5000 of mnist"``."""
+        kind, _, data = task.partition(" on ")
+        rows, between, name = data.partition(" of ")
+        return cls(kind, name, int(rows)) if between else cls(kind, data)
+
+    @property
+    def source(self) -> str:
+        """What it learns from."""
+        return f"what was read for {self.data}"
+
+    @property
+    def shared(self) -> str:
+        """The kind: rates are chosen for all data sets at once."""
+        return self.kind
+
+    @property
+    def row(self) -> str:
+        """The kind."""
+        return self.kind
+
+    @property
+    def order(self) -> float:
+        """The place in the table of kinds."""
+        return KINDS[self.kind].order
+
+    @property
+    def blocks(self) -> Mapping[str, MakeBlock]:
+        """What can stand in its places."""
+        return KINDS[self.kind].blocks
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the images."""
+        return fingerprint_of(self.data)
+
+    def begin(self, block: str, seed: int, *, choosing: bool) -> Learner:
+        """Return a new model, which sees the images in one random order after another."""
+        data = images(self.data)
+        assert data.classes is not None
+        seen = examples(data, validate=choosing)
+        count = len(seen.train_x) if self.rows is None else self.rows
+        std, mean = torch.std_mean(seen.train_x[:count])
+        x, y, judge_x = (seen.train_x[:count] - mean) / std, seen.train_y[:count], (seen.judge_x - mean) / std
+        places: list[nn.Module] = []
+
+        def build(width: int) -> nn.Module:
+            places.append(self.blocks[block](width))
+            return places[-1]
+
+        model = KINDS[self.kind].make(data.shape, len(data.classes), build).to(memory_format=torch.channels_last)
+        order, generator = list[Tensor](), torch.Generator().manual_seed(seed)
+
+        def loss() -> Tensor:
+            if not order:
+                order.extend(torch.randperm(count, generator=generator).split(BATCH))
+            rows = order.pop()
+            return F.cross_entropy(model(x[rows]), y[rows])
+
+        def judge() -> Row:
+            found, known = outputs(model, judge_x, 500), outputs(model, x[:SEEN], 500)
+            return {
+                "error": error(found, seen.judge_y),
+                "train_error": error(known, y[:SEEN]),
+                "calibration": calibration(found, seen.judge_y),
+            }
+
+        return Learner(model, places, loss, judge)
+
+
+def error(logits: Tensor, y: Tensor) -> float:
+    """Return the share of wrong classes."""
+    return float((logits.argmax(1) != y).double().mean())
+
+
+def calibration(logits: Tensor, y: Tensor) -> float:
+    r"""Return the expected calibration error: how far confidences are from accuracies, in bins of equal width.
+
+    .. math:: \sum_b \frac{n_b}{n} \, \bigl|\text{accuracy}_b - \text{mean confidence}_b\bigr|
+
+    (Guo et al., *On calibration of modern neural networks*, ICML 2017, equation 3).
+    """
+    confidence, answer = logits.double().softmax(1).max(1)
+    place = (confidence * BINS).long().clamp(max=BINS - 1)
+    off = torch.zeros(BINS, dtype=torch.float64).index_add_(0, place, (answer == y).double() - confidence)
+    return float(off.abs().sum() / len(y))

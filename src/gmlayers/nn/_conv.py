@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from gmlayers._arguments import check_device, check_dtype, check_generator, is_dense, no_tensor
 from gmlayers._names import check_size, flag, look_up, positive, whole
 from gmlayers.functional import Activation
-from gmlayers.nn._computed import refuse_computed
+from gmlayers.nn._drawing import draws
 from gmlayers.nn._mixture import MixtureModule, Scaling
 from gmlayers.nn._precision import check_place, upcast
 from gmlayers.nn._reading import Patches
@@ -373,7 +373,7 @@ class GMNMConv2d(nn.Module):
         self.bias = nn.Parameter(torch.empty(g * out, device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
 
-    @torch.no_grad()
+    @draws
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw projections from N(0, 1/d) for patches of d numbers and offsets from N(0, 1), weights from N(0, 1/K).
 
@@ -383,7 +383,6 @@ class GMNMConv2d(nn.Module):
         Raises:
             RuntimeError: if a parameter is parametrized, pruned or normed; what is drawn here would be computed away.
         """
-        refuse_computed("GMNMConv2d.reset_parameters", self)
         check_generator("GMNMConv2d.reset_parameters: generator", generator, self.projection.device)
         self.projection.normal_(0, 1 / math.sqrt(self.geometry.in_features), generator=generator)
         self.offset.normal_(0, 1, generator=generator)

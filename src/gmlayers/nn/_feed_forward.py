@@ -12,7 +12,7 @@ from gmlayers import ops
 from gmlayers._arguments import check_device, check_dtype, check_generator, not_negative_number
 from gmlayers._names import check_size, flag, positive
 from gmlayers.functional import VARIANCE_FLOOR, Activation, get_activation
-from gmlayers.nn._computed import refuse_computed
+from gmlayers.nn._drawing import draws
 from gmlayers.nn._precision import autocast_off, check_input, upcast
 from gmlayers.nn._range import squares_fit
 from gmlayers.ops import _neurons
@@ -140,7 +140,7 @@ class GMFeedForward(nn.Module):
         self.drop = nn.Dropout(_rate("GMFeedForward: drop", drop))
         self.reset_parameters()
 
-    @torch.no_grad()
+    @draws
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw means and factors from N(0, 1/d), set stds to 0.3, biases and all that meets the output to 0.
 
@@ -150,7 +150,6 @@ class GMFeedForward(nn.Module):
         Raises:
             RuntimeError: if a parameter is parametrized, pruned or normed; what is drawn here would be computed away.
         """
-        refuse_computed("GMFeedForward.reset_parameters", self)
         check_generator("GMFeedForward.reset_parameters: generator", generator, self.mean.device)
         for name, parameter in self.named_parameters():
             if name in ("mean", "factor"):
@@ -292,7 +291,7 @@ class GMNMFeedForward(nn.Module):
         self.drop = nn.Dropout(_rate("GMNMFeedForward: drop", drop))
         self.reset_parameters()
 
-    @torch.no_grad()
+    @draws
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw projections from N(0, 1/d) and offsets from N(0, 1), set weights and bias to 0.
 
@@ -305,7 +304,6 @@ class GMNMFeedForward(nn.Module):
         Raises:
             RuntimeError: if a parameter is parametrized, pruned or normed; what is drawn here would be computed away.
         """
-        refuse_computed("GMNMFeedForward.reset_parameters", self)
         check_generator("GMNMFeedForward.reset_parameters: generator", generator, self.projection.device)
         self.projection.normal_(0, 1 / math.sqrt(self.in_features), generator=generator)
         self.offset.normal_(0, 1, generator=generator)

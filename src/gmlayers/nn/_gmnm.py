@@ -16,7 +16,7 @@ from gmlayers._arguments import check_device, check_dtype, check_generator
 from gmlayers._arrays import Array, column, numbers
 from gmlayers._names import check_size, flag, positive
 from gmlayers.functional import gmnm
-from gmlayers.nn._computed import refuse_computed
+from gmlayers.nn._drawing import draws
 from gmlayers.nn._form import Form, get_form
 from gmlayers.nn._k_means import k_means
 from gmlayers.nn._placement import by_residual, domain_of, spacing
@@ -35,7 +35,7 @@ FEATURE_RMS = 5.0
 
 
 DOMAIN_KEY = "domain_box"
-"""The ``state_dict`` holds the domain by this name. No attribute has it: ``functional_call`` would exchange that."""
+"""The ``state_dict`` holds the domain by this name, and a property that only shows it has it, too."""
 
 
 class GMNM(nn.Module):
@@ -199,7 +199,7 @@ class GMNM(nn.Module):
             )
         return module
 
-    @torch.no_grad()
+    @draws
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         r"""Draw all parameters anew.
 
@@ -223,7 +223,6 @@ class GMNM(nn.Module):
         Raises:
             RuntimeError: if a parameter is parametrized, pruned or normed; what is drawn here would be computed away.
         """
-        refuse_computed("GMNM.reset_parameters", self)
         check_generator("GMNM.reset_parameters: generator", generator, self.mean.device)
         sample = torch.empty(256, self.in_features, device=self.mean.device, dtype=upcast(self.mean).dtype)
         if self.domain is None:
@@ -373,7 +372,23 @@ class GMNM(nn.Module):
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if self.domain is not None:  # no buffer: a module that is cast or moved would have its bounds rounded
-            destination[prefix + DOMAIN_KEY] = torch.tensor(self.domain, dtype=torch.float64, device="cpu")
+            destination[prefix + DOMAIN_KEY] = self.domain_box
+
+    @property
+    def domain_box(self) -> Tensor | None:
+        """The bounds of the domain as they stand in the ``state_dict``, (2, d) in float64 on the CPU, or None.
+
+        ``torch.distributed.checkpoint`` looks up every entry of a ``state_dict`` as an attribute.
+        """
+        return None if self.domain is None else torch.tensor(self.domain, dtype=torch.float64, device="cpu")
+
+    @domain_box.setter
+    def domain_box(self, value: Tensor | None) -> None:
+        """Leave the domain as it is: ``functional_call`` exchanges what it is given, and exchanges it back."""
+
+    @domain_box.deleter
+    def domain_box(self) -> None:
+        """Leave the domain as it is."""
 
     def _load_from_state_dict(
         self,

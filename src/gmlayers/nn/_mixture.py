@@ -11,7 +11,7 @@ from gmlayers import ops
 from gmlayers._arguments import check_device, check_dtype, check_generator, not_negative_number
 from gmlayers._names import check_size, flag, look_up, positive
 from gmlayers.functional import Activation, get_activation
-from gmlayers.nn._computed import refuse_computed
+from gmlayers.nn._drawing import draws
 from gmlayers.nn._precision import autocast_off, result_dtype, upcast
 from gmlayers.nn._range import squares_fit
 from gmlayers.nn._reading import DENSE, Reading
@@ -82,7 +82,7 @@ class MixtureModule(nn.Module):
         self.weight_logits = nn.Parameter(torch.empty_like(per_component)) if learn_weights else None
         self.reset_parameters()
 
-    @torch.no_grad()
+    @draws
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         r"""Draw all parameters anew.
 
@@ -109,7 +109,6 @@ class MixtureModule(nn.Module):
         Raises:
             RuntimeError: if a parameter is parametrized, pruned or normed; what is drawn here would be computed away.
         """
-        refuse_computed(f"{self._name}.reset_parameters", self)
         check_generator(f"{self._name}.reset_parameters: generator", generator, self.mean.device)
         self.covariance.init(self.family_parameters(), self.init_scale, generator)
         for constant in (self.bias, self.weight_logits):

@@ -73,7 +73,9 @@ def neurons(
     K = m.shape[-1]
     rows = (m.reshape(-1, K), a.reshape(-1, K), power.reshape(-1, 1))
     (y,) = run(call, *rows, std, factor_std, output_mean, output_factor, output_bias)
-    return y.reshape(*m.shape[:-1], y.shape[-1]) if call.fits else None
+    if not call.fits:
+        return None
+    return y if m.ndim == 2 else y.reshape(*m.shape[:-1], y.shape[-1])  # a view where there must be one
 
 
 class _Neurons:

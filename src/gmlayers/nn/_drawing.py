@@ -1,0 +1,59 @@
+"""How modules draw their parameters, whoever holds them: what all of them do before and after."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeGuard, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from gmlayers.nn._computed import refuse_computed
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
+M = TypeVar("M", bound=nn.Module)
+P = ParamSpec("P")
+
+
+def draws(reset: Callable[Concatenate[M, P], None]) -> Callable[Concatenate[M, P], None]:
+    """Make of a method that draws all parameters of a module one that may be called whoever holds them.
+
+    It refuses parameters that are computed from others. Where they are sharded, as by FSDP2, every process draws the
+    whole of them as a module on one machine would, by the generator of the first, and keeps its part: what is drawn
+    does not depend on how many there are.
+    """
+
+    @functools.wraps(reset)
+    @torch.no_grad()
+    def whole(self: M, *args: P.args, **kwargs: P.kwargs) -> None:
+        refuse_computed(f"{type(self).__name__}.reset_parameters", self)
+        own = dict(self._parameters)
+        shards = {name: p for name, p in own.items() if p is not None and is_sharded(p)}
+        if not shards:
+            reset(self, *args, **kwargs)
+            return
+        full = {
+            name: nn.Parameter(torch.empty(p.shape, dtype=p.dtype, device=p.to_local().device))
+            for name, p in shards.items()
+        }
+        self._parameters.update(full)
+        try:
+            reset(self, *args, **kwargs)
+        finally:
+            self._parameters.update(own)
+        from torch.distributed.tensor import distribute_tensor
+
+        for name, shard in shards.items():
+            shard.copy_(distribute_tensor(full[name].detach(), shard.device_mesh, shard.placements))
+
+    return whole
+
+
+def is_sharded(tensor: Tensor) -> TypeGuard[DTensor]:
+    """Return whether a tensor is spread over processes; what knows of that is not imported for the question."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)

@@ -51,7 +51,7 @@ def test_links_of_the_readme_lead_somewhere():
     ("page", "said"),
     [
         ("layer.md", "<- chosen"),
-        ("models.md", "True\nTrue\ntorch.bfloat16\ntorch.Size([9, 8])\nTrue\n"),
+        ("models.md", "True\nTrue\ntorch.bfloat16\ntorch.Size([9, 8])\nTrue\nTrue\n"),
         ("blocks.md", "torch.Size([8, 20, 64]) 128\ntorch.Size([8, 20, 64]) 256\ntorch.Size([2, 64, 28, 28])\nTrue\n"),
         ("training.md", ""),
     ],

@@ -19,7 +19,7 @@ from gmlayers.experiments.data import Data
 from gmlayers.experiments.models import MODELS, Shape
 from gmlayers.experiments.records import read_tensors
 from gmlayers.experiments.run_folder import Run, fingerprint
-from gmlayers.experiments.train_command import train_run
+from gmlayers.experiments.train_command import How, train_run
 from gmlayers.experiments.trainer import Task
 
 OPERATIONS = ("open", "replace", "rename", "fsync", "mkdir", "rmdir", "unlink", "ftruncate")
@@ -127,7 +127,7 @@ def train(run, data, folder, *, batched=False):
     if not folder.exists():
         run_folder.create(run, folder)
     assert run_folder.open_run(folder) == run
-    train_run(run, data, folder, tensorboard=False, batched=batched, compiled=False)
+    train_run(run, data, folder, How(batched=batched))
 
 
 def result(run, folder):

@@ -21,6 +21,7 @@ from gmlayers.experiments.trainer import (
     Trial,
     compile_steps,
     own_randomness,
+    precision,
     random_state,
     set_random_state,
     split,
@@ -103,7 +104,7 @@ class _Group:
     def __init__(self, places: list[int], trainers: list[Trainer], *, compiled: bool) -> None:
         self.places, self.trainers = places, trainers
         first = trainers[0]
-        self.device, self.recipe, self.train_y = first.trial.device, first.trial.recipe, first.seen.train_y
+        self.device, self.recipe, self.train_y = first.device, first.trial.recipe, first.seen.train_y
         nets = [split(trainer.model)[1] for trainer in trainers]
         self.train_x = split(first.model)[0][:-1](first.seen.train_x)  # before dropout it is fixed, the same for all
         self.parameters, self.buffers = stack_module_state(nets)  # type: ignore[arg-type]  (it wants a list of Module)
@@ -111,7 +112,8 @@ class _Group:
         self._share()
 
         def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-            return first.loss(functional_call(nets[0], (parameters, buffers), (x,)), y)
+            with precision(self.recipe, self.device):
+                return first.loss(functional_call(nets[0], (parameters, buffers), (x,)), y)
 
         self.losses = torch.vmap(loss)
         if compiled:

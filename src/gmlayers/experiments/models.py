@@ -216,6 +216,9 @@ def trunk_features(shape: tuple[int, ...], channels: int) -> int:
     return 2 * channels * (shape[1] // 8) * (shape[2] // 8)
 
 
+Precision = Literal["float32", "bfloat16"]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a model is trained unless told otherwise."""
@@ -233,6 +236,8 @@ class Recipe:
     fewest_steps: int = 5000
     frozen: tuple[str, ...] = ()
     """Parameters of GM layers that stay as they were drawn, by name."""
+    precision: Precision = "float32"
+    """Matrix products of a step are in this dtype, by autocast; parameters are in float32."""
 
     def fitted(self, rows: int, *, images: bool) -> Recipe:
         """Return the recipe for a data set of that many training rows.

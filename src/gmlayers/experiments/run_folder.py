@@ -24,7 +24,7 @@ from gmlayers.experiments.trainer import METRICS, Task, Trial, read_rows
 FORMAT = 1
 """The layout of a run folder has this version, and a folder of another one is refused."""
 
-LATER = {"decimal", "factors", "frozen", "hidden", "matched", "trunk", "watch"}
+LATER = {"decimal", "factors", "frozen", "hidden", "matched", "precision", "trunk", "watch"}
 """Fields that a configuration may lack: they came later, and their defaults are what was done before."""
 
 SUMMARY = "summary.json"

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +22,8 @@ from gmlayers.experiments.batched import BatchedTrainer
 from gmlayers.experiments.data import NAMES, Data, Kind, load
 from gmlayers.experiments.files import lock, refuse_links, sweep
 from gmlayers.experiments.interrupts import interrupts_say
-from gmlayers.experiments.models import MODELS, Recipe, Shape
+from gmlayers.experiments.models import MODELS, Precision, Recipe, Shape
+from gmlayers.experiments.processes import ALONE, Processes, together, wanted_precision
 from gmlayers.experiments.run_folder import Run, fingerprint, seed_folder
 from gmlayers.experiments.trainer import Task, Trainer, check_compiler, use_threads
 
@@ -55,6 +56,11 @@ class Changes:
     """Give the inputs mean 0 and variance 1 (images as a whole, tables per column)."""
     frozen: Annotated[tuple[str, ...] | None, arg(metavar="NAME", help_behavior_hint="(default: none)")] = None
     """Parameters of the GM layers that stay as they were drawn, such as mean std."""
+    precision: Annotated[
+        Precision | None,
+        arg(metavar="{float32,bfloat16}", help_behavior_hint="(default: float32, or that of accelerate)"),
+    ] = None
+    """Matrix products of a step are in this dtype, by autocast; parameters, expectations and judgement are not."""
 
     def apply(self, recipe: Recipe) -> Recipe:
         """Return the recipe with the changes."""
@@ -104,9 +110,34 @@ def new_run(
     return run, data
 
 
-def train_run(
-    run: Run, data: Data, folder: Path, *, tensorboard: bool, batched: bool, compiled: bool
-) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class How:
+    """How a run is trained: what changes its outcome by rounding at most."""
+
+    processes: Processes = ALONE
+    tensorboard: bool = False
+    batched: bool = False
+    compiled: bool = False
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise ValueError(f"--accumulate must be at least 1, got {self.accumulate}")
+        several = self.processes.count > 1
+        for given, name in ((self.batched, "--batched"), (self.compiled, "--compiled")):
+            if given and several:
+                raise ValueError(f"{name} is for one process, and {self.processes.count} were launched; omit it")
+        if self.batched and self.accumulate > 1:
+            raise ValueError("--batched takes a step in one part; omit --accumulate")
+
+    @property
+    def options(self) -> str:
+        """The options of the command that say so."""
+        accumulate = f" --accumulate {self.accumulate}" if self.accumulate > 1 else ""
+        return " --batched" * self.batched + " --compiled" * self.compiled + accumulate
+
+
+def train_run(run: Run, data: Data, folder: Path, how: How = How()) -> list[dict[str, Any]]:
     """Train every seed of a run that is not finished; return one summary per seed.
 
     Raises:
@@ -115,36 +146,36 @@ def train_run(
     """
     refuse_links(folder)
     use_threads(run.threads)
-    train_seeds = _together if batched else _one_by_one
-    options = " --batched" * batched + " --compiled" * compiled
-    hint = f"continue with: gmlayers train --resume {folder}{options}"
-    with interrupts_say(hint), _alone(folder), display.live() as live:
-        sweep(folder)
-        summaries = train_seeds(run, data, folder, live, tensorboard=tensorboard, compiled=compiled)
-    run_folder.write_summary(folder, summaries)
+    train_seeds, first = _together if how.batched else _one_by_one, how.processes.rank == 0
+    hint = f"continue with: gmlayers train --resume {folder}{how.options}"
+    with interrupts_say(hint), _alone(folder) if first else nullcontext(), display.live() as live:
+        if first:
+            sweep(folder)
+        summaries = train_seeds(run, data, folder, live, how)
+    if first:
+        run_folder.write_summary(folder, summaries)
     return summaries
 
 
-def _one_by_one(
-    run: Run, data: Data, folder: Path, live: display.Live, *, tensorboard: bool, compiled: bool
-) -> list[dict[str, Any]]:
+def _one_by_one(run: Run, data: Data, folder: Path, live: display.Live, how: How) -> list[dict[str, Any]]:
     summaries = []
     for seed in run.seeds:
-        trainer = Trainer(run.trial(seed), data, seed_folder(folder, seed), compiled=compiled)
-        with _shown(trainer, live, tensorboard=tensorboard) as show:
+        place, processes = seed_folder(folder, seed), how.processes
+        trial = run.trial(seed)
+        trainer = Trainer(trial, data, place, compiled=how.compiled, processes=processes, accumulate=how.accumulate)
+        with _shown(trainer, live, tensorboard=how.tensorboard and processes.rank == 0) as show:
             for row in trainer.run():
                 show(row)
-        summaries.append(_summary(trainer))
+        if processes.rank == 0:
+            summaries.append(_summary(trainer))
     return summaries
 
 
-def _together(
-    run: Run, data: Data, folder: Path, live: display.Live, *, tensorboard: bool, compiled: bool
-) -> list[dict[str, Any]]:
+def _together(run: Run, data: Data, folder: Path, live: display.Live, how: How) -> list[dict[str, Any]]:
     folders = [seed_folder(folder, seed) for seed in run.seeds]
-    batched = BatchedTrainer([run.trial(seed) for seed in run.seeds], data, folders, compiled=compiled)
+    batched = BatchedTrainer([run.trial(seed) for seed in run.seeds], data, folders, compiled=how.compiled)
     with ExitStack() as stack:
-        shows = [stack.enter_context(_shown(t, live, tensorboard=tensorboard)) for t in batched.trainers]
+        shows = [stack.enter_context(_shown(t, live, tensorboard=how.tensorboard)) for t in batched.trainers]
         for rows in batched.run():
             for show, row in zip(shows, rows):
                 if row is not None:
@@ -211,6 +242,7 @@ def train(
     resume: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
     batched: Annotated[bool, FlagCreatePairsOff] = False,
     compiled: Annotated[bool, FlagCreatePairsOff] = False,
+    accumulate: Annotated[int, arg(metavar="INT")] = 1,
     tensorboard: Annotated[bool, FlagCreatePairsOff] = False,
     device: str = "cpu",
     threads: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
@@ -224,7 +256,9 @@ def train(
 
     The run folder holds config.json, environment.json, summary.json, and for every seed metrics.jsonl and
     checkpoint.safetensors. A run that was stopped, at any moment, continues with the option --resume to the
-    same bits on the same machine. A run folder may come from somebody else: nothing in it is unpickled, nothing is
+    same bits on the same machine. Started by `accelerate launch` or `torchrun` it trains on many processes, which
+    share the rows of every step, and gives what one gives up to rounding; their number may change with --resume. A
+    run folder may come from somebody else: nothing in it is unpickled, nothing is
     written through a link in it, and the path that it says its data have is printed before it is read.
 
     For example:
@@ -240,6 +274,10 @@ def train(
     gmlayers train mnist --seeds 0 1 2 3 4 5 6 7 --batched --device cuda
 
     gmlayers train --resume runs/mnist-low_rank
+
+    accelerate launch --num_processes 2 -m gmlayers train mnist --device cuda
+
+    torchrun --nproc-per-node 2 -m gmlayers train mnist
 
     Args:
         source: A data set's name (`gmlayers list`), a folder of class folders of images, a .csv or .npz file.
@@ -261,6 +299,8 @@ def train(
             --resume.
         compiled: Compile the training steps, on a GPU into CUDA graphs: to the same result up to rounding. It costs
             some seconds at the start, and pays on long runs of small batches. As --batched with --resume.
+        accumulate: Take the rows of a step through the net in so many parts, which needs less memory: to the same
+            result up to rounding. As --batched with --resume.
         tensorboard: Write TensorBoard logs beside the metrics.
         device: cpu, cuda, cuda:1, ...
         threads: CPU threads, at most as many as there are cores; bits are reproduced for equal numbers only. Default:
@@ -274,36 +314,48 @@ def train(
     cores = os.cpu_count() or 1
     if threads is not None and not 1 <= threads <= cores:
         raise ValueError(f"--threads must be at least 1, and at most {cores} as there are cores, got {threads}")
+    precision, known = wanted_precision(), None
     if resume is not None:
         others = source, model, net, recipe, seeds, target, task, decimal, validate, out, device, threads
         if others != (None, "low_rank", Shape(), Changes(), (0,), None, "auto", "auto", False, None, "cpu", None):
             raise ValueError(
-                "--resume takes everything from the folder; give no more than --tensorboard, --batched, --compiled"
+                "--resume takes everything from the folder; give no more than --tensorboard, --batched, --compiled, "
+                "--accumulate"
             )
-        run, folder = run_folder.open_run(resume), resume
-        if run.watch is not None:
+        known = run_folder.open_run(resume)
+        if known.watch is not None:
             raise ValueError(f"{resume} is watched by `gmlayers reproduce`; continue it by that command")
-        data = run_folder.load_named(run, folder)
     elif source is None:
         raise ValueError("what to train on? give a data set such as mnist, a path, or --resume FOLDER")
-    else:
-        folder = Path("runs") / f"{Path(source).stem}-{model}" if out is None else out
-        run, data = new_run(
-            source,
-            model=model,
-            shape=net,
-            changes=recipe,
-            seeds=seeds,
-            target=target,
-            task=task,
-            decimal=decimal,
-            validate=validate,
-            device=device,
-            threads=threads,
-        )
-        run_folder.create(run, folder)
-    summaries = train_run(run, data, folder, tensorboard=tensorboard, batched=batched, compiled=compiled)
-    report(run, folder, summaries)
+    stated = recipe.precision if known is None else known.recipe.precision
+    if precision is not None and stated not in (None, precision):
+        raise ValueError(f"accelerate was told to compute in {precision}, and the run is in {stated}; launch it so")
+    with together(device if known is None else known.device) as processes:
+        how = How(processes, tensorboard, batched, compiled, accumulate)
+        if known is not None and resume is not None:
+            run, folder, data = known, resume, run_folder.load_named(known, resume)
+        else:
+            assert source is not None
+            folder = Path("runs") / f"{Path(source).stem}-{model}" if out is None else out
+            run, data = new_run(
+                source,
+                model=model,
+                shape=net,
+                changes=recipe if precision is None else dataclasses.replace(recipe, precision=precision),
+                seeds=seeds,
+                target=target,
+                task=task,
+                decimal=decimal,
+                validate=validate,
+                device=device,
+                threads=threads,
+            )
+            with processes.main_first():
+                if processes.rank == 0:
+                    run_folder.create(run, folder)
+        summaries = train_run(run, data, folder, how)
+        if processes.rank == 0:
+            report(run, folder, summaries)
 
 
 def _summary(trainer: Trainer) -> dict[str, Any]:

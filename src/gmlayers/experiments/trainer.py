@@ -10,10 +10,11 @@ import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from os.path import lexists
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, Protocol
+from typing import Annotated, Any, ParamSpec, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,8 @@ from gmlayers._names import look_up
 from gmlayers.experiments import checkpoints
 from gmlayers.experiments.data import Data
 from gmlayers.experiments.files import refuse_links, sweep
-from gmlayers.experiments.models import MODELS, Affine, Recipe, Shape, trunk, trunk_features
+from gmlayers.experiments.models import MODELS, Affine, Precision, Recipe, Shape, trunk, trunk_features
+from gmlayers.experiments.processes import ALONE, Part, Processes, parts
 from gmlayers.experiments.records import DELETE, Metrics, readable
 from gmlayers.experiments.schema import Count, Number, Range
 from gmlayers.flows import optim as flow
@@ -108,6 +110,7 @@ class Trial:
             raise ValueError(f"{name} has no effect on {self.model}, which takes {', '.join(sorted(model.options))}")
         look_up("optimizer", self.recipe.optimizer, OPTIMIZERS)
         look_up("schedule", self.recipe.schedule, SCHEDULES)
+        look_up("precision", self.recipe.precision, dict.fromkeys(get_args(Precision)))
         for name in ("epochs", "batch_size"):
             if getattr(self.recipe, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self.recipe, name)}")
@@ -269,9 +272,10 @@ def outputs(model: nn.Module, x: Tensor, batch_size: int = 2000) -> Tensor:
     return result
 
 
-def judge(model: nn.Module, task: Task, x: Tensor, y: Tensor) -> float:
-    """Return the share of wrong classes, or the root mean squared error."""
-    output = outputs(model, x)
+def judge(model: nn.Module, task: Task, x: Tensor, y: Tensor, processes: Processes = ALONE) -> float:
+    """Return the share of wrong classes, or the root mean squared error; every process answers for its share."""
+    shares = x.tensor_split(processes.count)
+    output = processes.joined(outputs(model, shares[processes.rank]), [*map(len, shares)])
     if task.classes is None:
         return (output - y).square().mean().sqrt().item()
     return (output.argmax(1) != y).double().mean().item()
@@ -290,6 +294,8 @@ class Trainer:
             must be no link in it.
         compiled: whether training steps are compiled; see :func:`compile_steps`.
         watch: is called after every epoch, before anything of it is saved; what it returns joins the line of metrics.
+        processes: who trains together; the first of them writes.
+        accumulate: a step takes its rows through the net in so many parts, to the same gradients up to rounding.
     """
 
     def __init__(
@@ -300,29 +306,37 @@ class Trainer:
         *,
         compiled: bool = False,
         watch: Callable[[Trainer], dict[str, Any]] | None = None,
+        processes: Processes = ALONE,
+        accumulate: int = 1,
     ) -> None:
-        check_device(trial.device)
+        self.device = processes.device(trial.device)
+        check_device(self.device)
         self.trial, self.task, self.folder, self.watch = trial, Task.of(data), folder, watch
-        self.seen = examples(data, validate=trial.validate, device=trial.device)
+        self.processes, self.accumulate = processes, accumulate
+        self.seen = examples(data, validate=trial.validate, device=self.device)
         recipe = trial.recipe
-        with own_randomness(trial.device):
+        with own_randomness(self.device):
             torch.manual_seed(trial.seed)
-            self.model = build(trial, self.task, self.seen).to(trial.device)
-            self.random_state = random_state(trial.device)
+            self.model = build(trial, self.task, self.seen).to(self.device)
+            self.random_state = random_state(self.device)
         _freeze(self.model, recipe.frozen)
-        before, net = split(self.model)
-        self._before, self._net = before, compile_steps(net, trial.device) if compiled else net
+        self._before, net = split(self.model)
+        self._wrapped = processes.wrap(net)
+        self._net = compile_steps(net, self.device) if compiled else self._wrapped
         self.optimizer = OPTIMIZERS[recipe.optimizer](self.model, recipe)
         self.steps_per_epoch = math.ceil(len(self.seen.train_x) / recipe.batch_size)
         self.scheduler = SCHEDULES[recipe.schedule](self.optimizer, recipe.epochs * self.steps_per_epoch)
         self.loss = loss_function(self.task, recipe, self.seen.train_y)
         self.epoch = 0
-        self.metrics = None if folder is None else Metrics(folder / METRICS)
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            refuse_links(folder)
-            sweep(folder)
-            self._take_up()
+        writes = folder is not None and processes.rank == 0
+        self.metrics = Metrics(folder / METRICS) if folder is not None and writes else None
+        with processes.main_first():
+            if folder is not None and writes:
+                folder.mkdir(parents=True, exist_ok=True)
+                refuse_links(folder)
+                sweep(folder)
+            if folder is not None:
+                self._take_up()
 
     @property
     def metric(self) -> str:
@@ -346,10 +360,10 @@ class Trainer:
         """
         while self.epoch < self.trial.recipe.epochs:
             start = time.perf_counter()
-            with own_randomness(self.trial.device):
-                set_random_state(self.random_state, self.trial.device)
+            with own_randomness(self.device):
+                set_random_state(self.random_state, self.device)
                 train_loss, lr = self._train_epoch()
-                self.random_state = random_state(self.trial.device)
+                self.random_state = random_state(self.device)
             yield self.finish_epoch(train_loss, lr, time.perf_counter() - start)
 
     def finish_epoch(self, train_loss: float, lr: float, seconds: float) -> dict[str, Any]:
@@ -359,7 +373,7 @@ class Trainer:
             "epoch": self.epoch,
             "step": self.epoch * self.steps_per_epoch,
             "train_loss": train_loss,
-            self.metric: judge(self.model, self.task, self.seen.judge_x, self.seen.judge_y),
+            self.metric: judge(self.model, self.task, self.seen.judge_x, self.seen.judge_y, self.processes),
             "lr": lr,
             "seconds": round(seconds, 4),
         }
@@ -372,23 +386,39 @@ class Trainer:
 
     def _train_epoch(self) -> tuple[float, float]:
         """Return the mean loss, and the rate of the last step."""
-        total, last, lr = torch.zeros((), device=self.trial.device), math.nan, math.nan
-        order = torch.randperm(len(self.seen.train_x)).to(self.trial.device)
+        total, last, lr = torch.zeros((), device=self.device), math.nan, math.nan
+        order = torch.randperm(len(self.seen.train_x)).to(self.device)
         self.model.train()
         for step, rows in enumerate(order.split(self.trial.recipe.batch_size)):
-            loss = self.loss(self._net(self._before(self.seen.train_x[rows])), self.seen.train_y[rows])
             self.optimizer.zero_grad()
-            loss.backward()
+            loss = self._gradients(self._before(self.seen.train_x[rows]), self.seen.train_y[rows])
             last = loss.item()
             if not math.isfinite(last):
                 raise self.diverged(step + 1, last)
             lr = self.optimizer.param_groups[0]["lr"]
             self.optimizer.step()
             self.scheduler.step()
-            total += loss.detach() * len(rows)
+            total += loss * len(rows)
         if not all(p.isfinite().all() for p in self.model.parameters()):  # the last step may have spoilt them
             raise self.diverged(self.steps_per_epoch, last)
         return total.item() / len(order), lr
+
+    def _gradients(self, x: Tensor, y: Tensor) -> Tensor:
+        """Leave the gradients of a batch at the parameters, those of all processes; return its mean loss."""
+        total = torch.zeros((), device=self.device)
+        *some, last = parts(len(y), self.processes, self.accumulate)
+        for part in some:
+            with self.processes.alone(self._wrapped):
+                total += self._backward(x, y, part)
+        total += self._backward(x, y, last)
+        return self.processes.total(total)
+
+    def _backward(self, x: Tensor, y: Tensor, part: Part) -> Tensor:
+        """Add the gradients of a part of a batch, and return what it is in the mean loss."""
+        with precision(self.trial.recipe, self.device):
+            loss = self.loss(self._net(x[part.rows]), y[part.rows])
+        (loss * (part.share * self.processes.count)).backward()  # means over processes are taken of them
+        return loss.detach() * part.share
 
     def diverged(self, step: int, loss: float) -> Diverged:
         """Return the error for a number that is not finite, met at a step of this epoch, counted from 1."""
@@ -414,10 +444,10 @@ class Trainer:
     def _take_up(self) -> None:
         """Continue from the checkpoint, if there is one, else from the start."""
         assert self.folder is not None
-        assert self.metrics is not None
         path = self.folder / checkpoints.FILE
         if not lexists(path):
-            self._begin_anew()
+            if self.metrics is not None:
+                self._begin_anew(self.metrics)
             return
         tensors, header = checkpoints.read(path, asdict(self.trial), self.trial.recipe.epochs)
         weights = checkpoints.weights(tensors, self.model, path)
@@ -426,12 +456,13 @@ class Trainer:
         schedule = checkpoints.scheduler_state(header, schedule, header.epoch * self.steps_per_epoch, path)
         random = checkpoints.under("random.", tensors)
         checkpoints.refuse_others(self.random_state, random, path)
-        check_random_state(random, self.trial.device, path)
-        self.metrics.cut(header.metrics_size, header.metrics)
+        check_random_state(random, self.device, path)
+        if self.metrics is not None:
+            self.metrics.cut(header.metrics_size, header.metrics)
         if [row["epoch"] for row in self.rows()] != [*range(1, header.epoch + 1)]:
             raise ValueError(
-                f"{self.metrics.path} does not have a line for each of the {header.epoch} epochs of its checkpoint; "
-                f"restore it, or delete {self.folder} to train this seed anew"
+                f"{self.folder / METRICS} does not have a line for each of the {header.epoch} epochs of its "
+                f"checkpoint; restore it, or delete {self.folder} to train this seed anew"
             )
         self.model.load_state_dict(weights)
         self.optimizer.load_state_dict(optimizer)
@@ -449,20 +480,19 @@ class Trainer:
         scheduler.step()
         return optimizer.state_dict(), scheduler.state_dict()
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, metrics: Metrics) -> None:
         """See that no record is lost that no checkpoint continues."""
         assert self.folder is not None
-        assert self.metrics is not None
-        rows = readable(self.metrics.path, warn=False)
+        rows = readable(metrics.path, warn=False)
         if rows and rows[-1]["epoch"] >= self.trial.recipe.epochs:
             raise ValueError(
                 f"{self.folder} is finished and its checkpoint is not there; delete the folder to train this seed anew"
             )
         if len(rows) > 1:  # a single line may have been written by a run that died before its first checkpoint
             numbers = [_number(path) for path in self.folder.glob("metrics.lost-*.jsonl")]
-            kept = self.metrics.path.rename(self.folder / f"metrics.lost-{1 + max(numbers, default=0)}.jsonl")
+            kept = metrics.path.rename(self.folder / f"metrics.lost-{1 + max(numbers, default=0)}.jsonl")
             warnings.warn(f"{self.folder} has records and no checkpoint to continue; see {kept.name}", stacklevel=2)
-        self.metrics.cut(0)
+        metrics.cut(0)
 
 
 def read_rows(folder: Path, judged: str, task: Task) -> list[dict[str, Any]]:
@@ -542,6 +572,13 @@ def use_threads(number: int) -> None:
             stacklevel=2,
         )
     torch.set_num_threads(min(number, cores))
+
+
+def precision(recipe: Recipe, device: str) -> AbstractContextManager[object]:
+    """Return what a step is computed in."""
+    if recipe.precision == "float32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, torch.bfloat16)
 
 
 def own_randomness(device: str) -> Any:  # noqa: ANN401  (torch does not name the type)

@@ -16,6 +16,7 @@ __all__ = [
     "GMConv2d",
     "GMFeedForward",
     "GMLayer",
+    "GMNMAttention",
     "GMNMConv2d",
     "GMNMFeedForward",
     "LowRank",

@@ -15,6 +15,7 @@ from gmlayers.nn import GMConv1d as GMConv1d
 from gmlayers.nn import GMConv2d as GMConv2d
 from gmlayers.nn import GMFeedForward as GMFeedForward
 from gmlayers.nn import GMLayer as GMLayer
+from gmlayers.nn import GMNMAttention as GMNMAttention
 from gmlayers.nn import GMNMConv2d as GMNMConv2d
 from gmlayers.nn import GMNMFeedForward as GMNMFeedForward
 from gmlayers.nn import LowRank as LowRank
@@ -34,6 +35,7 @@ __all__ = [
     "GMConv2d",
     "GMFeedForward",
     "GMLayer",
+    "GMNMAttention",
     "GMNMConv2d",
     "GMNMFeedForward",
     "LowRank",

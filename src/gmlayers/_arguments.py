@@ -275,3 +275,16 @@ def called(function: str, name: str, given: object, *arguments: object) -> objec
         reason = " ".join(str(error).split("\n")[0].split())
         taken = ", ".join(map(got, arguments))
         raise ValueError(f"{function}: {name} failed when called with {taken}: {reason}") from error
+
+
+def share(name: str, rate: float) -> float:
+    """Return a rate of dropout.
+
+    Raises:
+        ValueError: if it does not lie in [0, 1).
+        TypeError: if it is no number.
+    """
+    rate = not_negative_number(name, rate)
+    if rate >= 1:
+        raise ValueError(f"{name} must lie in [0, 1), got {rate:g}")
+    return rate

@@ -347,6 +347,52 @@ ROWS: dict[str, Row] = {
     "nn.GMFeedForward.reset_parameters": Row(
         lambda generator: layers.GMFeedForward(3).reset_parameters(generator), lambda: {"generator": generator()}
     ),
+    "nn.GMNMAttention": Row(
+        layers.GMNMAttention,
+        lambda: {
+            "embed_dim": 4,
+            "num_heads": 2,
+            "components": 2,
+            "keys": "shift",
+            "num_key_heads": 1,
+            "dropout": 0.1,
+            "bias": True,
+            "kdim": 3,
+            "vdim": 5,
+            "batch_first": True,
+            "device": "cpu",
+            "dtype": F64,
+        },
+    ),
+    "nn.GMNMAttention.forward": Row(
+        lambda query, key, value: layers.GMNMAttention(3, 1, dtype=F64)(query, key, value)[0],
+        lambda: {"query": r(5, 3), "key": r(4, 3), "value": r(4, 3)},
+    ),
+    "nn.GMNMAttention.forward with masks": Row(
+        lambda **masks: layers.GMNMAttention(3, 1, dtype=F64)(r(5, 3), **masks)[0],
+        lambda: {"key_padding_mask": r(5), "attn_mask": r(5, 5)},
+    ),
+    "nn.GMNMAttention.forward with its options": Row(
+        lambda **options: layers.GMNMAttention(3, 1, dtype=F64)(r(5, 3), **options)[0],
+        lambda: {
+            "need_weights": True,
+            "average_attn_weights": True,
+            "is_causal": True,
+            "cache": layers.KeyValueCache(),
+        },
+    ),
+    "nn.GMNMAttention.reset_parameters": Row(
+        lambda generator: layers.GMNMAttention(3, 1).reset_parameters(generator), lambda: {"generator": generator()}
+    ),
+    "nn.GMNMAttention.explain": Row(
+        lambda **sizes: layers.GMNMAttention(3, 1).explain(**sizes),
+        lambda: {"queries": 5, "keys": 4, "is_causal": True, "masked": True, "need_weights": True},
+    ),
+    "nn.KeyValueCache": Row(layers.KeyValueCache, dict),
+    "nn.KeyValueCache.extend": Row(
+        lambda keys, values: layers.KeyValueCache().extend(keys, values),
+        lambda: {"keys": r(1, 2, 3), "values": r(1, 2, 3)},
+    ),
     "nn.GMConv1d": Row(layers.GMConv1d, lambda: {**convolved(), "num_components": 4, **gaussian()}),
     "nn.GMConv2d": Row(layers.GMConv2d, lambda: {**convolved(), "num_components": 4, **gaussian()}),
     "nn.GMNMConv2d": Row(

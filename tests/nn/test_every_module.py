@@ -7,7 +7,18 @@ import pickle
 import pytest
 import torch
 
-from gmlayers import GMNM, Full, GMConv1d, GMConv2d, GMFeedForward, GMLayer, GMNMConv2d, GMNMFeedForward, LowRank
+from gmlayers import (
+    GMNM,
+    Full,
+    GMConv1d,
+    GMConv2d,
+    GMFeedForward,
+    GMLayer,
+    GMNMAttention,
+    GMNMConv2d,
+    GMNMFeedForward,
+    LowRank,
+)
 
 
 class Images(torch.nn.Module):
@@ -20,6 +31,18 @@ class Images(torch.nn.Module):
     def forward(self, x):
         y = self.conv(x.reshape(-1, *self.shape))
         return y.reshape(*x.shape[:-1], 3)
+
+
+class Tokens(torch.nn.Module):
+    """Attention over rows of 6 numbers as two tokens of three, (..., 6) -> (..., 3)."""
+
+    def __init__(self, **options):
+        super().__init__()
+        self.attention = GMNMAttention(3, 1, batch_first=True, **options)
+
+    def forward(self, x):
+        y, _ = self.attention(x.reshape(-1, 2, 3), is_causal=True)
+        return y.sum(1).reshape(*x.shape[:-1], 3)
 
 
 MODULES = {
@@ -39,6 +62,9 @@ MODULES = {
     "images, shared": lambda: Images(GMConv2d(1, 3, (2, 3), num_components=4, covariance="shared_factor")),
     "images, coupled": lambda: Images(GMConv2d(1, 3, (2, 3), num_components=4, covariance="diagonal")),
     "images of bumps": lambda: Images(GMNMConv2d(1, 3, (2, 3), num_components=4)),
+    "attention": Tokens,
+    "attention, mixture": lambda: Tokens(components=2),
+    "attention, full": lambda: Tokens(components=2, keys="full"),
     "sequences": lambda: Images(GMConv1d(2, 3, 3, num_components=4), (2, 3)),
 }
 
@@ -113,6 +139,7 @@ def test_pickle_and_copies(module, x):
     assert torch.equal(module(x), y)
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch's attention on a CPU has no vmap
 def test_per_sample_gradients_and_batches(module, x):
     names = dict(module.named_parameters())
 

@@ -17,10 +17,18 @@ from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_di
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from gmlayers import GMNM, GMConv1d, GMConv2d, GMFeedForward, GMLayer, GMNMConv2d, GMNMFeedForward
+from gmlayers import GMNM, GMConv1d, GMConv2d, GMFeedForward, GMLayer, GMNMAttention, GMNMConv2d, GMNMFeedForward
 
 WORLD = 2
 STEPS = 3
+
+
+class Attention(GMNMAttention):
+    """Attention that returns the output alone."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x.transpose(0, 1))[0].transpose(0, 1)
+
 
 DENSE: dict[str, Callable[[], nn.Module]] = {
     "low rank": lambda: GMLayer(5, 5, 3),
@@ -39,6 +47,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     **{name: (make, (8, 5)) for name, make in DENSE.items()},
     "convolution 1d": (lambda: GMConv1d(2, 3, 3, padding=1), (4, 2, 9)),
     "convolution 2d": (lambda: GMConv2d(2, 4, 3, padding=1, groups=2), (4, 2, 5, 6)),
+    "attention": (lambda: Attention(4, 2, components=2), (6, 5, 4)),
     "bumps over patches": (lambda: GMNMConv2d(2, 3, 3), (4, 2, 5, 6)),
 }
 
@@ -100,6 +109,7 @@ def sharded(rank: int, port: int, folder: str, doubles: bool) -> None:
         model, state = get_state_dict(net, optimizer)
         dcp.save({"model": model, "optimizer": state}, checkpoint_id=f"{folder}/checkpoint")
         torch.save(losses, f"{folder}/losses-{rank}.pt")
+        dist.barrier()  # who ends first does not cut the others off
     finally:
         dist.destroy_process_group()
 
@@ -107,8 +117,9 @@ def sharded(rank: int, port: int, folder: str, doubles: bool) -> None:
 def _check_module(
     name: str, make: Callable[[], nn.Module], shape: tuple[int, ...], mesh: dist.DeviceMesh, rank: int
 ) -> None:
-    torch.manual_seed(0)
     whole = make()
+    torch.manual_seed(0)
+    whole.reset_parameters()  # type: ignore[operator]
     with torch.device("meta"):
         module = make()
     fully_shard(module, mesh=mesh)
@@ -165,8 +176,9 @@ def test_two_processes_train_as_one_does_and_one_goes_on_from_them(tmp_path: Pat
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_without_numbers_are_drawn_as_others_are(name: str) -> None:
     make, shape = MODULES[name]
-    torch.manual_seed(0)
     whole = make()
+    torch.manual_seed(0)
+    whole.reset_parameters()  # type: ignore[operator]
     with torch.device("meta"):
         module = make()
     assert all(p.is_meta for p in module.parameters())

@@ -177,6 +177,7 @@ def together(device: str) -> Iterator[Processes]:
             stack.enter_context(redirect_stderr(nowhere))
         try:
             yield processes
+            processes.accelerator.wait_for_everyone()  # who ends first does not cut the others off
         finally:
             if torch.distributed.is_initialized():
                 torch.distributed.destroy_process_group()

@@ -1,6 +1,7 @@
 """The mathematics: pure functions of tensors, differentiable to any order, without state."""
 
 from gmlayers.functional import activations as activations
+from gmlayers.functional import attention as attention
 from gmlayers.functional import bures as bures
 from gmlayers.functional import gmnm as gmnm
 from gmlayers.functional import normal as normal

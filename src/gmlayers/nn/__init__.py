@@ -1,5 +1,7 @@
 """Layers: thin modules over :mod:`gmlayers.functional`."""
 
+from gmlayers.nn._attention import GMNMAttention as GMNMAttention
+from gmlayers.nn._attention import KeyValueCache as KeyValueCache
 from gmlayers.nn._conv import GMConv1d as GMConv1d
 from gmlayers.nn._conv import GMConv2d as GMConv2d
 from gmlayers.nn._conv import GMNMConv2d as GMNMConv2d

@@ -31,24 +31,25 @@ def draws(reset: Callable[Concatenate[M, P], None]) -> Callable[Concatenate[M, P
     @torch.no_grad()
     def whole(self: M, *args: P.args, **kwargs: P.kwargs) -> None:
         refuse_computed(f"{type(self).__name__}.reset_parameters", self)
-        own = dict(self._parameters)
-        shards = {name: p for name, p in own.items() if p is not None and is_sharded(p)}
-        if not shards:
-            reset(self, *args, **kwargs)
-            return
-        full = {
-            name: nn.Parameter(torch.empty(p.shape, dtype=p.dtype, device=p.to_local().device))
-            for name, p in shards.items()
-        }
-        self._parameters.update(full)
+        shards = [
+            (owner, name, p)
+            for owner in self.modules()
+            for name, p in owner.named_parameters(recurse=False)
+            if is_sharded(p)
+        ]
+        full = [torch.empty(p.shape, dtype=p.dtype, device=p.to_local().device) for _, _, p in shards]
+        for (owner, name, _), values in zip(shards, full):
+            owner._parameters[name] = nn.Parameter(values)
         try:
             reset(self, *args, **kwargs)
         finally:
-            self._parameters.update(own)
-        from torch.distributed.tensor import distribute_tensor
+            for owner, name, shard in shards:
+                owner._parameters[name] = shard  # type: ignore[assignment]
+        if shards:
+            from torch.distributed.tensor import distribute_tensor
 
-        for name, shard in shards.items():
-            shard.copy_(distribute_tensor(full[name].detach(), shard.device_mesh, shard.placements))
+            for (_, _, shard), values in zip(shards, full):
+                shard.copy_(distribute_tensor(values, shard.device_mesh, shard.placements))
 
     return whole
 

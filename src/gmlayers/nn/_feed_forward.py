@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gmlayers import ops
-from gmlayers._arguments import check_device, check_dtype, check_generator, not_negative_number
+from gmlayers._arguments import check_device, check_dtype, check_generator, share
 from gmlayers._names import check_size, flag, positive
 from gmlayers.functional import VARIANCE_FLOOR, Activation, get_activation
 from gmlayers.nn._drawing import draws
@@ -137,7 +137,7 @@ class GMFeedForward(nn.Module):
         for name in ("mean", "std", "factor", "factor_std", "output_mean", "output_factor", "bias", "output_bias"):
             parameter = nn.Parameter(torch.empty(shapes[name], device=device, dtype=dtype)) if name in shapes else None
             self.register_parameter(name, parameter)
-        self.drop = nn.Dropout(_rate("GMFeedForward: drop", drop))
+        self.drop = nn.Dropout(share("GMFeedForward: drop", drop))
         self.reset_parameters()
 
     @draws
@@ -288,7 +288,7 @@ class GMNMFeedForward(nn.Module):
             nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) for shape in shapes
         )
         self.bias = nn.Parameter(torch.empty(self.out_features, device=device, dtype=dtype)) if bias else None
-        self.drop = nn.Dropout(_rate("GMNMFeedForward: drop", drop))
+        self.drop = nn.Dropout(share("GMNMFeedForward: drop", drop))
         self.reset_parameters()
 
     @draws
@@ -332,13 +332,6 @@ def _slope(f: Activation, m: Tensor) -> Tensor:
 
 def _size(name: str, given: int | None, default: int) -> int:
     return default if given is None else positive(name, given)
-
-
-def _rate(name: str, rate: float) -> float:
-    rate = not_negative_number(name, rate)
-    if rate >= 1:
-        raise ValueError(f"{name} must lie in [0, 1), got {rate:g}")
-    return rate
 
 
 def _components(

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from gmlayers._arguments import check_module, not_negative_number
+from gmlayers.nn._attention import GMNMAttention
 from gmlayers.nn._feed_forward import GMFeedForward
 from gmlayers.nn._mixture import MixtureModule
 
@@ -75,14 +76,15 @@ def parameter_groups(
     is_std = {
         id(parameter)
         for layer in model.modules()
-        if isinstance(layer, (MixtureModule, GMFeedForward))
+        if isinstance(layer, (MixtureModule, GMFeedForward, GMNMAttention))
         for name, parameter in layer.named_parameters()
         if name.removeprefix("parametrizations.").split(".")[0] in _STDS
     }
     trained = [p for p in model.parameters() if p.requires_grad]
+    shifts = {id(layer.shift) for layer in model.modules() if isinstance(layer, GMNMAttention)}
     stds = [p for p in trained if id(p) in is_std]
-    biases = [p for p in trained if p.ndim < 2 and id(p) not in is_std]
-    rest = [p for p in trained if p.ndim >= 2 and id(p) not in is_std]
+    biases = [p for p in trained if (p.ndim < 2 or id(p) in shifts) and id(p) not in is_std]
+    rest = [p for p in trained if p.ndim >= 2 and id(p) not in is_std | shifts]
     if not trained:
         raise ValueError("parameter_groups: the model has no parameter that requires a gradient")
     groups = [_group(rest, lr, weight_decay), _group(biases, lr, 0.0), _group(stds, std_lr, 0.0)]

@@ -38,7 +38,7 @@ class Measure(NamedTuple):
     has: str
     """What a block does that has more of it: it "needs" bits."""
     unit: str
-    """Of differences."""
+    """The unit of differences."""
     digits: int
     note: str
     """The sentence below the table that says what the columns hold."""

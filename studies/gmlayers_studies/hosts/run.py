@@ -102,7 +102,7 @@ class Entry:
     rates: tuple[float, ...]
     """One of these is chosen by validation."""
     chosen_on: str
-    """On this task."""
+    """The task on which it is."""
     seeds: tuple[int, ...]
     data: str
     """The fingerprint of what is learned."""

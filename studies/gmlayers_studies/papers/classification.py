@@ -55,7 +55,7 @@ def on(data: str) -> dict[str, ImageHost]:
 DATA = ("fashion-mnist", "mnist", JPEG)
 TASKS = tuple(f"{kind} on {data}" for kind in KINDS for data in DATA)
 FEW = "CNN on 5000 of fashion-mnist"
-"""The task on which what is learned by heart shows: twenty-four epochs of few images."""
+"""This task shows what is learned by heart: it has twenty-four epochs of few images."""
 
 STUDY = Study(
     name="classification",

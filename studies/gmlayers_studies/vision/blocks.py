@@ -140,10 +140,10 @@ PIXEL_BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "GMNM, quadratic forms": lambda width: sized(lambda m: QuadraticForms(width, m), _size(width)),
     "GMNM, fixed centres": _fixed_centres,
 }
-"""Blocks from (..., width) to (..., width), by name."""
+"""The table has blocks from (..., width) to (..., width), by name."""
 
 FEWER_BLOCKS = {name: PIXEL_BLOCKS[name] for name in ("ReLU", "GELU", "SwiGLU", "GM", "GMNM, ridges")}
-"""Those that other hosts are tried with."""
+"""Other hosts are tried with these."""
 
 
 def _patch(width: int, hidden: int) -> nn.Module:
@@ -187,4 +187,4 @@ PATCH_BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "GM": _gm_patches,
     "GMNM, ridges": _gmnm_patches,
 }
-"""Blocks from (batch, width, height, width') to the same, by name."""
+"""The table has blocks from (batch, width, height, width') to the same, by name."""

@@ -18,7 +18,7 @@ from gmlayers.experiments.files import write_whole
 from gmlayers.experiments.run_folder import fingerprint
 
 JPEG = "cifar10-jpeg"
-"""The images of CIFAR-10 as JPEG files: a lossy copy, and not CIFAR-10. It lies in this folder of GMLAYERS_DATA."""
+"""A copy of CIFAR-10 as JPEG files, which are lossy and so not CIFAR-10, lies in this folder of GMLAYERS_DATA."""
 
 ARCHIVE = "CIFAR-10-images.tar.xz"
 

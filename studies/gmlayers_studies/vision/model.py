@@ -24,7 +24,7 @@ BINS = 15
 """Confidences are compared with accuracies in so many bins."""
 
 SEEN = 10_000
-"""The error on what was trained on is that of so many images."""
+"""So many images tell the error on what was trained on."""
 
 MakeBlock = Callable[[int], nn.Module]
 

@@ -27,7 +27,7 @@ from gmlayers.nn._precision import check_input, upcast
 Keys = Literal["shift", "full"]
 
 BLOCK = 256
-"""Torch's kernel is given so many queries at once where it cannot see to it that none looks ahead."""
+"""A block of queries has so many of them. Blocks are for masks that torch's kernel cannot make itself."""
 
 ALIGNED = 8
 """Kernels of GPUs take heads whose size is a multiple of this number."""

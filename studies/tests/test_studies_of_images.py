@@ -208,7 +208,7 @@ def test_smoke(tmp_path, capsys):
     assert f"ran {3 * len(runs)} of {3 * len(runs)} runs in 0.0 hours of one core" in page
     assert "MB kept" in page
     for run in runs.values():
-        tried = [readable(out / run.place / f"setting-{i}" / "metrics.jsonl")[-1]["error"] for i in range(3)]
+        tried = [readable(out / run.place / f"setting-{i}" / "metrics.jsonl")[-1]["error"] for i in range(4)]
         rows = readable(out / run.place / "seed-0" / "metrics.jsonl")
         assert rows[-1]["setting"] == int(np.argmin(tried))
     (tmp_path / "archive").mkdir()

@@ -9,7 +9,7 @@ from gmlayers_studies.vision.blocks import PATCH_BLOCKS, PIXEL_BLOCKS
 from gmlayers_studies.vision.images import JPEG
 from gmlayers_studies.vision.model import KINDS, ImageHost
 
-RATES = (1.5e-3, 4e-3, 1e-2)
+RATES = (1.5e-3, 4e-3, 1e-2, 2.5e-2)
 """These rates are tried of every block in every kind of host, with a seed that has no part in the test."""
 
 BLOCKS = tuple(dict.fromkeys([*PIXEL_BLOCKS, *PATCH_BLOCKS]))
@@ -21,6 +21,7 @@ PAIRS = (
     Pair(OURS, OTHERS, "is the best of ours better than the best of the others"),
     Pair("GM", "GELU", "is a GM block better than GELU"),
     Pair("GM", "SwiGLU", "is a GM block better than SwiGLU"),
+    Pair("GM, gate", "SwiGLU", "is a gate of a GM block better than SwiGLU"),
     Pair("GMNM, ridges", "GELU", "are bumps of ridges better than GELU"),
     Pair("GMNM, distances", "GELU", "are bumps of distances better than GELU"),
     Pair("GMNM, quadratic forms", "GELU", "are bumps of quadratic forms better than GELU"),

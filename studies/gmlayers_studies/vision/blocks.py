@@ -135,6 +135,7 @@ PIXEL_BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "SwiGLU": _gated,
     "FastKAN": _fast_kan,
     "GM": GMFeedForward,
+    "GM, gate": lambda width: GMFeedForward(width, level=False, activation="gelu_integral"),
     "GMNM, ridges": GMNMFeedForward,
     "GMNM, distances": lambda width: sized(lambda m: GMNM(width, width, m), _size(width)),
     "GMNM, quadratic forms": lambda width: sized(lambda m: QuadraticForms(width, m), _size(width)),
@@ -142,7 +143,7 @@ PIXEL_BLOCKS: dict[str, Callable[[int], nn.Module]] = {
 }
 """The table has blocks from (..., width) to (..., width), by name."""
 
-FEWER_BLOCKS = {name: PIXEL_BLOCKS[name] for name in ("ReLU", "GELU", "SwiGLU", "GM", "GMNM, ridges")}
+FEWER_BLOCKS = {name: PIXEL_BLOCKS[name] for name in ("ReLU", "GELU", "SwiGLU", "GM", "GM, gate", "GMNM, ridges")}
 """Other hosts are tried with these."""
 
 

@@ -7,7 +7,10 @@ read the names in ``__init__.pyi``.
 # pyright: reportUnsupportedDunderAll=false
 
 __all__ = [
+    "GMLSTM",
     "GMNM",
+    "GMNMGRU",
+    "GMNMLSTM",
     "PAPER_RATES",
     "AxisAligned",
     "Diagonal",

@@ -6,7 +6,10 @@ from gmlayers import nn as nn
 from gmlayers import ops as ops
 from gmlayers import plot as plot
 from gmlayers import solve as solve
+from gmlayers.nn import GMLSTM as GMLSTM
 from gmlayers.nn import GMNM as GMNM
+from gmlayers.nn import GMNMGRU as GMNMGRU
+from gmlayers.nn import GMNMLSTM as GMNMLSTM
 from gmlayers.nn import PAPER_RATES as PAPER_RATES
 from gmlayers.nn import AxisAligned as AxisAligned
 from gmlayers.nn import Diagonal as Diagonal
@@ -26,7 +29,10 @@ from gmlayers.nn import SharedFactor as SharedFactor
 from gmlayers.nn import parameter_groups as parameter_groups
 
 __all__ = [
+    "GMLSTM",
     "GMNM",
+    "GMNMGRU",
+    "GMNMLSTM",
     "PAPER_RATES",
     "AxisAligned",
     "Diagonal",

@@ -159,6 +159,15 @@ DESCENT: Good = {
 }
 
 
+RECURRENT = ("GMLSTM", "GMNMLSTM", "GMNMGRU", "GMLSTMCell", "GMNMLSTMCell", "GMNMGRUCell")
+
+
+def state(name: str) -> object:
+    """Return a state of a recurrent cell or net for five rows, or for five tokens."""
+    h = r(5, 4) if name.endswith("Cell") else r(1, 4)
+    return (h, h) if "LSTM" in name else h
+
+
 def sizes() -> Good:
     return {"in_features": 3, "out_features": 2, "num_components": 4}
 
@@ -393,6 +402,46 @@ ROWS: dict[str, Row] = {
         lambda keys, values: layers.KeyValueCache().extend(keys, values),
         lambda: {"keys": r(1, 2, 3), "values": r(1, 2, 3)},
     ),
+    **{
+        f"nn.{name}": Row(
+            getattr(layers, name),
+            lambda name=name: {
+                "input_size": 3,
+                "hidden_size": 4,
+                "bias": True,
+                "num_components": 5,
+                "rank": 2,
+                **(
+                    {"activation": "erf", "level": True, "gate": True, "spread": True} if name.startswith("GML") else {}
+                ),
+                **({} if name.endswith("Cell") else {"num_layers": 2, "dropout": 0.1, "bidirectional": True}),
+                **({} if name.endswith("Cell") else {"batch_first": True}),
+                "device": "cpu",
+                "dtype": F64,
+            },
+        )
+        for name in RECURRENT
+    },
+    **{
+        f"nn.{name}.forward": Row(
+            lambda x, name=name: getattr(layers, name)(3, 4, dtype=F64)(x), lambda: {"x": r(5, 3)}, {"x": "input"}
+        )
+        for name in RECURRENT
+    },
+    **{
+        f"nn.{name}.forward with a state": Row(
+            lambda hx, name=name: getattr(layers, name)(3, 4, dtype=F64)(r(5, 3), hx),
+            lambda name=name: {"hx": state(name)},
+        )
+        for name in RECURRENT
+    },
+    **{
+        f"nn.{name}.reset_parameters": Row(
+            lambda generator, name=name: getattr(layers, name)(3, 4).reset_parameters(generator),
+            lambda: {"generator": generator()},
+        )
+        for name in RECURRENT
+    },
     "nn.GMConv1d": Row(layers.GMConv1d, lambda: {**convolved(), "num_components": 4, **gaussian()}),
     "nn.GMConv2d": Row(layers.GMConv2d, lambda: {**convolved(), "num_components": 4, **gaussian()}),
     "nn.GMNMConv2d": Row(

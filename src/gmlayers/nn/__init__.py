@@ -2,6 +2,9 @@
 
 from gmlayers.nn._attention import GMNMAttention as GMNMAttention
 from gmlayers.nn._attention import KeyValueCache as KeyValueCache
+from gmlayers.nn._cells import GMLSTMCell as GMLSTMCell
+from gmlayers.nn._cells import GMNMGRUCell as GMNMGRUCell
+from gmlayers.nn._cells import GMNMLSTMCell as GMNMLSTMCell
 from gmlayers.nn._conv import GMConv1d as GMConv1d
 from gmlayers.nn._conv import GMConv2d as GMConv2d
 from gmlayers.nn._conv import GMNMConv2d as GMNMConv2d
@@ -18,6 +21,9 @@ from gmlayers.nn._parameter_groups import PAPER_RATES as PAPER_RATES
 from gmlayers.nn._parameter_groups import ParameterGroup as ParameterGroup
 from gmlayers.nn._parameter_groups import Rates as Rates
 from gmlayers.nn._parameter_groups import parameter_groups as parameter_groups
+from gmlayers.nn._recurrent import GMLSTM as GMLSTM
+from gmlayers.nn._recurrent import GMNMGRU as GMNMGRU
+from gmlayers.nn._recurrent import GMNMLSTM as GMNMLSTM
 from gmlayers.nn.covariance import Covariance as Covariance
 from gmlayers.nn.covariance import Diagonal as Diagonal
 from gmlayers.nn.covariance import Full as Full

@@ -157,6 +157,10 @@ class GMFeedForward(nn.Module):
             else:
                 parameter.fill_(START if name in ("std", "factor_std") else 0.0)
 
+    def output_weights(self) -> list[nn.Parameter]:
+        """Return what multiplies levels and gates on the way to the output; it starts at 0."""
+        return [p for name, p in self.named_parameters() if name in ("output_mean", "output_factor")]
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the output of the block, (..., out_features), for x of shape (..., in_features)."""
         check_input("GMFeedForward", x, self.in_features, self.mean)
@@ -310,6 +314,10 @@ class GMNMFeedForward(nn.Module):
         self.weight.zero_()
         if self.bias is not None:
             self.bias.zero_()
+
+    def output_weights(self) -> list[nn.Parameter]:
+        """Return what multiplies the bumps on the way to the output; it starts at 0."""
+        return [p for name, p in self.named_parameters() if name == "weight"]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output of the block, (..., out_features), for x of shape (..., in_features)."""

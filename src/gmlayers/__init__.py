@@ -24,6 +24,7 @@ __all__ = [
     "GMNMFeedForward",
     "LowRank",
     "Mahalanobis",
+    "MixtureHead",
     "Regression",
     "Ridge",
     "SharedFactor",

@@ -23,6 +23,7 @@ from gmlayers.nn import GMNMConv2d as GMNMConv2d
 from gmlayers.nn import GMNMFeedForward as GMNMFeedForward
 from gmlayers.nn import LowRank as LowRank
 from gmlayers.nn import Mahalanobis as Mahalanobis
+from gmlayers.nn import MixtureHead as MixtureHead
 from gmlayers.nn import Regression as Regression
 from gmlayers.nn import Ridge as Ridge
 from gmlayers.nn import SharedFactor as SharedFactor
@@ -46,6 +47,7 @@ __all__ = [
     "GMNMFeedForward",
     "LowRank",
     "Mahalanobis",
+    "MixtureHead",
     "Regression",
     "Ridge",
     "SharedFactor",

@@ -159,6 +159,11 @@ DESCENT: Good = {
 }
 
 
+def answer() -> layers.NormalMixture:
+    """Return mixtures of five numbers."""
+    return layers.NormalMixture(r(5, 3), r(5, 3), r(5, 3).abs() + 0.1)
+
+
 RECURRENT = ("GMLSTM", "GMNMLSTM", "GMNMGRU", "GMLSTMCell", "GMNMLSTMCell", "GMNMGRUCell")
 
 
@@ -442,6 +447,34 @@ ROWS: dict[str, Row] = {
         )
         for name in RECURRENT
     },
+    "nn.MixtureHead": Row(
+        layers.MixtureHead,
+        lambda: {
+            "in_features": 3,
+            "out_features": 2,
+            "components": 2,
+            "least_std": 0.1,
+            "device": "cpu",
+            "dtype": F64,
+        },
+    ),
+    "nn.MixtureHead.forward": Row(
+        lambda x: layers.MixtureHead(3, 2, dtype=F64)(x).mean, lambda: {"x": r(5, 3)}, {"x": "input"}
+    ),
+    "nn.MixtureHead.tensors": Row(
+        lambda x: layers.MixtureHead(3, 2, dtype=F64).tensors(x), lambda: {"x": r(5, 3)}, {"x": "input"}
+    ),
+    "nn.MixtureHead.reset_parameters": Row(
+        lambda generator: layers.MixtureHead(3, 2).reset_parameters(generator), lambda: {"generator": generator()}
+    ),
+    "nn.NormalMixture": Row(
+        lambda **tensors: layers.NormalMixture(**tensors).mean,
+        lambda: {"logits": r(5, 3), "mean": r(5, 3), "std": r(5, 3).abs() + 0.1},
+    ),
+    "nn.NormalMixture.icdf": Row(
+        lambda value: answer().icdf(value), lambda: {"value": r(5).sigmoid()}, {"value": "probabilities"}
+    ),
+    "nn.NormalMixture.crps": Row(lambda y: answer().crps(y), lambda: {"y": r(5)}),
     "nn.GMConv1d": Row(layers.GMConv1d, lambda: {**convolved(), "num_components": 4, **gaussian()}),
     "nn.GMConv2d": Row(layers.GMConv2d, lambda: {**convolved(), "num_components": 4, **gaussian()}),
     "nn.GMNMConv2d": Row(

@@ -17,6 +17,8 @@ from gmlayers.nn._form import Mahalanobis as Mahalanobis
 from gmlayers.nn._form import Ridge as Ridge
 from gmlayers.nn._gm_layer import GMLayer as GMLayer
 from gmlayers.nn._gmnm import GMNM as GMNM
+from gmlayers.nn._mixture_head import MixtureHead as MixtureHead
+from gmlayers.nn._mixture_head import NormalMixture as NormalMixture
 from gmlayers.nn._parameter_groups import PAPER_RATES as PAPER_RATES
 from gmlayers.nn._parameter_groups import ParameterGroup as ParameterGroup
 from gmlayers.nn._parameter_groups import Rates as Rates

@@ -32,11 +32,12 @@ import torch  # noqa: E402
 import triton  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from gmlayers import GMConv2d, GMFeedForward, GMLayer, GMNMConv2d, GMNMFeedForward, ops  # noqa: E402
+from gmlayers import GMConv2d, GMFeedForward, GMLayer, GMNMAttention, GMNMConv2d, GMNMFeedForward, ops  # noqa: E402
 from gmlayers.experiments.batched import BatchedTrainer  # noqa: E402
 from gmlayers.experiments.data import Data  # noqa: E402
 from gmlayers.experiments.models import MODELS, Shape  # noqa: E402
 from gmlayers.experiments.trainer import Trainer, Trial  # noqa: E402
+from gmlayers.nn import GMLSTMCell, GMNMGRUCell, GMNMLSTMCell  # noqa: E402
 from gmlayers.ops.mix import triton as mix_kernels  # noqa: E402
 
 DEVICE = "cpu" if options.smoke else "cuda"
@@ -201,6 +202,19 @@ def small_batches(batch: int) -> None:
     seconds(steps, f"training step, batch {batch}")
 
 
+class First(nn.Module):
+    """The first of what a module returns."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return it."""
+        found = self.module(x)
+        return found[0] if isinstance(found, tuple) else found
+
+
 def blocks(batch: int, length: int, width: int, dtype: torch.dtype) -> None:
     """Feed-forward blocks and convolutions at one number of parameters, checked in float64 and timed as they are."""
     x = torch.randn(batch, length, width, device=DEVICE, dtype=dtype)
@@ -214,6 +228,12 @@ def blocks(batch: int, length: int, width: int, dtype: torch.dtype) -> None:
         "nn.Conv2d": (nn.Conv2d(32, 64, 3, padding=1), images),
         "GMConv2d": (GMConv2d(32, 64, 3, padding=1), images),
         "GMNMConv2d": (GMNMConv2d(32, 64, 3, padding=1), images),
+        "attention, 1 component": (First(GMNMAttention(width, 1, batch_first=True)), x),
+        "attention, 2 components": (First(GMNMAttention(width, 1, components=2, batch_first=True)), x),
+        "nn.LSTMCell": (First(nn.LSTMCell(width, width)), x[0]),
+        "GMLSTMCell": (First(GMLSTMCell(width, width)), x[0]),
+        "GMNMLSTMCell": (First(GMNMLSTMCell(width, width)), x[0]),
+        "GMNMGRUCell": (First(GMNMGRUCell(width, width)), x[0]),
     }
     steps: dict[str, Step] = {}
     for name, (net, inputs) in rows.items():

@@ -23,8 +23,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gmlayers import GMConv2d, GMFeedForward, GMLayer, GMNMConv2d, GMNMFeedForward, convert, functional, ops
+from gmlayers import (
+    GMConv2d,
+    GMFeedForward,
+    GMLayer,
+    GMNMAttention,
+    GMNMConv2d,
+    GMNMFeedForward,
+    convert,
+    functional,
+    ops,
+)
 from gmlayers.functional import gmnm
+from gmlayers.nn import GMLSTMCell, GMNMGRUCell, GMNMLSTMCell
 
 Step = Callable[[], object]
 Rows = dict[str, Step]
@@ -291,6 +302,81 @@ def convolution_rows(batch: int, channels: int, size: int, out: int) -> Rows:
     return both(nets, torch.randn(batch, channels, size, size, requires_grad=True))
 
 
+class Causal(nn.Module):
+    """Attention of a module to what came before, by torch's or by ours."""
+
+    def __init__(self, attention: nn.Module, length: int) -> None:
+        super().__init__()
+        self.attention, self.ours = attention, isinstance(attention, GMNMAttention)
+        self.register_buffer("mask", torch.ones(length, length, dtype=torch.bool).triu(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output."""
+        if self.ours:
+            return self.attention(x, is_causal=True)[0]
+        return self.attention(x, x, x, attn_mask=self.mask, need_weights=False, is_causal=True)[0]
+
+
+def attention_rows(batch: int, length: int, width: int, heads: int) -> Rows:
+    """Causal attention by mixtures, and torch's."""
+    modules = {
+        "one component": GMNMAttention(width, heads, batch_first=True),
+        "nn.MultiheadAttention": nn.MultiheadAttention(width, heads, batch_first=True),
+        "2 components": GMNMAttention(width, heads, components=2, batch_first=True),
+        "4 components": GMNMAttention(width, heads, components=4, batch_first=True),
+    }
+    nets: dict[str, nn.Module] = {name: Causal(module, length) for name, module in modules.items()}
+    return both(nets, torch.randn(batch, length, width, requires_grad=True))
+
+
+class UnfusedLSTMCell(nn.LSTMCell):
+    """The formula of an LSTM cell in plain operations."""
+
+    def forward(self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Return h and c after a token."""
+        assert hx is not None
+        h, c = hx
+        linear = nn.functional.linear
+        both = linear(x, self.weight_ih, self.bias_ih) + linear(h, self.weight_hh, self.bias_hh)
+        into, forget, new, out = both.chunk(4, -1)
+        c = torch.sigmoid(forget) * c + torch.sigmoid(into) * torch.tanh(new)
+        return torch.sigmoid(out) * torch.tanh(c), c
+
+
+class OneStep(nn.Module):
+    """A cell with a state."""
+
+    def __init__(self, cell: nn.Module, batch: int, hidden: int, *, pair: bool) -> None:
+        super().__init__()
+        self.cell, self.pair = cell, pair
+        self.register_buffer("h", torch.randn(batch, hidden))
+        self.register_buffer("c", torch.randn(batch, hidden))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return h after a token, with c so that both have gradients."""
+        if not self.pair:
+            return self.cell(x, self.h)
+        h, c = self.cell(x, (self.h, self.c))
+        return h + c
+
+
+def cell_rows(batch: int, inputs: int, hidden: int) -> Rows:
+    """One step of recurrent cells at one number of parameters."""
+    cells = {
+        "GMNMLSTMCell": GMNMLSTMCell(inputs, hidden),
+        "LSTM cell, unfused": UnfusedLSTMCell(inputs, hidden),
+        "GMLSTMCell": GMLSTMCell(inputs, hidden),
+        "GMLSTMCell, no variance": GMLSTMCell(inputs, hidden, spread=False),
+        "nn.LSTMCell": nn.LSTMCell(inputs, hidden),
+        "GMNMGRUCell": GMNMGRUCell(inputs, hidden),
+        "nn.GRUCell": nn.GRUCell(inputs, hidden),
+    }
+    nets: dict[str, nn.Module] = {
+        name: OneStep(cell, batch, hidden, pair="LSTM" in name) for name, cell in cells.items()
+    }
+    return both(nets, torch.randn(batch, inputs, requires_grad=True))
+
+
 def mix_rows(batch: int, in_features: int, out_features: int, components: int, *, hidden: bool) -> Rows:
     """``ops.mix`` and torch's bilinear layer, which is the same form with the weight in another order."""
     gate = torch.rand(batch, components, requires_grad=True)
@@ -439,6 +525,24 @@ CASES = (
         partial(convolution_rows, 256, 32, 28, 64),
         (Target("GMConv2d", "its convolutions", 1.5),),
         peaks=(Target("GMConv2d", "its convolutions", 2),),
+    ),
+    Case(
+        "attention 4 x 1024, 256, 4 heads",
+        partial(attention_rows, 4, 1024, 256, 4),
+        (
+            Target("one component", "nn.MultiheadAttention", 1.2),
+            Target("one component, compiled", "nn.MultiheadAttention, compiled", 1.2),
+        ),
+    ),
+    Case(
+        "cell 32, 64, 64",
+        partial(cell_rows, 32, 64, 64),
+        (
+            Target("GMNMLSTMCell", "LSTM cell, unfused", 1.5),
+            Target("GMLSTMCell", "LSTM cell, unfused", 1.5),
+            Target("GMNMGRUCell", "LSTM cell, unfused", 1.5),
+            Target("GMLSTMCell, compiled", "LSTM cell, unfused, compiled", 1.5),
+        ),
     ),
     Case(
         "inference low_rank 1, 784, 10, 120",

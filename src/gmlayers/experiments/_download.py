@@ -85,6 +85,15 @@ REMOTES: dict[str, tuple[Remote, ...]] = {
 }
 
 
+ETT = Remote(
+    "ETTh1.csv",
+    "8381763947c85f4be6ac456c508460d6",
+    ("https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small",),
+    ("ett", "."),
+)
+"""The loads and the oil temperature of an electricity transformer, hour by hour, are in this file (CC BY-ND 4.0)."""
+
+
 def obtain(remote: Remote) -> Path:
     """Return the verified file: from ``GMLAYERS_DATA`` if it lies there, else the cache, else the network.
 

@@ -15,8 +15,8 @@ from gmlayers.functional import normal
 from gmlayers.nn._drawing import draws
 from gmlayers.nn._precision import autocast_off, check_input, upcast
 
-HALVINGS = 60
-"""A quantile is bracketed by so many halvings, after which floats do not differ."""
+HALVINGS = {torch.float32: 32, torch.float64: 60}
+"""A quantile takes so many halvings, which is what the digits of that type are worth."""
 
 
 class NormalMixture(MixtureSameFamily):
@@ -54,6 +54,13 @@ class NormalMixture(MixtureSameFamily):
         weights, parts = Categorical(logits=logits, validate_args=False), Normal(mean, std, validate_args=False)
         super().__init__(weights, parts, validate_args=False)
 
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what it was made of: logits, means and stds, (..., R)."""
+        parts, weights = self.component_distribution, self.mixture_distribution
+        assert isinstance(parts, Normal)
+        assert isinstance(weights, Categorical)
+        return weights.logits, parts.loc, parts.scale
+
     @property
     def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
         """Weights, means and stds, (..., R)."""
@@ -79,7 +86,7 @@ class NormalMixture(MixtureSameFamily):
         with torch.no_grad():
             reach = std * torch.special.ndtri(value.unsqueeze(-1))  # a quantile lies between those of the parts
             low, high = (end.expand(shape) for end in (mean + reach).aminmax(dim=-1))
-            for _ in range(HALVINGS):
+            for _ in range(HALVINGS.get(mean.dtype, 60)):
                 middle = low + 0.5 * (high - low)
                 below = self.cdf(middle) < value
                 low, high = torch.where(below, middle, low), torch.where(below, high, middle)

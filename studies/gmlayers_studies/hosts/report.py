@@ -62,13 +62,19 @@ class Outcome(NamedTuple):
 By = Mapping[tuple[str, str], Outcome]
 
 
-def report(pairs: Sequence[Pair], beside: str, measure: Measure) -> Callable[[Results], Finding | None]:
+def report(
+    pairs: Sequence[Pair],
+    beside: str | None,
+    measure: Measure,
+    more: Sequence[Callable[[By], Sequence[str]]] = (),
+) -> Callable[[Results], Finding | None]:
     """Return the report of a study of blocks.
 
     Args:
         pairs: what is judged, by Welch's test.
-        beside: the figure shows differences from this block.
+        beside: the figure shows differences from this block; by default from the first that a host has.
         measure: by which they are judged.
+        more: these find further sentences, which come first.
     """
 
     def found(results: Results) -> Finding | None:
@@ -77,7 +83,8 @@ def report(pairs: Sequence[Pair], beside: str, measure: Measure) -> Callable[[Re
             return None
         tasks = list(dict.fromkeys(outcome.run.entry.task for outcome in outcomes))
         by = {(o.run.entry.task, o.run.label): o for o in outcomes}
-        sentences = [said for pair in pairs for task in tasks if (said := sentence(by, task, pair, measure))]
+        sentences = [said for find in more for said in find(by)]
+        sentences += [said for pair in pairs for task in tasks if (said := sentence(by, task, pair, measure))]
         header = ["task", "block", "parameters", "rate", "runs", measure.title, *measure.columns, "ms a step"]
         rows = [_row(outcome, measure) for outcome in outcomes]
         done = sum(len(outcome.rows) for outcome in outcomes)
@@ -174,30 +181,27 @@ def _each(names: str | tuple[str, ...]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else names
 
 
-def draw(by: By, tasks: Sequence[str], beside: str, measure: Measure) -> Figure:
-    """Return a figure of the differences of all blocks from one, a panel for each task."""
+def draw(by: By, tasks: Sequence[str], beside: str | None, measure: Measure) -> Figure:
+    """Return a figure of the differences of all blocks from one, a panel for each task; a host with one has none."""
     rows: dict[str, list[str]] = {}
     for task in tasks:
         host = next(o.run.host for (name, _), o in by.items() if name == task)
         rows.setdefault(host.row, []).append(task)
-    names = {row: _names(by, of_row, beside) for row, of_row in rows.items()}
-    columns, heights = max(map(len, rows.values())), [0.7 + 0.34 * len(found) for found in names.values()]
+    labels = {row: list(dict.fromkeys(label for task, label in by if task in of_row)) for row, of_row in rows.items()}
+    rows = {row: of_row for row, of_row in rows.items() if len(labels[row]) > 1}
+    columns, heights = max(map(len, rows.values())), [0.8 + 0.34 * len(labels[row]) for row in rows]
     figure = Figure(figsize=(2.6 * columns + 2.4, sum(heights)), layout="constrained")
     panels = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
     for line, (row, of_row) in zip(panels, rows.items()):
+        base = labels[row][0] if beside is None else beside
         for axis, task in zip(line, of_row):
-            _panel(axis, by, task, names[row], beside)
+            _panel(axis, by, task, [name for name in labels[row] if name != base], base)
+            axis.set_xlabel(f"{measure.unit} more than {base}")
         for axis in line[1:]:
             axis.tick_params(labelleft=False)
         for axis in line[len(of_row) :]:
             axis.set_axis_off()
-    for axis in panels[-1]:
-        axis.set_xlabel(f"{measure.unit} more than {beside}")
     return figure
-
-
-def _names(by: By, tasks: Sequence[str], beside: str) -> list[str]:
-    return [name for name in dict.fromkeys(label for task, label in by if task in tasks) if name != beside]
 
 
 def _panel(axis: Axes, by: By, task: str, names: Sequence[str], beside: str) -> None:

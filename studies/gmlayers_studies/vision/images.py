@@ -59,8 +59,8 @@ def _jpeg_as_arrays() -> Path:
     if not all(arrays.values()):
         raise FileNotFoundError(f"{root} has no train/CLASS/* and test/CLASS/*; put {ARCHIVE} or its folders there")
     buffer = io.BytesIO()
-    x = {f"x_{part}": np.stack(found) for part, found in arrays.items()}
-    np.savez(buffer, **x, **{f"y_{part}": np.array(found) for part, found in labels.items()})
+    x, y = ({part: make(found) for part, found in of.items()} for make, of in ((np.stack, arrays), (np.array, labels)))
+    np.savez(buffer, x_train=x["train"], y_train=y["train"], x_test=x["test"], y_test=y["test"])
     own.parent.mkdir(parents=True, exist_ok=True)
     write_whole(own, buffer.getvalue())
     return own

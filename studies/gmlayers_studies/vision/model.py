@@ -213,7 +213,8 @@ class ImageHost:
             places.append(self.blocks[block](width))
             return places[-1]
 
-        model = KINDS[self.kind].make(data.shape, len(data.classes), build).to(memory_format=torch.channels_last)
+        model = KINDS[self.kind].make(data.shape, len(data.classes), build)
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         order, generator = list[Tensor](), torch.Generator().manual_seed(seed)
 
         def loss() -> Tensor:

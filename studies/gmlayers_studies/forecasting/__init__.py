@@ -1,0 +1,1 @@
+"""Forecasting with exchangeable heads, cells and attention."""

@@ -54,6 +54,7 @@ def test_links_of_the_readme_lead_somewhere():
         ("models.md", "True\nTrue\ntorch.bfloat16\ntorch.Size([9, 8])\nTrue\nTrue\n"),
         ("blocks.md", "torch.Size([8, 20, 64]) 128\ntorch.Size([8, 20, 64]) 256\ntorch.Size([2, 64, 28, 28])\nTrue\n"),
         ("training.md", ""),
+        ("forecasting.md", "torch.Size([1, 12]) True"),
     ],
 )
 def test_the_page_runs(page, said, tmp_path, monkeypatch, capsys):
@@ -93,6 +94,7 @@ def test_no_page_with_code_is_left_out():
         "transformers.md",
         "diagnostics.md",
         "equations.md",
+        "forecasting.md",
         "gmnm.md",
         "layer.md",
         "models.md",

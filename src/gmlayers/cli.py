@@ -33,6 +33,10 @@ COMMANDS: Table = {
     "evaluate": ("gmlayers.experiments.inference:evaluate", "Judge the trained models of a run again."),
     "compare": ("gmlayers.experiments.inference:compare", "Print finished runs in one table, the best first."),
     "predict": ("gmlayers.experiments.inference:predict", "Predict for new files with a trained model."),
+    "forecast": (
+        "gmlayers.experiments.forecasting.command:forecast",
+        "Forecast series with intervals, from a table with dates.",
+    ),
     "list": ("gmlayers.experiments.catalogue:list_all", "List data sets, models and experiments."),
 }
 """The table holds, for each command, the place of its function and one line of help."""

@@ -16,7 +16,7 @@ from gmlayers.nn._drawing import draws
 from gmlayers.nn._precision import autocast_off, check_input, upcast
 
 HALVINGS = {torch.float32: 32, torch.float64: 60}
-"""A quantile takes so many halvings, which is what the digits of that type are worth."""
+"""A quantile takes so many halvings: more do not change a number of that type."""
 
 
 class NormalMixture(MixtureSameFamily):

@@ -27,6 +27,7 @@ TITLES = {
     "optimizers": "The paper's layer with K = 20 under five optimizers, at a constant rate",
     "blocks": "Feed-forward blocks in a language model over bytes, at the size of one MLP",
     "classification": "Blocks in small image classifiers, at the size of one",
+    "language": "Blocks and attention of mixtures in a language model over bytes, trained for long",
     "forecasting": "Heads, cells and attention of mixtures in forecasters of ETTh1, with a look-back of 96",
     "fit2d": "Functions of two variables from 1000 points",
     "feynman": "Formulas of the AI Feynman set from 1000 points",

@@ -12,7 +12,7 @@ from gmlayers_studies import papers
 from gmlayers_studies.command import archive, plot, reproduce
 from gmlayers_studies.hosts.run import BlockRun, Entry, size
 from gmlayers_studies.language.corpus import corpus, draw, windows
-from gmlayers_studies.language.model import BLOCKS, ByteHost, ByteModel, bits
+from gmlayers_studies.language.model import BLOCKS, ByMixtures, ByteHost, ByteModel, bits
 from gmlayers_studies.records import Records
 
 
@@ -68,13 +68,33 @@ def test_bits_are_those_of_a_loop():
     assert model.training
 
 
+def test_attention_takes_part_at_one_size():
+    host = ByteHost(64, whole=True)
+    sizes = {name: size(host.begin(name, 0, choosing=True).places) for name in host.blocks}
+    assert all(abs(found - sizes["MLP, GELU"]) <= 0.01 * sizes["MLP, GELU"] for found in sizes.values()), sizes
+    model = ByteModel(16, 8, "GMNM attention, 2 components").eval()
+    assert isinstance(model.layers[0].attention, ByMixtures)
+    rows = torch.randint(256, (2, 8))
+    other = rows.clone()
+    other[:, 5:] = (other[:, 5:] + 1) % 256
+    torch.testing.assert_close(model(rows)[:, :5], model(other)[:, :5])
+
+
+def test_smoke_of_language(tmp_path, capsys):
+    out = tmp_path / "out"
+    reproduce("language", profile="smoke", out=out, jobs=2)
+    text = capsys.readouterr().out
+    assert "width 16, is attention by mixtures better than softmax: " in text
+    assert "`gmlayers reproduce language --profile full` ran 36 of 36 runs" in (out / "language.md").read_text()
+
+
 def test_smoke(tmp_path, capsys):
     out = tmp_path / "out"
     reproduce("blocks", profile="smoke", out=out, jobs=2)
     text = capsys.readouterr().out
     assert "width 16, is it better than a GELU MLP: " in text
     table = pd.read_csv(out / "blocks.csv")
-    assert len(table) == 3 * len(BLOCKS) + 3 * len(BLOCKS)  # seeds, and rates that were tried
+    assert len(table) == 6 * (len(BLOCKS) - 1)  # seeds, and rates that were tried
     assert (table["epoch"] == 3).all()
     page = (out / "blocks.md").read_text()
     assert "`gmlayers reproduce blocks --profile full` ran 30 of 30 runs" in page

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gmlayers import GMFeedForward, GMLayer, GMNMFeedForward
+from gmlayers import GMFeedForward, GMLayer, GMNMAttention, GMNMFeedForward
 from gmlayers_studies.hosts.run import Learner
 from gmlayers_studies.language.corpus import corpus, draw, windows
 
@@ -61,6 +61,7 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "SwiGLU": lambda width: Gated(width, F.silu),
     "GEGLU": lambda width: Gated(width, F.gelu),
     "GMFeedForward": GMFeedForward,
+    "GMFeedForward, rank 2": lambda width: GMFeedForward(width, rank=2),
     "GMFeedForward, no variance": lambda width: GMFeedForward(width, spread=False),
     "GMFeedForward, gate alone": lambda width: GMFeedForward(width, level=False, activation="gelu_integral"),
     "GMFeedForward, level alone": lambda width: GMFeedForward(width, gate=False),
@@ -84,12 +85,30 @@ class Attention(nn.Module):
         return self.out(F.scaled_dot_product_attention(q, k, v, is_causal=self.causal).transpose(1, 2).flatten(2))
 
 
+class ByMixtures(nn.Module):
+    """Causal attention by mixtures."""
+
+    def __init__(self, width: int, components: int) -> None:
+        super().__init__()
+        self.attention = GMNMAttention(width, HEADS, components=components, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what every place reads of those before it."""
+        return self.attention(x, is_causal=True)[0]
+
+
+ATTENTION: dict[str, Callable[[int], nn.Module]] = {
+    f"GMNM attention, {r} component{'s' * (r > 1)}": lambda width, r=r: ByMixtures(width, r) for r in (1, 2, 4)
+}
+"""The table has the kinds of attention that take part beside a GELU MLP, by name."""
+
+
 class Layer(nn.Module):
     """Attention and a block, each with a norm before it and a sum after it."""
 
-    def __init__(self, width: int, block: nn.Module) -> None:
+    def __init__(self, width: int, block: nn.Module, attention: nn.Module) -> None:
         super().__init__()
-        self.first, self.attention = nn.LayerNorm(width), Attention(width)
+        self.first, self.attention = nn.LayerNorm(width), attention
         self.second, self.block = nn.LayerNorm(width), block
 
     def forward(self, x: Tensor) -> Tensor:
@@ -104,7 +123,7 @@ class ByteModel(nn.Module):
     Args:
         width: of everything.
         length: most bytes that are read at once.
-        block: a name of :data:`BLOCKS`.
+        block: a name of :data:`BLOCKS`, or of :data:`ATTENTION`, beside which stands the first of the blocks.
     """
 
     def __init__(self, width: int, length: int, block: str) -> None:
@@ -112,7 +131,8 @@ class ByteModel(nn.Module):
         self.byte, self.place = nn.Embedding(BYTES, width), nn.Embedding(length, width)
         for table in (self.byte, self.place):
             nn.init.normal_(table.weight, std=1 / math.sqrt(width))
-        self.layers = nn.Sequential(*(Layer(width, BLOCKS[block](width)) for _ in range(LAYERS)))
+        make, attend = BLOCKS.get(block, BLOCKS["MLP, GELU"]), ATTENTION.get(block, Attention)
+        self.layers = nn.Sequential(*(Layer(width, make(width), attend(width)) for _ in range(LAYERS)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, BYTES)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -137,9 +157,15 @@ def bits(model: ByteModel, rows: Tensor, batch: int = 64) -> float:
 
 @dataclass(frozen=True)
 class ByteHost:
-    """A language model of some width; a :class:`~gmlayers_studies.hosts.run.Host`."""
+    """A language model of some width; a :class:`~gmlayers_studies.hosts.run.Host`.
+
+    Args:
+        width: of everything.
+        whole: whether attention may be exchanged, too, and the parameters of the whole model are told.
+    """
 
     width: int
+    whole: bool = False
     source = "the standard library of this Python"
     measure = "bits"
     decay = 0.1
@@ -158,7 +184,7 @@ class ByteHost:
     @property
     def blocks(self) -> Mapping[str, Callable[[int], nn.Module]]:
         """What can stand in its places."""
-        return BLOCKS
+        return BLOCKS | ATTENTION if self.whole else BLOCKS
 
     def fingerprint(self) -> str:
         """Return the fingerprint of the text."""
@@ -171,7 +197,7 @@ class ByteHost:
         judged = windows(text.validation if choosing else text.test, LENGTH, JUDGED)
         return Learner(
             model,
-            [layer.get_submodule("block") for layer in model.layers.children()],
+            [model] if self.whole else [layer.get_submodule("block") for layer in model.layers.children()],
             lambda: model.loss(draw(text.train, LENGTH, BATCH, batches)),
             lambda: {"bits": bits(model, judged)},
         )

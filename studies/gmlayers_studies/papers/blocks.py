@@ -12,6 +12,9 @@ RATES = (3e-3, 6e-3, 1.2e-2)
 
 OURS = "GMFeedForward"
 
+RANK_2 = "GMFeedForward, rank 2"
+"""It takes part in `language` alone."""
+
 BITS = Measure(
     "bits",
     "bits a byte",
@@ -38,7 +41,7 @@ STUDY = Study(
     name="blocks",
     title="Feed-forward blocks in a language model over bytes, at the size of one MLP",
     claim="a block of Gaussian neurons needs fewer bits a byte than an MLP of its size",
-    contestants=tuple(BlockEntrant(name, RATES, HOSTS.__getitem__) for name in BLOCKS),
+    contestants=tuple(BlockEntrant(name, RATES, HOSTS.__getitem__) for name in BLOCKS if name != RANK_2),
     profiles={
         "smoke": Profile(("width 16",), Extent((0, 1, 2), (Steps(3),))),
         "quick": Profile(("width 64",), Extent((0,), (Steps(100),))),

@@ -28,6 +28,7 @@ TITLES = {
     "blocks": "Feed-forward blocks in a language model over bytes, at the size of one MLP",
     "classification": "Blocks in small image classifiers, at the size of one",
     "language": "Blocks and attention of mixtures in a language model over bytes, trained for long",
+    "listops": "One head of a mixture beside several of softmax, on nested operations on digits",
     "forecasting": "Heads, cells and attention of mixtures in forecasters of ETTh1, with a look-back of 96",
     "fit2d": "Functions of two variables from 1000 points",
     "feynman": "Formulas of the AI Feynman set from 1000 points",

@@ -67,7 +67,7 @@ says in how many it is. "No slower" is judged by whether the module is sooner: w
         _claims,
     ),
     "networks": Page(
-        ("blocks", "language", "classification", "forecasting"),
+        ("blocks", "language", "listops", "classification", "forecasting"),
         """# Layers and blocks inside networks
 
 **In short.** In a small language model a feed-forward block of Gaussian neurons beats a GELU MLP of its size and is

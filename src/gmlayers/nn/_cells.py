@@ -301,14 +301,7 @@ class GMNMGRUCell(_GRUCell):
     The reset gate acts on h before the candidate reads it, as in the first GRU (Cho et al., 2014); in torch's it acts
     on what is read.
 
-    Args:
-        input_size: size of an input.
-        hidden_size: size H of the state.
-        bias: whether gates and candidate have biases.
-        num_components: number K of bumps; by default as many as make the parameters of torch's cell.
-        rank: projections of a bump.
-        device: where the parameters live.
-        dtype: floating dtype of the parameters.
+    The arguments are those of :class:`GMNMLSTMCell`.
 
     Shape:
         - input: (batch, input_size) or (input_size,).

@@ -232,18 +232,8 @@ class GMLSTM(_LSTM):
 class GMNMLSTM(_LSTM):
     """An LSTM of :class:`~gmlayers.nn.GMNMLSTMCell`, with the arguments and outputs of ``nn.LSTM``.
 
-    Args:
-        input_size: size of an input.
-        hidden_size: size H of the state.
-        num_layers: number of layers, each of which reads the one below.
-        bias: whether gates and candidate have biases.
-        batch_first: whether inputs are (batch, tokens, size), and not (tokens, batch, size); states are not changed.
-        dropout: rate of dropout of what a layer reads of the one below.
-        bidirectional: whether there are cells that read from the end, too.
-        num_components: number K of bumps; by default as many as make the parameters of torch's cell.
-        rank: projections of a bump.
-        device: where the parameters live.
-        dtype: floating dtype of the parameters.
+    The arguments are those of :class:`GMLSTM` up to ``bidirectional``, and then those of
+    :class:`~gmlayers.nn.GMNMLSTMCell`.
 
     The parameters are those of ``cells``, in the order layer by layer, and in a layer forwards and backwards.
 
@@ -292,18 +282,8 @@ class GMNMLSTM(_LSTM):
 class GMNMGRU(_GRU):
     """A GRU of :class:`~gmlayers.nn.GMNMGRUCell`, with the arguments and outputs of ``nn.GRU``.
 
-    Args:
-        input_size: size of an input.
-        hidden_size: size H of the state.
-        num_layers: number of layers, each of which reads the one below.
-        bias: whether gates and candidate have biases.
-        batch_first: whether inputs are (batch, tokens, size), and not (tokens, batch, size); states are not changed.
-        dropout: rate of dropout of what a layer reads of the one below.
-        bidirectional: whether there are cells that read from the end, too.
-        num_components: number K of bumps; by default as many as make the parameters of torch's cell.
-        rank: projections of a bump.
-        device: where the parameters live.
-        dtype: floating dtype of the parameters.
+    The arguments are those of :class:`GMLSTM` up to ``bidirectional``, and then those of
+    :class:`~gmlayers.nn.GMNMGRUCell`.
 
     The parameters are those of ``cells``, in the order layer by layer, and in a layer forwards and backwards.
 

@@ -616,7 +616,7 @@ def test_smoke(name, tmp_path, capsys):
     assert (table[table["trial"].str.startswith("seed-")].groupby(["problem", "method"])["trial"].nunique() == 2).all()
     assert (tmp_path / f"{name}.png").stat().st_size > 1000
     assert (tmp_path / f"{name}-bumps.png").exists()
-    with pytest.raises(ValueError, match=r"--dataset mnist: .* has functions"):
+    with pytest.raises(ValueError, match=r"--dataset mnist: .* has no data that others could stand for"):
         reproduce(name, profile="smoke", dataset="mnist", out=tmp_path)
     (tmp_path / "docs").mkdir()
     plot("gmnm", records=tmp_path, page=tmp_path / "docs" / "page.md")

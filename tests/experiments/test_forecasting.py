@@ -112,7 +112,7 @@ def spoilt(folder: Path, how: str) -> Path:
         frame.index = frame.index + pd.to_timedelta(np.random.default_rng(0).integers(0, 60, 400), unit="min")
         frame.rename_axis("when").to_csv(path)
     elif how == "missing":
-        frame.iloc[:100, 1] = np.nan
+        frame.iloc[100:200, 1] = np.nan
         frame.rename_axis("when").to_csv(path)
     return path
 
@@ -311,3 +311,81 @@ def test_bad_options(tmp_path: Path, options: list[str], said: str, capsys: pyte
     assert end.value.code == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y"])
+def test_one_order_of_day_and_month_is_taken_for_all(tmp_path: Path, form: str) -> None:
+    days = pd.date_range("2020-01-01", periods=366, freq="D")
+    pd.DataFrame({"day": days.strftime(form), "a": np.sin(np.arange(366.0))}).to_csv(tmp_path / "t.csv", index=False)
+    found = read_table(tmp_path / "t.csv")
+    np.testing.assert_allclose(found.values["a"], np.sin(np.arange(366.0)))
+    assert list(found.values.index) == list(days)
+
+
+def test_dates_that_may_be_either_are_asked_for(tmp_path: Path) -> None:
+    days = ["05.03.2020", "04.02.2020", "07.01.2020", "03.06.2020"]
+    pd.DataFrame({"day": days, "a": [1.5, 2.5, 3.5, 4.5]}).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(ValueError, match="may be read day or month first; write them like 2016-07-01"):
+        read_table(tmp_path / "t.csv", "day")
+
+
+def test_the_clock_of_the_file_is_kept(tmp_path: Path) -> None:
+    hours = pd.date_range("2020-01-01", periods=50, freq="h")
+    texts = [f"{t.isoformat()}-05:00" for t in hours]
+    pd.DataFrame({"t": texts, "a": np.sin(np.arange(50.0))}).to_csv(tmp_path / "t.csv", index=False)
+    assert list(read_table(tmp_path / "t.csv").values.index) == list(hours)
+    texts[-1] = texts[-1].replace("-05:00", "-04:00")
+    pd.DataFrame({"t": texts, "a": np.sin(np.arange(50.0))}).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(
+        ValueError, match="several distances from UTC, such as -05:00 and -04:00; write all of them in UTC"
+    ):
+        read_table(tmp_path / "t.csv", "t")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (["1.005", "939", "1.210"], "whose point may stand for thousands or decimals"),
+        (["1,5", "2,5", "3,75"], "numbers with commas, such as 1,5; write them with points"),
+    ],
+)
+def test_unclear_numbers_are_asked_for(tmp_path: Path, values: list[str], said: str) -> None:
+    days = pd.date_range("2020-01-01", periods=30, freq="D")
+    pd.DataFrame({"day": days, "a": values * 10}).to_csv(tmp_path / "t.csv", index=False, sep=";")
+    with pytest.raises(ValueError, match=said):
+        read_table(tmp_path / "t.csv")
+
+
+def test_ends_without_values_counts_of_rows_and_outliers(tmp_path: Path) -> None:
+    frame = table(300).reset_index(names="when")
+    frame.loc[290:, "load"] = np.nan
+    frame.to_csv(tmp_path / "t.csv")  # with the index of pandas
+    found = read_table(tmp_path / "t.csv")
+    assert list(found.values) == ["load", "heat"]
+    assert len(found.values) == 290
+    assert "10 rows at the ends lack values, and were left out" in found.notes
+    spoilt = table(300)
+    spoilt.iloc[290, 0] = 1e30
+    with pytest.raises(ValueError, match="'load' has values more than 1e"):
+        Series.of(spoilt, (200, 250, 300))
+
+
+def test_the_last_season_is_the_last_season(tmp_path: Path) -> None:
+    days = pd.date_range("2020-01-01", periods=200, freq="D")
+    pd.DataFrame({"day": days, "a": np.arange(200) % 7 + 0.5}).to_csv(tmp_path / "t.csv", index=False)
+    main(
+        [
+            "forecast",
+            str(tmp_path / "t.csv"),
+            "--horizon",
+            "4",
+            "--look-back",
+            "3",
+            "--steps",
+            "2",
+            "--out",
+            str(tmp_path / "o"),
+        ]
+    )
+    scores = json.loads((tmp_path / "o" / "scores.json").read_text())
+    assert scores["last season"]["mse"] == pytest.approx(0, abs=1e-9)

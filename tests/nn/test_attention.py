@@ -351,3 +351,39 @@ def test_empty_batches():
     module = made()
     assert module(inputs(0, 5, 8), is_causal=True)[0].shape == (0, 5, 8)
     assert module(inputs(2, 0, 8), is_causal=True)[0].shape == (2, 0, 8)
+
+
+def test_projections_that_are_computed_are_not_drawn():
+    module = GMNMAttention(8, 2)
+    nn.utils.parametrizations.weight_norm(module.q_proj)
+    with pytest.raises(RuntimeError, match="reset_parameters: remove the parametrizations"):
+        module.reset_parameters()
+
+
+@pytest.mark.parametrize("components", [1, 2])
+def test_squares_that_float16_does_not_have(components):
+    torch.manual_seed(0)
+    module, x = GMNMAttention(32, 4, components=components, batch_first=True).eval(), 100 * torch.randn(2, 9, 32)
+    half = copy.deepcopy(module).half()
+    y, plain = half(x.half())[0], half(x.half(), need_weights=True)[0]
+    assert y.isfinite().all()
+    torch.testing.assert_close(y, plain, atol=1.0, rtol=0.05)
+
+
+def test_a_call_that_is_refused_leaves_the_cache():
+    module, cache = GMNMAttention(8, 2, batch_first=True), KeyValueCache()
+    module(torch.randn(1, 3, 8), cache=cache)
+    with pytest.raises(ValueError, match="expected an attn_mask of shape"):
+        module(torch.randn(1, 1, 8), attn_mask=torch.zeros(1, 1), cache=cache)
+    assert cache.length == 3
+    with pytest.raises(ValueError, match="take one for every layer"):
+        cache.extend(torch.randn(1, 1, 2, 4).double(), torch.randn(1, 1, 2, 4).double())
+
+
+def test_lengths_may_vary_when_compiled():
+    module = GMNMAttention(8, 2, batch_first=True)
+    torch._dynamo.reset()
+    compiled = torch.compile(module, backend="eager", fullgraph=True)
+    for length in (7, 9, 12):
+        x = torch.randn(2, length, 8)
+        torch.testing.assert_close(compiled(x, is_causal=True)[0], module(x, is_causal=True)[0])

@@ -225,3 +225,19 @@ def test_softplus_keeps_stds_positive():
         head.bias[2] = -1e4
     assert float(head(torch.zeros(1)).stddev.detach()) == pytest.approx(1e-3)
     assert float(F.softplus(torch.tensor(-1e4))) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_quantiles_are_right_in_the_tails_and_between_far_components(dtype):
+    of = NormalMixture(*(torch.tensor(v, dtype=dtype) for v in ([0.0, 0.0], [-1.0, 1.0], [1.0, 1.0])))
+    found = of.icdf(torch.tensor([1e-5, 1e-8, 1e-12], dtype=dtype))
+    torch.testing.assert_close(found, torch.tensor([-5.10749, -6.49085, -7.93718], dtype=dtype), atol=1e-4, rtol=0)
+    far = NormalMixture(*(torch.tensor(v, dtype=dtype) for v in ([0.0, 0.0], [0.0, 1e6], [1e-3, 1.0])))
+    p = torch.tensor([0.1, 0.25, 0.4], dtype=dtype)
+    torch.testing.assert_close(far.cdf(far.icdf(p)), p, atol=1e-4, rtol=0)
+
+
+def test_half_precision_and_larger_shapes():
+    of = NormalMixture(*(torch.tensor([v, v + 1]).half() for v in (0.0, 0.5, 1.0)))
+    assert of.icdf(torch.tensor(0.3).half()).dtype == torch.float16
+    assert of.expand((3,)).sample((5,)).shape == (5, 3)

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from gmlayers import GMLSTM, GMNMGRU, GMNMLSTM, parameter_groups
@@ -250,3 +251,18 @@ def test_bad_input(name, call, error, said):
 def test_unsorted_lengths_are_torchs_to_refuse():
     with pytest.raises(RuntimeError, match="sorted"):
         pack_padded_sequence(torch.randn(5, 2, 3), torch.tensor([3, 5]))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_hooks_and_pruning_of_cells_hold_in_nets(name):
+    net, x, seen = NETS[name](3, 4), torch.randn(5, 2, 3), []
+    net.cells[0].register_forward_hook(lambda *_: seen.append(1))
+    net(x)
+    assert len(seen) == 5
+    prune.l1_unstructured(net.cells[0], "weight", 0.5)
+    for _ in range(2):
+        net(x)[0].sum().backward()
+    other = NETS[name](3, 4)
+    prune.l1_unstructured(other.cells[0], "weight", 0.5)
+    other.load_state_dict(net.state_dict())
+    torch.testing.assert_close(other(x)[0], net(x)[0])

@@ -169,7 +169,7 @@ def together(device: str) -> Iterator[Processes]:
     if not by_launcher:
         yield ALONE
         return
-    processes = Launched(on_cpu=torch.device(device).type == "cpu")
+    processes = Launched(on_cpu=device.startswith("cpu"))
     with ExitStack() as stack:
         if processes.rank:
             nowhere = stack.enter_context(Path(os.devnull).open("w"))

@@ -22,7 +22,7 @@ from gmlayers._arguments import (
 from gmlayers._names import brief_value, check_size, flag, look_up, positive
 from gmlayers.functional.attention import mixture_attention
 from gmlayers.nn._drawing import draws
-from gmlayers.nn._precision import check_input, upcast
+from gmlayers.nn._precision import check_input, result_dtype, upcast
 
 Keys = Literal["shift", "full"]
 
@@ -72,10 +72,12 @@ class KeyValueCache:
                 f"{tuple(keys.shape)} and {tuple(values.shape)}"
             )
         if self.keys is not None and self.values is not None:
-            if keys.shape[:1] + keys.shape[2:] != self.keys.shape[:1] + self.keys.shape[2:]:
+            pairs = (keys, self.keys), (values, self.values)
+            alike = all(new.shape[:1] + new.shape[2:] == old.shape[:1] + old.shape[2:] for new, old in pairs)
+            if not alike or keys.dtype != self.keys.dtype or keys.device != self.keys.device:
                 raise ValueError(
-                    f"KeyValueCache: it holds keys of shape {tuple(self.keys.shape)}, got {tuple(keys.shape)}; take "
-                    f"one for every layer, and a new one for another batch"
+                    f"KeyValueCache: it holds keys of shape {tuple(self.keys.shape)} and {self.keys.dtype}, got "
+                    f"{tuple(keys.shape)} and {keys.dtype}; take one for every layer, and a new one for another batch"
                 )
             keys, values = torch.cat([self.keys, keys], 1), torch.cat([self.values, values], 1)
         self.keys, self.values = keys, values
@@ -119,7 +121,7 @@ class GMNMAttention(nn.Module):
             ``"full"``: a projection of its own for each.
         num_key_heads: number of heads of keys and values, each of which serves H / num_key_heads heads of queries; as
             many as there are heads of queries by default.
-        dropout: rate of dropout of the pairs of a key and a component.
+        dropout: rate of dropout of the pairs of a key and a component; of keys, where weights are asked for.
         bias: whether the projections have a bias.
         kdim: size of keys, embed_dim by default.
         vdim: size of values, embed_dim by default.
@@ -278,15 +280,16 @@ class GMNMAttention(nn.Module):
             _check_mask(name, mask, query)
         if key_padding_mask is not None and not batched:
             key_padding_mask = key_padding_mask.unsqueeze(0)
+        if cache is not None and not isinstance(cache, KeyValueCache):
+            raise TypeError(f"GMNMAttention: cache must be a KeyValueCache, got {brief_value(cache)}")
+        before = 0 if cache is None else cache.length  # what is wrong is to be said before the cache takes anything in
+        mask = self._mask(query, key.shape[1] + before, key_padding_mask, attn_mask)
         q = self.q_proj(query).unflatten(-1, (self.num_heads, -1))
         k, v = self.k_proj(key).unflatten(-1, (self.num_key_heads, -1)), self.v_proj(value)
         v = v.unflatten(-1, (self.num_key_heads, -1))
         if cache is not None:
-            if not isinstance(cache, KeyValueCache):
-                raise TypeError(f"GMNMAttention: cache must be a KeyValueCache, got {brief_value(cache)}")
             k, v = cache.extend(k, v)
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # (batch, heads, tokens, ...)
-        mask = self._mask(q, k, key_padding_mask, attn_mask)
         weights = None
         if need_weights:
             y, weights = self._with_weights(q, k, v, mask, is_causal=is_causal)
@@ -323,16 +326,17 @@ class GMNMAttention(nn.Module):
             )
         return batched, first
 
-    def _mask(self, q: Tensor, k: Tensor, padding: Tensor | None, mask: Tensor | None) -> Tensor | None:
+    def _mask(self, query: Tensor, S: int, padding: Tensor | None, mask: Tensor | None) -> Tensor | None:
         """Return what both masks say, (batch or 1, H or 1, L or 1, S): True where to look, or numbers to add."""
-        batch, heads, L, S = q.shape[0], self.num_heads, q.shape[2], k.shape[2]
+        batch, heads, L = query.shape[0], self.num_heads, query.shape[1]
+        dtype = result_dtype(query)
         found = None
         if padding is not None:
             if padding.shape != (batch, S):
                 raise ValueError(
                     f"GMNMAttention: expected a key_padding_mask of shape {(batch, S)}, got {tuple(padding.shape)}"
                 )
-            found = _allowed(padding, q.dtype)[:, None, None, :]
+            found = _allowed(padding, dtype)[:, None, None, :]
         if mask is None:
             return found
         if mask.shape not in ((L, S), (batch * heads, L, S)):
@@ -340,7 +344,7 @@ class GMNMAttention(nn.Module):
                 f"GMNMAttention: expected an attn_mask of shape {(L, S)} or {(batch * heads, L, S)}, got "
                 f"{tuple(mask.shape)}"
             )
-        own = _allowed(mask if mask.ndim == 2 else mask.unflatten(0, (batch, heads)), q.dtype)
+        own = _allowed(mask if mask.ndim == 2 else mask.unflatten(0, (batch, heads)), dtype)
         return own if found is None else _both(own, found)
 
     def _components(self, k: Tensor) -> Tensor:
@@ -383,12 +387,16 @@ class GMNMAttention(nn.Module):
         L, S, R = q.shape[2], k.shape[2], self.components
         if not S:
             return torch.zeros_like(q)
+        if q.dtype == torch.float16:  # which has no squares of numbers over 255
+            mask = mask if mask is None or mask.dtype == torch.bool else mask.float()
+            return self._fused(q.float(), k.float(), v.float(), mask, is_causal=is_causal).to(q.dtype)
         read, rate = self._read(q, k, v), self.dropout if self.training else 0.0
-        is_causal = is_causal and L > 1  # the last token sees all
-        if not is_causal or (R == 1 and mask is None and L == S):
+        if not is_causal or L <= 1:  # the last token sees all
             mask = mask if mask is None or R == 1 else mask.repeat_interleave(R, -1)
-            y = F.scaled_dot_product_attention(*read, mask, rate, is_causal, scale=1.0)
+            y = F.scaled_dot_product_attention(*read, mask, rate, scale=1.0)
             return y[..., : self.head_dim]
+        if R == 1 and mask is None and L == S:
+            return F.scaled_dot_product_attention(*read, None, rate, True, scale=1.0)[..., : self.head_dim]
         parts = []
         for start in range(0, L, BLOCK):
             stop = min(start + BLOCK, L)

@@ -30,7 +30,8 @@ def draws(reset: Callable[Concatenate[M, P], None]) -> Callable[Concatenate[M, P
     @functools.wraps(reset)
     @torch.no_grad()
     def whole(self: M, *args: P.args, **kwargs: P.kwargs) -> None:
-        refuse_computed(f"{type(self).__name__}.reset_parameters", self)
+        for module in self.modules():
+            refuse_computed(f"{type(self).__name__}.reset_parameters", module)
         shards = [
             (owner, name, p)
             for owner in self.modules()

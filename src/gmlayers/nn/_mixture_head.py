@@ -15,8 +15,8 @@ from gmlayers.functional import normal
 from gmlayers.nn._drawing import draws
 from gmlayers.nn._precision import autocast_off, check_input, upcast
 
-HALVINGS = {torch.float32: 32, torch.float64: 60}
-"""A quantile takes so many halvings: more do not change a number of that type."""
+HALVINGS = 50
+"""A quantile takes so many halvings in float64, also for narrow components that are far apart."""
 
 
 class NormalMixture(MixtureSameFamily):
@@ -55,11 +55,19 @@ class NormalMixture(MixtureSameFamily):
         super().__init__(weights, parts, validate_args=False)
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what it was made of: logits, means and stds, (..., R)."""
+        """Return logits, whose exponentials are the weights, means and stds, (..., R)."""
         parts, weights = self.component_distribution, self.mixture_distribution
         assert isinstance(parts, Normal)
         assert isinstance(weights, Categorical)
         return weights.logits, parts.loc, parts.scale
+
+    def expand(  # type: ignore[override]
+        self,
+        batch_shape: torch.Size | tuple[int, ...],
+        _instance: object = None,
+    ) -> NormalMixture:
+        """Return the distributions in a larger shape."""
+        return NormalMixture(*(part.expand(*batch_shape, part.shape[-1]) for part in self.tensors()))
 
     @property
     def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,28 +80,31 @@ class NormalMixture(MixtureSameFamily):
     def icdf(self, value: Tensor) -> Tensor:
         r"""Return quantiles, (..., *own), of probabilities in (0, 1), which are broadcast with the distributions.
 
-        Bisection finds q; its derivatives are those that follow from :math:`F(q) = p`.
+        Bisection finds q; its first derivatives are those that follow from :math:`F(q) = p`, and it has no others.
 
         Raises:
             ValueError: a probability that does not lie in (0, 1).
             TypeError: what is no tensor.
         """
-        _, mean, std = self._parts
+        mean = self._parts[1]
         check_tensors("NormalMixture.icdf", value=value, mean=mean)
         shape = _broadcast("NormalMixture.icdf: value", value, mean)
         if not bool(((value > 0) & (value < 1)).all()):
             raise ValueError("NormalMixture.icdf: probabilities must lie in (0, 1), where quantiles are finite")
+        own = tuple(upcast(part) for part in self._parts)
         with torch.no_grad():
-            reach = std * torch.special.ndtri(value.unsqueeze(-1))  # a quantile lies between those of the parts
-            low, high = (end.expand(shape) for end in (mean + reach).aminmax(dim=-1))
-            for _ in range(HALVINGS.get(mean.dtype, 60)):
+            wide = tuple(part.double() for part in own)
+            share = value.double()
+            reach = wide[2] * torch.special.ndtri(share.unsqueeze(-1))  # a quantile lies between those of the parts
+            low, high = (end.expand(shape) for end in (wide[1] + reach).aminmax(dim=-1))
+            for _ in range(HALVINGS):
                 middle = low + 0.5 * (high - low)
-                below = self.cdf(middle) < value
+                below = _below(middle, *wide) < share
                 low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        found = low + 0.5 * (high - low)
-        error = self.cdf(found) - value
-        density = self.log_prob(found).exp().detach().clamp(min=torch.finfo(found.dtype).tiny)
-        return found - (error - error.detach()) / density
+            found = (low + 0.5 * (high - low)).to(own[1].dtype)
+            density = self.log_prob(found).exp().clamp(min=torch.finfo(found.dtype).tiny)
+        error = _below(found, *own) - upcast(value)
+        return (found - (error - error.detach()) / density).to(mean.dtype)
 
     def crps(self, y: Tensor) -> Tensor:
         r"""Return the continuous ranked probability score of what came, which is lower for better forecasts.
@@ -226,6 +237,11 @@ def _broadcast(name: str, values: Tensor, mean: Tensor) -> torch.Size:
     if not fits:
         raise ValueError(f"{name} has shape {tuple(values.shape)}, which does not go with mixtures of {tuple(own)}")
     return torch.broadcast_shapes(values.shape, own)
+
+
+def _below(y: Tensor, weights: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Return the distribution function, accurate in the lower tail."""
+    return (weights * normal.cdf((y.unsqueeze(-1) - mean) / std)).sum(-1)
 
 
 def _magnitude(mean: Tensor, std: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ class _Recurrent(nn.Module):
 
     @property
     def _cells(self) -> list[Cell]:
-        return [cell for cell in self.cells if isinstance(cell, Cell)]
+        return list(self.cells)  # type: ignore[arg-type]
 
     def extra_repr(self) -> str:
         """Return the arguments of the constructor."""
@@ -336,7 +336,8 @@ def _read(cell: Cell, x: Tensor, state: State, lengths: Tensor | None, *, backwa
     """
     said: list[Tensor] = []
     for t in reversed(range(x.shape[0])) if backwards else range(x.shape[0]):
-        new = cell.step(x[t], state)
+        answer = cell(x[t], state if cell._states > 1 else state[0])  # its call, which hooks and pruning need
+        new: State = answer if isinstance(answer, tuple) else (answer,)
         if lengths is None:
             state = new
             said.append(new[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -202,7 +203,10 @@ class BlockRun:
         """Return what each rate came to on the rows that are for choosing; None if trials are missing."""
         place = self._place(self.entry.chosen_on)
         tried = [records.rows(place, setting_name(i), warn=False) for i in range(len(self.entry.rates))]
-        return [rows[-1][self.host.measure] for rows in tried] if all(map(self.is_finished, tried)) else None
+        if not all(map(self.is_finished, tried)):
+            return None
+        found = (rows[-1][self.host.measure] for rows in tried)
+        return [math.inf if math.isnan(value) else value for value in found]  # what came to nothing is not chosen
 
     def choice(self, records: Records) -> int | None:
         """Return the best rate on the rows that are for choosing; None if trials are missing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,10 @@ def fit(net: Forecaster, series: Series, look_back: int, steps: int, show: Calla
         answer = net(x)
         assert isinstance(answer, NormalMixture)
         loss = -answer.log_prob(y).mean()
+        if not bool(loss.isfinite()):
+            raise ValueError(
+                f"training met a loss of {loss.item()} at step {step}; are there values far from all others?"
+            )
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -94,7 +99,8 @@ class Sizes:
 
     def check(self, rows: int) -> None:
         """Raise ``ValueError`` if there are too few rows."""
-        needed = round((self.look_back + 2 * self.horizon) / (SHARES[1] - SHARES[0]))
+        learned = math.ceil((self.look_back + 2 * self.horizon) / SHARES[0])
+        needed = max(learned, math.ceil((self.horizon + 1) / (SHARES[1] - SHARES[0])) + 1)
         if rows < needed:
             raise ValueError(
                 f"the table has {rows:,} rows, and at least {needed:,} are needed to look back {self.look_back} and "
@@ -157,9 +163,10 @@ def forecast(
         display.note(text)
     names = [str(name) for name in table.values]
     wanted = names if target is None else [look_up("column of numbers", target, {name: name for name in names})]
-    season = table.season if season is None else season
-    rows = len(table.values)
-    most = max(1, round((SHARES[1] - SHARES[0]) * rows) - 2 * horizon)
+    season, rows = table.season if season is None else season, len(table.values)
+    if season > SHARES[1] * rows:
+        raise ValueError(f"--season must be at most {int(SHARES[1] * rows):,} for {rows:,} rows, got {season:,}")
+    most = max(1, int(SHARES[0] * rows / 2) - 2 * horizon)
     look_back = min(max(2 * horizon, 2 * season), most) if look_back is None else look_back
     Sizes(look_back, horizon).check(rows)
     folder = Path("runs") / f"forecast-{source.stem}" if out is None else out
@@ -195,8 +202,9 @@ def _scores(net: Forecaster, series: Series, look_back: int, horizon: int, seaso
     held = depths(net, series.batches(2, look_back, horizon, every=_every(series, 2)))
     scores = {"gmlayers": dict(errors(net, series.batches(2, look_back, horizon))._asdict())}
     scores["gmlayers"] |= {"coverage": coverage(held), "calibrated": coverage(held, level)}
-    for name, period in (("last value", 1), ("last season", min(season, look_back))):
-        naive = errors(lambda x, period=period: repeated(x, horizon, period), series.batches(2, look_back, horizon))
+    for name, period in (("last value", 1), ("last season", season)):
+        windows = series.batches(2, max(look_back, period), horizon)
+        naive = errors(lambda x, period=period: repeated(x, horizon, period), windows)
         scores[name] = dict(naive._asdict())
     return scores
 
@@ -230,7 +238,7 @@ def draw(values: pd.DataFrame, found: pd.DataFrame, names: list[str], horizon: i
         share = f"{100 * LEVEL:.0f} %"
         axis.fill_between(dates, low, high, color=plots.COLOURS[1], alpha=0.4, linewidth=0, label=share)
         axis.plot(dates, median, color=plots.COLOURS[0], label="median")
-        axis.set_title(name, loc="left", fontsize=10)
+        axis.set_title(name.replace("$", r"\$"), loc="left", fontsize=10)
         axis.grid(alpha=0.25)
         axis.tick_params(axis="x", labelsize=8)
     figure.axes[0].legend(loc="upper left", ncols=3, frameon=False, fontsize=8)

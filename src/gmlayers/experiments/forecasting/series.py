@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ import torch
 from torch import Tensor
 
 from gmlayers._names import unknown
+
+LARGEST = 1e4
+"""Values further away than so many standard deviations are refused: nothing can be learned beside them."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,12 @@ class Series:
         mean, std = raw[: ends[0]].mean(0), raw[: ends[0]].std(0, correction=0)
         std = torch.where(std > 0, std, 1.0)
         values = ((raw - mean) / std).float()
+        if not bool(values.isfinite().all()) or float(values.abs().max()) > LARGEST:
+            name = str(table.columns[int(values.abs().nan_to_num(torch.inf).amax(0).argmax())])
+            raise ValueError(
+                f"{name!r} has values more than {LARGEST:.0e} standard deviations of the training rows away from their "
+                f"mean; mend what is mistyped, or leave the column out"
+            )
         return cls(tuple(map(str, table.columns)), pd.DatetimeIndex(table.index), values, mean, std, ends)
 
     def windows(self, part: int, look_back: int, horizon: int) -> Tensor:
@@ -115,8 +125,12 @@ def read_table(path: Path, date: str | None = None) -> Table:
     for name in table:
         if name == date:
             continue
-        raw = pd.Series(table[name])
+        raw: Any = table[name]
+        _refuse_unclear(raw, str(name), path)
         numbers = np.asarray(pd.to_numeric(raw, errors="coerce"), dtype=np.float64)
+        if len(numbers) > 2 and (np.diff(numbers) == 1).all() and numbers[0] in (0, 1):
+            ignored.append(str(name))  # it counts the rows
+            continue
         if np.isfinite(numbers).any() and int(np.isfinite(numbers).sum()) == int(raw.notna().sum()):
             columns[str(name)] = numbers
         else:
@@ -126,6 +140,11 @@ def read_table(path: Path, date: str | None = None) -> Table:
     if ignored:
         notes.append(f"left out, as they do not hold numbers alone: {', '.join(ignored)}")
     values = pd.DataFrame(columns, index=times)
+    there: Any = ~np.isnan(values.to_numpy()).any(axis=1)
+    if there.any() and not (there[0] and there[-1]):
+        low, high = int(there.argmax()), len(there) - int(there[::-1].argmax())
+        notes.append(f"{len(there) - (high - low):,} rows at the ends lack values, and were left out")
+        values, times = values.iloc[low:high], times[low:high]
     if not times.is_monotonic_increasing:
         values = values.sort_index()
         notes.append("rows were put in the order of their dates")
@@ -138,9 +157,23 @@ def read_table(path: Path, date: str | None = None) -> Table:
     return _regular(values, notes, path)
 
 
+def _refuse_unclear(raw: Any, name: str, path: Path) -> None:  # noqa: ANN401  (pandas' types are in the way)
+    """Raise ``ValueError`` for numbers with commas, or whose points may stand for thousands."""
+    text = raw.dropna().astype(str).str.strip()
+    commas = text[text.str.fullmatch(r"[+-]?[\d.]*,\d+")]
+    if len(commas) and len(commas) > 0.5 * len(text):
+        raise ValueError(f"{path}: {name!r} has numbers with commas, such as {commas.iloc[0]}; write them with points")
+    points = text[text.str.contains(".", regex=False)]
+    if len(points) and points.str.fullmatch(r"[+-]?[1-9]\d{0,2}(\.\d{3})+").all():
+        raise ValueError(
+            f"{path}: {name!r} has numbers such as {points.iloc[0]}, whose point may stand for thousands or decimals; "
+            f"write them without points, or with another number of decimals"
+        )
+
+
 def _parsed(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, sep=None, engine="python", encoding="utf-8-sig")
+        table = pd.read_csv(path, sep=None, engine="python", encoding="utf-8-sig", index_col=False, dtype=str)
     except FileNotFoundError:
         raise ValueError(f"there is no file {str(path)!r}") from None
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, csv.Error) as error:
@@ -154,16 +187,39 @@ def _parsed(path: Path) -> pd.DataFrame:
 
 
 def _times(table: pd.DataFrame, name: str, rows: int | None = None) -> pd.DatetimeIndex:
-    """Return a column as times, NaT where it is none; numbers are no times."""
-    column = table[name].head(len(table) if rows is None else rows)
-    if pd.api.types.is_numeric_dtype(column):
+    """Return a column as times in one order of day and month, NaT where it is none; numbers are no times.
+
+    Raises:
+        ValueError: if the order cannot be told, or the distance from UTC changes.
+    """
+    whole_table: Any = table  # whose types are in the way
+    column = whole_table[name].head(len(table) if rows is None else rows)
+    numeric: Any = pd.to_numeric(column, errors="coerce")
+    if numeric.notna().any():
         return pd.DatetimeIndex([pd.NaT] * len(column))
+    text: Any = column.astype(str).str.strip()
+    offset: Any = text.str.extract(r"\d{2}:\d{2}.*?\s*(Z|[+-]\d{2}:?\d{2})$", expand=False)
+    if offset.nunique() > 1:
+        raise ValueError(
+            f"the dates of {name!r} have several distances from UTC, such as {offset.dropna().unique()[0]} and "
+            f"{offset.dropna().unique()[1]}; write all of them in UTC"
+        )
+    text = text.str.replace(r"(?<=\d)\s*(Z|[+-]\d{2}:?\d{2})$", "", regex=True) if offset.notna().any() else text
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pandas says that it looks at every date by itself
-        times = pd.DatetimeIndex(pd.to_datetime(column, errors="coerce", format="ISO8601", utc=True))
-        if times.isna().any():
-            times = pd.DatetimeIndex(pd.to_datetime(column, errors="coerce", format="mixed", utc=True))
-    return times.tz_localize(None)
+        warnings.simplefilter("ignore")  # pandas has its say about orders
+        times = pd.DatetimeIndex(pd.to_datetime(text, errors="coerce", format="ISO8601"))
+        if not times.isna().any():
+            return times
+        found = [pd.DatetimeIndex(pd.to_datetime(text, errors="coerce", dayfirst=first)) for first in (True, False)]
+    whole = [one for one in found if not one.isna().any()]
+    if len(whole) < 2 or whole[0].equals(whole[1]):
+        return whole[0] if whole else min(found, key=lambda one: int(one.isna().sum()))
+    rising = [one for one in whole if one.is_monotonic_increasing or one.is_monotonic_decreasing]
+    if len(rising) == 1:
+        return rising[0]
+    raise ValueError(
+        f"the dates of {name!r}, such as {text.iloc[0]}, may be read day or month first; write them like 2016-07-01"
+    )
 
 
 def _date_column(table: pd.DataFrame, date: str | None, path: Path) -> str:
@@ -189,7 +245,11 @@ def _regular(values: pd.DataFrame, notes: list[str], path: Path) -> Table:
     times = pd.DatetimeIndex(values.index)
     frequency = pd.infer_freq(times)
     if frequency is None:
-        step = pd.Timedelta(np.median(np.diff(times.to_numpy())))
+        step: Any = pd.Timedelta(np.median(np.diff(times.to_numpy())))
+        if not step > pd.Timedelta(0) or (times[-1] - times[0]) / step > 20 * len(times):
+            raise ValueError(
+                f"{path}: most times are {step} apart, but they go from {times[0]} to {times[-1]}; is one mistyped?"
+            )
         regular = pd.date_range(times[0], times[-1], freq=step)
         off = times.difference(regular)
         if len(off) > MOST_OFF * len(times):

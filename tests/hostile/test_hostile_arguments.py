@@ -474,6 +474,9 @@ ROWS: dict[str, Row] = {
     "nn.NormalMixture.icdf": Row(
         lambda value: answer().icdf(value), lambda: {"value": r(5).sigmoid()}, {"value": "probabilities"}
     ),
+    "nn.NormalMixture.expand": Row(
+        lambda batch_shape: answer().expand(batch_shape).mean, lambda: {"batch_shape": (2, 5)}
+    ),
     "nn.NormalMixture.crps": Row(lambda y: answer().crps(y), lambda: {"y": r(5)}),
     "nn.GMConv1d": Row(layers.GMConv1d, lambda: {**convolved(), "num_components": 4, **gaussian()}),
     "nn.GMConv2d": Row(layers.GMConv2d, lambda: {**convolved(), "num_components": 4, **gaussian()}),

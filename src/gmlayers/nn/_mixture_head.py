@@ -10,7 +10,7 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 from torch.nn import functional as F
 
 from gmlayers._arguments import check_device, check_dtype, check_generator, check_tensors, positive_number
-from gmlayers._names import check_size, positive
+from gmlayers._names import brief_value, check_size, positive, whole
 from gmlayers.functional import normal
 from gmlayers.nn._drawing import draws
 from gmlayers.nn._precision import autocast_off, check_input, upcast
@@ -66,8 +66,20 @@ class NormalMixture(MixtureSameFamily):
         batch_shape: torch.Size | tuple[int, ...],
         _instance: object = None,
     ) -> NormalMixture:
-        """Return the distributions in a larger shape."""
-        return NormalMixture(*(part.expand(*batch_shape, part.shape[-1]) for part in self.tensors()))
+        """Return the distributions in a larger shape.
+
+        Raises:
+            ValueError: a shape to which they cannot be broadcast.
+            TypeError: what is no shape.
+        """
+        name = "NormalMixture.expand: batch_shape"
+        if not isinstance(batch_shape, (tuple, list)):
+            raise TypeError(f"{name} must be a tuple of sizes, got {brief_value(batch_shape)}")
+        shape, own = tuple(whole(name, size) for size in batch_shape), tuple(self.batch_shape)
+        fits = len(shape) >= len(own) and all(a in (1, b) for a, b in zip(reversed(own), reversed(shape)))
+        if not fits or min(shape, default=0) < 0:
+            raise ValueError(f"{name} {shape} is no shape to which mixtures of {own} can be broadcast")
+        return NormalMixture(*(part.expand(*shape, part.shape[-1]) for part in self.tensors()))
 
     @property
     def _parts(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,19 +1,21 @@
-"""Print the table of docs/results/mnist.md from the curves that stand beside it.
+"""Print the table of docs/results/mnist.md from the records that stand beside it.
 
 usage: python benchmarks/mnist_table.py
 """
 
+import zipfile
 from pathlib import Path
 
 import pandas as pd
 from scipy import stats
 
-CURVES = Path(__file__).parents[1] / "docs" / "results" / "mnist" / "curves.csv"
+RECORDS = Path(__file__).parents[1] / "docs" / "results" / "mnist" / "records.zip"
 
 
 def main() -> None:
     """Print mean and standard deviation over seeds, and the Welch test of the default layer against fc."""
-    curves = pd.read_csv(CURVES)
+    with zipfile.ZipFile(RECORDS) as records, records.open("curves.csv") as file:
+        curves = pd.read_csv(file)
     curves["error"] = 100 * curves["test_error"]
     for model, epoch in (("low_rank", 30), ("diagonal", 30), ("fc", 30), ("paper", 20), ("paper", 200)):
         error = curves[(curves["model"] == model) & (curves["epoch"] == epoch)]["error"]

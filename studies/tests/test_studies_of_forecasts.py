@@ -11,8 +11,8 @@ from gmlayers.experiments.forecasting.series import Series
 from gmlayers.nn import NormalMixture
 from gmlayers_studies import papers
 from gmlayers_studies.command import archive, plot
-from gmlayers_studies.forecasting import host as forecasting
-from gmlayers_studies.forecasting.host import ATTENTION, CELLS, HEADS, KINDS, ForecastHost, loss_of, width
+from gmlayers_studies.hosts import forecasts as forecasting
+from gmlayers_studies.hosts.forecasts import ATTENTION, CELLS, HEADS, KINDS, ForecastHost, loss_of, width
 from gmlayers_studies.hosts.report import Outcome
 from gmlayers_studies.hosts.run import BlockRun, Entry, size
 from gmlayers_studies.papers.forecasting import HORIZONS, against_published, in_the_mean

@@ -12,9 +12,8 @@ from torch.nn import functional as F
 from gmlayers.experiments.records import readable
 from gmlayers_studies import papers
 from gmlayers_studies.command import archive, plot, reproduce
-from gmlayers_studies.hosts.run import size
-from gmlayers_studies.vision import images as source
-from gmlayers_studies.vision.blocks import (
+from gmlayers_studies.hosts import images as source
+from gmlayers_studies.hosts.image_blocks import (
     CENTRES,
     PATCH_BLOCKS,
     PIXEL_BLOCKS,
@@ -23,7 +22,8 @@ from gmlayers_studies.vision.blocks import (
     QuadraticForms,
     sized,
 )
-from gmlayers_studies.vision.model import BINS, KINDS, ImageHost, calibration, error
+from gmlayers_studies.hosts.images import BINS, KINDS, ImageHost, calibration, error
+from gmlayers_studies.hosts.run import size
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,9 +10,8 @@ from torch.nn import functional as F
 from gmlayers.experiments.records import readable
 from gmlayers_studies import papers
 from gmlayers_studies.command import archive, plot, reproduce
+from gmlayers_studies.hosts.language import BLOCKS, ByMixtures, ByteHost, ByteModel, bits, corpus, draw, windows
 from gmlayers_studies.hosts.run import BlockRun, Entry, size
-from gmlayers_studies.language.corpus import corpus, draw, windows
-from gmlayers_studies.language.model import BLOCKS, ByMixtures, ByteHost, ByteModel, bits
 from gmlayers_studies.records import Records
 
 

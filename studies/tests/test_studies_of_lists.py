@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from gmlayers_studies.command import reproduce
+from gmlayers_studies.hosts.listops import ATTENTION, TOKENS, ListHost, Reader, draw, expressions, value_of
 from gmlayers_studies.hosts.run import size
-from gmlayers_studies.listops.expressions import TOKENS, draw, expressions, value_of
-from gmlayers_studies.listops.host import ATTENTION, ListHost, Reader
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gmlayers_studies.hosts.language import BLOCKS, ByteHost
 from gmlayers_studies.hosts.report import Measure, Pair, report
 from gmlayers_studies.hosts.run import BlockEntrant
-from gmlayers_studies.language.model import BLOCKS, ByteHost
 from gmlayers_studies.study import Extent, Profile, Steps, Study
 
 RATES = (3e-3, 6e-3, 1.2e-2)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from gmlayers_studies.hosts.image_blocks import PATCH_BLOCKS, PIXEL_BLOCKS
+from gmlayers_studies.hosts.images import JPEG, KINDS, ImageHost
 from gmlayers_studies.hosts.report import Measure, Pair, mean_of, report
 from gmlayers_studies.hosts.run import BlockEntrant
 from gmlayers_studies.study import Extent, Profile, Steps, Study
-from gmlayers_studies.vision.blocks import PATCH_BLOCKS, PIXEL_BLOCKS
-from gmlayers_studies.vision.images import JPEG
-from gmlayers_studies.vision.model import KINDS, ImageHost
 
 RATES = (1.5e-3, 4e-3, 1e-2, 2.5e-2)
 """These rates are tried of every block in every kind of host, with a seed that has no part in the test."""

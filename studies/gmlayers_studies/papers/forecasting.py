@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gmlayers_studies.forecasting.host import ATTENTION, CELLS, HEADS, KINDS, ForecastHost
+from gmlayers_studies.hosts.forecasts import ATTENTION, CELLS, HEADS, KINDS, ForecastHost
 from gmlayers_studies.hosts.report import By, Measure, Pair, mean_of, report
 from gmlayers_studies.hosts.run import BlockEntrant
 from gmlayers_studies.study import Extent, Profile, Steps, Study

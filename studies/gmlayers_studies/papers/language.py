@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gmlayers_studies.hosts.language import ByteHost
 from gmlayers_studies.hosts.report import Pair, report
 from gmlayers_studies.hosts.run import BlockEntrant
-from gmlayers_studies.language.model import ByteHost
 from gmlayers_studies.papers.blocks import BITS
 from gmlayers_studies.study import Extent, Profile, Steps, Study
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gmlayers_studies.hosts.listops import ATTENTION, ListHost
 from gmlayers_studies.hosts.report import Measure, Pair, report
 from gmlayers_studies.hosts.run import BlockEntrant
-from gmlayers_studies.listops.host import ATTENTION, ListHost
 from gmlayers_studies.study import Extent, Profile, Steps, Study
 
 RATES = (1e-3, 3e-3, 1e-2)

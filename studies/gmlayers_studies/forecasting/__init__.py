@@ -1,1 +1,0 @@
-"""Forecasting with exchangeable heads, cells and attention."""

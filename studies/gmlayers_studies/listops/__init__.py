@@ -1,1 +1,0 @@
-"""Nested operations on lists of digits, and what attention makes of them."""

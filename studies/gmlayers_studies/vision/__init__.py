@@ -1,1 +1,0 @@
-"""Small image classifiers, and the blocks that can stand in them."""

@@ -1,20 +1,23 @@
 import importlib.util
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from gmlayers.nn import GMNM
 from gmlayers.solve import Box, Problem, laplacian, unknown
 from gmlayers.solve.problems import Known
+from gmlayers_studies.approximators import gmnm
 from gmlayers_studies.approximators.chebyshev import Polynomials
-from gmlayers_studies.approximators.gmnm import GMNMByGradient, Solve, VariableProjection
+from gmlayers_studies.approximators.gmnm import GMNMByGradient, Solve, VariableProjection, gmnm_count
 from gmlayers_studies.approximators.methods import POISSON, REGRESSION
 from gmlayers_studies.approximators.mlp import FullyConnected, Thinned
-from gmlayers_studies.approximators.nets import Scaled
+from gmlayers_studies.approximators.nets import Scaled, stored
 from gmlayers_studies.approximators.rbf import RadialBasis
-from gmlayers_studies.approximators.targets import FEYNMAN, FIT2D
-from gmlayers_studies.approximators.tasks import Budget, EquationTask
+from gmlayers_studies.approximators.targets import FEYNMAN, FIT2D, poisson_a_task
+from gmlayers_studies.approximators.tasks import Budget, Clock, EquationTask
 
 F64 = torch.float64
 WITHOUT_KAN = importlib.util.find_spec("kan") is None
@@ -180,3 +183,40 @@ def test_other_boxes_are_refused(method, ticking):
 def test_budgets_without_room_are_refused(method, function_task, ticking):
     with pytest.raises(ValueError, match="parameters are too few"):
         next(iter(method.fit(function_task, Budget(8, ticking(), 0))))
+
+
+@pytest.mark.parametrize("form", ["mahalanobis", "diagonal", "ridge"])
+@pytest.mark.parametrize("d", [1, 2, 9])
+def test_the_count_of_a_gmnm_is_that_of_the_module(form, d):
+    assert gmnm_count(d, 5, form) == stored(GMNM(d, 1, 5, form=form))
+
+
+def test_solve_goes_on_with_more_bumps_up_to_its_budget(ticking):
+    task = poisson_a_task()
+    x = torch.rand(1000, 2, dtype=F64) * 2 - 1
+    states = list(Solve().fit(task, Budget(3000, ticking(1e-3), 0)))
+    assert (states[-1].predict(x)[:, 0] - task.known.exact(x)).abs().max() < 1e-10
+    assert states[0].parameters < states[-1].parameters <= 3000
+
+
+def test_solve_is_given_its_time_in_seconds_of_the_wall(monkeypatch):
+    own, wall, given = [0.0], [0.0], []
+
+    def a_second_long(*_, max_seconds, **__):
+        given.append(max_seconds)
+        own[0] += 1
+        wall[0] += 3  # something else is running
+        return SimpleNamespace(u=torch.nn.Identity(), reason="bumps")
+
+    monkeypatch.setattr(gmnm.solve, "solve", a_second_long)
+    monkeypatch.setattr(gmnm, "time", SimpleNamespace(perf_counter=lambda: wall[0]))
+    list(Solve().fit(poisson_a_task(), Budget(None, Clock(4.0, lambda: own[0]), 0)))
+    assert given == [4, 9, 6, 3]
+
+
+def test_variable_projection_ends_when_it_has_converged(ticking):
+    task = replace(FIT2D["product"], function=lambda x, y: torch.exp(-(x**2) - 3 * y**2)).data(0, 100)
+    clock = ticking(1e-6)
+    *_, state = VariableProjection().fit(task, Budget(14, clock, 0))
+    assert clock.passed() < 1
+    assert (state.predict(task.x) - task.y).square().mean().sqrt() < 1e-10  # it is one bump

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from gmlayers_studies.approximators.chebyshev import Polynomials
+from gmlayers_studies.approximators.gaussians import PhysicsInformedGaussians, RadialBasis, Splatted
 from gmlayers_studies.approximators.gmnm import Collocated, GMNMByGradient, Solve, VariableProjection
 from gmlayers_studies.approximators.kan import KolmogorovArnold
 from gmlayers_studies.approximators.mlp import Activation, Batched, FullyConnected, LevenbergMarquardt, Thinned
-from gmlayers_studies.approximators.pig import PhysicsInformedGaussians
-from gmlayers_studies.approximators.rbf import RadialBasis
-from gmlayers_studies.approximators.splats import Splatted
 from gmlayers_studies.approximators.tasks import Approximator
 
 

@@ -5,9 +5,8 @@ from torch import nn
 from gmlayers import GMNM, solve
 from gmlayers.solve import Points
 from gmlayers_studies.approximators.equations import operate
+from gmlayers_studies.approximators.gaussians import PIG, Splats
 from gmlayers_studies.approximators.mlp import MLP
-from gmlayers_studies.approximators.pig import PIG
-from gmlayers_studies.approximators.splats import Splats
 
 F64 = torch.float64
 

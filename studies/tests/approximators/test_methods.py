@@ -11,11 +11,11 @@ from gmlayers.solve import Box, Problem, laplacian, unknown
 from gmlayers.solve.problems import Known
 from gmlayers_studies.approximators import gmnm
 from gmlayers_studies.approximators.chebyshev import Polynomials
+from gmlayers_studies.approximators.gaussians import RadialBasis
 from gmlayers_studies.approximators.gmnm import GMNMByGradient, Solve, VariableProjection, gmnm_count
 from gmlayers_studies.approximators.methods import POISSON, REGRESSION
 from gmlayers_studies.approximators.mlp import FullyConnected, Thinned
 from gmlayers_studies.approximators.nets import Scaled, stored
-from gmlayers_studies.approximators.rbf import RadialBasis
 from gmlayers_studies.approximators.targets import FEYNMAN, FIT2D, poisson_a_task
 from gmlayers_studies.approximators.tasks import Budget, Clock, EquationTask
 

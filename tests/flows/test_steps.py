@@ -1,4 +1,4 @@
-"""Flows whose steps are too long: parts that are refused, halved, and grow again."""
+"""Flows whose steps are too long: parts are refused, halved, and grow again; what is not a number stays visible."""
 
 import itertools
 import math

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from gmlayers._arguments import check_callable, check_module, got, not_negative_number, positive_number, real, several
 from gmlayers._names import renamed
 from gmlayers.nn import Full, GMLayer, ParameterGroup, Regression
-from gmlayers.nn._computed import refuse_computed
+from gmlayers.nn._drawing import refuse_computed
 
 __all__ = ["LayerGroup", "WassersteinAdam", "WassersteinSGD", "component_groups", "layer_groups"]
 

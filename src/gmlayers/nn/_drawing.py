@@ -1,4 +1,4 @@
-"""How modules draw their parameters, whoever holds them: what all of them do before and after."""
+"""How modules draw their parameters, whoever holds them, and which parameters are none: torch computes them anew."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
-
-from gmlayers.nn._computed import refuse_computed
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
@@ -59,3 +57,28 @@ def is_sharded(tensor: Tensor) -> TypeGuard[DTensor]:
     """Return whether a tensor is spread over processes; what knows of that is not imported for the question."""
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
+
+
+def refuse_computed(function: str, module: nn.Module) -> None:
+    """Raise if a parameter of the module is computed, so that what is written into it would be lost.
+
+    A parametrization takes its parameter out of the module; so do ``torch.nn.utils.prune`` and the older norms of
+    weights, which leave a plain tensor in its place and what it is computed from as ``_orig``, or ``_g`` and ``_v``.
+
+    Raises:
+        RuntimeError: if there is one.
+    """
+    lost = "is computed anew in every forward, and what is written into it would be lost"
+    if nn.utils.parametrize.is_parametrized(module):
+        (name, *_) = module.parametrizations  # type: ignore[misc]
+        raise RuntimeError(
+            f"{function}: remove the parametrizations of the module first, then register them anew: its {name} {lost}"
+        )
+    kept = dict(module.named_parameters(recurse=False))
+    plain = (name for name, value in vars(module).items() if isinstance(value, Tensor))
+    name = next((name for name in plain if kept.keys() & {f"{name}_orig", f"{name}_v"}), None)
+    if name is not None:
+        raise RuntimeError(
+            f"{function}: remove the pruning or the norm of {name} first, by torch.nn.utils.prune.remove or its like, "
+            f"then apply it anew: {name} {lost}"
+        )

@@ -13,8 +13,7 @@ from gmlayers._arguments import check_device, check_dtype, check_generator, shar
 from gmlayers._names import check_size, flag, positive
 from gmlayers.functional import VARIANCE_FLOOR, Activation, get_activation
 from gmlayers.nn._drawing import draws
-from gmlayers.nn._precision import autocast_off, check_input, upcast
-from gmlayers.nn._range import squares_fit
+from gmlayers.nn._precision import autocast_off, check_input, squares_fit, upcast
 from gmlayers.ops import _neurons
 
 SLOPES = {

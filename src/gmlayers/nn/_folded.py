@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from gmlayers import ops
 from gmlayers.functional import VARIANCE_FLOOR, Activation, get_activation
 from gmlayers.functional._shapes import require_shapes
-from gmlayers.nn._precision import autocast_off, check_input, result_dtype, upcast
-from gmlayers.nn._range import squares_fit
+from gmlayers.nn._precision import autocast_off, check_input, result_dtype, squares_fit, upcast
 
 
 class FoldedGMLayer(nn.Module):

@@ -20,8 +20,7 @@ from gmlayers.nn._drawing import draws
 from gmlayers.nn._form import Form, get_form
 from gmlayers.nn._k_means import k_means
 from gmlayers.nn._placement import by_residual, domain_of, spacing
-from gmlayers.nn._precision import autocast_off, check_input, upcast
-from gmlayers.nn._range import cubes_fit
+from gmlayers.nn._precision import autocast_off, check_input, cubes_fit, upcast
 from gmlayers.ops._fused import readable
 
 Bound = float | Sequence[float] | Tensor

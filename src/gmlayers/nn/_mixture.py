@@ -12,8 +12,7 @@ from gmlayers._arguments import check_device, check_dtype, check_generator, not_
 from gmlayers._names import check_size, flag, look_up, positive
 from gmlayers.functional import Activation, get_activation
 from gmlayers.nn._drawing import draws
-from gmlayers.nn._precision import autocast_off, result_dtype, upcast
-from gmlayers.nn._range import squares_fit
+from gmlayers.nn._precision import autocast_off, result_dtype, squares_fit, upcast
 from gmlayers.nn._reading import DENSE, Reading
 from gmlayers.nn.covariance import Covariance, Root, get_covariance
 from gmlayers.ops import _neurons

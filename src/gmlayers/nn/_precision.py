@@ -1,4 +1,4 @@
-"""What a module takes, and in which precision it counts."""
+"""What a module takes, and in which precision it counts: in float64 where powers leave the range of float32."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from gmlayers._arguments import autocast_on, is_dense, no_tensor
+from gmlayers.ops._fused import readable
+from gmlayers.ops._neurons import LARGE, LARGEST_VARIANCE
 
 
 def _fits(x: Tensor, in_features: int, like: Tensor) -> bool:
@@ -70,3 +72,31 @@ def result_dtype(x: Tensor) -> torch.dtype:
 def autocast_off(device_type: str) -> AbstractContextManager[object]:
     """Hold the moments and expectations in full precision: in bfloat16 m/s is ruined, in float16 s² overflows."""
     return torch.autocast(device_type, enabled=False) if autocast_on(device_type) else nullcontext()
+
+
+def squares_fit(var: Tensor, *factors: Tensor) -> bool:
+    """Return whether variances, and the squares of which they are sums, are in the range of float32.
+
+    Numbers are looked at only where that is cheap. On a GPU, in a compiler and under ``torch.func`` the answer is yes.
+
+    Args:
+        var: variances; they decide where a look is cheap, because they depend on all the rest.
+        factors: what was squared, of any shape.
+    """
+    if var.dtype == torch.float64 or not readable(var) or not var.numel():
+        return True
+    if not float(var.detach().amax()) <= LARGEST_VARIANCE:  # NaN is out of range, so that it hides nothing
+        return False
+    return all(_size(factor) <= LARGE for factor in factors)
+
+
+def cubes_fit(*tensors: Tensor) -> bool:
+    """Return whether third powers of numbers are in the range of float32, as far as that may be asked; see above."""
+    if any(t.dtype == torch.float64 or not readable(t) or not t.numel() for t in tensors):
+        return True
+    return all(_size(t) <= LARGE for t in tensors)
+
+
+def _size(t: Tensor) -> float:
+    """Return the norm of all entries, which none exceeds, and which takes half as long as the largest of them."""
+    return float(torch.linalg.vector_norm(t.detach()))

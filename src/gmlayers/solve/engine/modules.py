@@ -11,7 +11,7 @@ from torch import Tensor
 from gmlayers import ops
 from gmlayers._arrays import Array, column, numbers
 from gmlayers.nn import GMNM
-from gmlayers.nn._computed import refuse_computed
+from gmlayers.nn._drawing import refuse_computed
 from gmlayers.solve.engine.units import root_mean_square
 
 FLOAT32_SHARE = 1e-3

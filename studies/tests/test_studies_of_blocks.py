@@ -7,7 +7,7 @@ from torch import nn
 
 from gmlayers.experiments.records import Metrics, readable
 from gmlayers_studies.hosts.report import Measure, Outcome, Pair, draw, mean_of, outcome, sentence
-from gmlayers_studies.hosts.run import BlockEntrant, BlockRun, Entry, Learner, kept, size
+from gmlayers_studies.hosts.run import BlockEntrant, BlockRun, Entry, Learner, batches, kept, size
 from gmlayers_studies.plan import CHOICE_SEED
 from gmlayers_studies.records import Folder, Records
 from gmlayers_studies.study import Extent, Profile, Steps, Study
@@ -195,3 +195,11 @@ def test_the_figure_has_a_row_for_each_kind_of_host():
     assert points[0].get_xdata()[0] == pytest.approx(1)
     assert axes[0].get_ylim()[0] > 1
     assert axes[0].get_ylim()[1] < 0
+
+
+def test_an_epoch_has_every_row_once():
+    order = batches(torch.arange(10, 20), 4, 0)
+    one, other = ([next(order) for _ in range(3)] for _ in range(2))
+    assert [len(part) for part in one] == [2, 4, 4]
+    assert sorted(torch.cat(one).tolist()) == sorted(torch.cat(other).tolist()) == [*range(10, 20)]
+    assert torch.cat(one).tolist() != torch.cat(other).tolist()

@@ -9,7 +9,6 @@ from functools import cache
 from typing import NamedTuple
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from gmlayers import GMLSTM, GMNMLSTM, GMFeedForward, GMNMAttention, GMNMFeedForward, MixtureHead
@@ -33,7 +32,7 @@ from gmlayers.experiments.forecasting.scores import (
 )
 from gmlayers.experiments.forecasting.series import Series
 from gmlayers.nn import NormalMixture
-from gmlayers_studies.hosts.run import Learner
+from gmlayers_studies.hosts.run import Learner, batches
 from gmlayers_studies.records import Row
 
 LOOK_BACK, BATCH = 96, 32
@@ -234,13 +233,10 @@ class ForecastHost:
         """Return a new forecaster, which sees the windows in one random order after another."""
         data, horizon, kind = series(), self.horizon, KINDS[self.kind]
         net, places = kind.build(block, horizon)
-        starts, generator = data.windows(0, LOOK_BACK, horizon), torch.Generator().manual_seed(seed)
-        order = list[Tensor]()
+        order = batches(data.windows(0, LOOK_BACK, horizon), BATCH, seed)
 
         def loss() -> Tensor:
-            if not order:
-                order.extend(starts[torch.randperm(len(starts), generator=generator)].split(BATCH))
-            x, y = data.read(order.pop(), LOOK_BACK, horizon)
+            x, y = data.read(next(order), LOOK_BACK, horizon)
             return loss_of(net(x), y, absolute=kind.absolute)
 
         def judge() -> Row:

@@ -24,7 +24,7 @@ from gmlayers.experiments.run_folder import fingerprint
 from gmlayers.experiments.trainer import examples, outputs
 from gmlayers_studies.hosts.image_blocks import FEWER_BLOCKS, PATCH_BLOCKS, PIXEL_BLOCKS
 from gmlayers_studies.hosts.language import Attention
-from gmlayers_studies.hosts.run import Learner
+from gmlayers_studies.hosts.run import Learner, batches
 from gmlayers_studies.records import Row
 
 JPEG = "cifar10-jpeg"
@@ -289,12 +289,10 @@ class ImageHost:
 
         model = KINDS[self.kind].make(data.shape, len(data.classes), build)
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        order, generator = list[Tensor](), torch.Generator().manual_seed(seed)
+        order = batches(torch.arange(count), BATCH, seed)
 
         def loss() -> Tensor:
-            if not order:
-                order.extend(torch.randperm(count, generator=generator).split(BATCH))
-            rows = order.pop()
+            rows = next(order)
             return F.cross_entropy(model(x[rows]), y[rows])
 
         def judge() -> Row:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gmlayers import GMNMAttention
-from gmlayers_studies.hosts.run import Learner
+from gmlayers_studies.hosts.run import Learner, batches
 from gmlayers_studies.records import Row
 
 OPERATIONS: dict[str, Callable[[Sequence[int]], int]] = {
@@ -186,13 +186,10 @@ class ListHost:
         """Return a new reader, which sees the expressions in one random order after another."""
         rows, values = expressions(TRAINED + 2 * JUDGED, self.longest, 0)
         judged = slice(TRAINED, TRAINED + JUDGED) if choosing else slice(TRAINED + JUDGED, None)
-        model, generator = Reader(self.longest, ATTENTION[block]), torch.Generator().manual_seed(seed)
-        order = list[Tensor]()
+        model, order = Reader(self.longest, ATTENTION[block]), batches(torch.arange(TRAINED), BATCH, seed)
 
         def loss() -> Tensor:
-            if not order:
-                order.extend(torch.randperm(TRAINED, generator=generator).split(BATCH))
-            seen = order.pop()
+            seen = next(order)
             return F.cross_entropy(model(rows[seen]), values[seen])
 
         def judge() -> Row:

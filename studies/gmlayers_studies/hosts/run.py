@@ -250,6 +250,13 @@ class BlockRun:
         metrics.append(last | learner.judge() | cost | {"last": True})
 
 
+def batches(rows: Tensor, size: int, seed: int) -> Iterator[Tensor]:
+    """Yield rows in one random order after another, so many at once; the few that an order leaves over come first."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        yield from reversed(rows[torch.randperm(len(rows), generator=generator)].split(size))
+
+
 def size(places: Sequence[nn.Module]) -> int:
     """Return the number of parameters in blocks."""
     return sum(p.numel() for block in places for p in block.parameters())

@@ -84,6 +84,17 @@ class KeyValueCache:
         return keys, values
 
 
+class _Given(NamedTuple):
+    """What a call is about, with a batch axis that comes first."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+    batched: bool
+    """True if there was a batch axis."""
+
+
 class _Read(NamedTuple):
     """Queries, keys, and values as torch's kernel takes them: all heads of one size, keys once for every component."""
 
@@ -270,36 +281,50 @@ class GMNMAttention(nn.Module):
             ValueError: shapes that do not fit, another dtype or device.
             TypeError: an input that is no dense tensor of floating-point numbers.
         """
-        need_weights = flag("GMNMAttention: need_weights", need_weights)
-        average_attn_weights = flag("GMNMAttention: average_attn_weights", average_attn_weights)
-        is_causal = flag("GMNMAttention: is_causal", is_causal)
+        given = self._given(query, key, value, key_padding_mask, attn_mask, cache)
+        is_causal, need_weights = flag("is_causal", is_causal), flag("need_weights", need_weights)
+        average = flag("average_attn_weights", average_attn_weights)
+        q, k, v = self._projected(given, cache)
+        if not need_weights:
+            return self._out(self._fused(q, k, v, given.mask, is_causal=is_causal), given.batched), None
+        y, weights = self._with_weights(q, k, v, given.mask, is_causal=is_causal)
+        weights = weights.mean(1) if average else weights
+        return self._out(y, given.batched), weights if given.batched else weights.squeeze(0)
+
+    def _given(
+        self,
+        query: Tensor,
+        key: Tensor | None,
+        value: Tensor | None,
+        padding: Tensor | None,
+        mask: Tensor | None,
+        cache: KeyValueCache | None,
+    ) -> _Given:
+        """Return what a call is about, checked before the cache takes anything in."""
         key = query if key is None else key
-        value = key if value is None else value
-        batched, (query, key, value) = self._batch_first(query, key, value)
-        for name, mask in (("key_padding_mask", key_padding_mask), ("attn_mask", attn_mask)):
-            _check_mask(name, mask, query)
-        if key_padding_mask is not None and not batched:
-            key_padding_mask = key_padding_mask.unsqueeze(0)
+        batched, (query, key, value) = self._batch_first(query, key, key if value is None else value)
+        for name, one in (("key_padding_mask", padding), ("attn_mask", mask)):
+            _check_mask(name, one, query)
         if cache is not None and not isinstance(cache, KeyValueCache):
             raise TypeError(f"GMNMAttention: cache must be a KeyValueCache, got {brief_value(cache)}")
-        before = 0 if cache is None else cache.length  # what is wrong is to be said before the cache takes anything in
-        mask = self._mask(query, key.shape[1] + before, key_padding_mask, attn_mask)
-        q = self.q_proj(query).unflatten(-1, (self.num_heads, -1))
-        k, v = self.k_proj(key).unflatten(-1, (self.num_key_heads, -1)), self.v_proj(value)
-        v = v.unflatten(-1, (self.num_key_heads, -1))
-        if cache is not None:
-            k, v = cache.extend(k, v)
-        q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # (batch, heads, tokens, ...)
-        weights = None
-        if need_weights:
-            y, weights = self._with_weights(q, k, v, mask, is_causal=is_causal)
-            weights = weights.mean(1) if average_attn_weights else weights
-            weights = weights if batched else weights.squeeze(0)
-        else:
-            y = self._fused(q, k, v, mask, is_causal=is_causal)
+        padding = padding if padding is None or batched else padding.unsqueeze(0)
+        tokens = key.shape[1] + (0 if cache is None else cache.length)
+        return _Given(query, key, value, self._mask(query, tokens, padding, mask), batched)
+
+    def _projected(self, given: _Given, cache: KeyValueCache | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values, (batch, heads, tokens, size), with those that a cache holds."""
+        q = self.q_proj(given.query).unflatten(-1, (self.num_heads, -1))
+        k, v = self.k_proj(given.key), self.v_proj(given.value)
+        k, v = (t.unflatten(-1, (self.num_key_heads, -1)) for t in (k, v))
+        k, v = (k, v) if cache is None else cache.extend(k, v)
+        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+
+    def _out(self, y: Tensor, batched: bool) -> Tensor:
+        """Return the output, its axes as those of the query, for what heads have read, (batch, heads, L, size)."""
         y = self.out_proj(y.transpose(1, 2).flatten(2))
-        y = y if self.batch_first else y.transpose(0, 1)
-        return (y if batched else y.squeeze(0 if self.batch_first else 1)), weights
+        if not batched:
+            return y.squeeze(0)
+        return y if self.batch_first else y.transpose(0, 1)
 
     def _batch_first(self, *inputs: Tensor) -> tuple[bool, list[Tensor]]:
         """Return whether there was a batch axis, and the inputs as (batch, tokens, size)."""

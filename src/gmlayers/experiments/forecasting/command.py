@@ -6,9 +6,8 @@ import io
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,11 +38,21 @@ SHARES = 0.7, 0.8
 LAST = 0.9
 """The forecaster of what is to come learns from this share of the rows, and calibrates on the rest."""
 
+MOST_WINDOWS = 400
+"""Intervals are calibrated and judged by about so many windows."""
+
 SHOWN = 3
 """The picture shows so many horizons of what was before."""
 
 
-class Answer(torch.nn.Module):
+class Sizes(NamedTuple):
+    """How far is read and forecast."""
+
+    look_back: int
+    horizon: int
+
+
+class Mixtures(torch.nn.Module):
     """A mixture for every step, whose features have a GM block beside them."""
 
     def __init__(self, inputs: int, outputs: int, components: int) -> None:
@@ -58,7 +67,7 @@ class Answer(torch.nn.Module):
 
 def forecaster(look_back: int, horizon: int, components: int) -> Forecaster:
     """Return a forecaster that has not been trained."""
-    return Forecaster(Window(), Answer(look_back, horizon, components), horizon, "mean")
+    return Forecaster(Window(), Mixtures(look_back, horizon, components), horizon, "mean")
 
 
 def fit(net: Forecaster, series: Series, look_back: int, steps: int, show: Callable[[dict[str, Any]], None]) -> None:
@@ -90,22 +99,29 @@ def fit(net: Forecaster, series: Series, look_back: int, steps: int, show: Calla
     net.eval()
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How the rows are used."""
+class Learned(NamedTuple):
+    """A forecaster, and the level of its intervals that held what they should on rows that it did not learn from."""
 
-    look_back: int
-    horizon: int
+    net: Forecaster
+    level: float
 
-    def check(self, rows: int) -> None:
-        """Raise ``ValueError`` if there are too few rows."""
-        learned = math.ceil((self.look_back + 2 * self.horizon) / SHARES[0])
-        needed = max(learned, math.ceil((self.horizon + 1) / (SHARES[1] - SHARES[0])) + 1)
-        if rows < needed:
-            raise ValueError(
-                f"the table has {rows:,} rows, and at least {needed:,} are needed to look back {self.look_back} and "
-                f"forecast {self.horizon} steps with a score; give a smaller --horizon or --look-back"
-            )
+
+def learn(series: Series, sizes: Sizes, steps: int, components: int, show: Callable[[dict[str, Any]], None]) -> Learned:
+    """Train a forecaster on the first part of series, and calibrate it on the second."""
+    net = forecaster(sizes.look_back, sizes.horizon, components)
+    fit(net, series, sizes.look_back, steps, show)
+    return Learned(net, min(calibrated_level(_depths(net, series, 1, sizes)), 1 - 1e-6))
+
+
+def check_rows(rows: int, sizes: Sizes) -> None:
+    """Raise ``ValueError`` if there are too few rows to learn from, to calibrate on and to be scored by."""
+    learned = math.ceil((sizes.look_back + 2 * sizes.horizon) / SHARES[0])
+    needed = max(learned, math.ceil((sizes.horizon + 1) / (SHARES[1] - SHARES[0])) + 1)
+    if rows < needed:
+        raise ValueError(
+            f"the table has {rows:,} rows, and at least {needed:,} are needed to look back {sizes.look_back} and "
+            f"forecast {sizes.horizon} steps with a score; give a smaller --horizon or --look-back"
+        )
 
 
 def forecast(
@@ -168,57 +184,60 @@ def forecast(
         raise ValueError(f"--season must be at most {int(SHARES[1] * rows):,} for {rows:,} rows, got {season:,}")
     most = max(1, int(SHARES[0] * rows / 2) - 2 * horizon)
     look_back = min(max(2 * horizon, 2 * season), most) if look_back is None else look_back
-    Sizes(look_back, horizon).check(rows)
+    sizes = Sizes(look_back, horizon)
+    check_rows(rows, sizes)
     folder = Path("runs") / f"forecast-{source.stem}" if out is None else out
     torch.manual_seed(seed)
     with display.live() as live:
         tested = Series.of(table.values, (round(SHARES[0] * rows), round(SHARES[1] * rows), rows))
-        net = forecaster(look_back, horizon, components)
-        fit(net, tested, look_back, steps, live.loss("learning from 70 % of the rows", steps))
-        scores = _scores(net, tested, look_back, horizon, season)
+        known = learn(tested, sizes, steps, components, live.loss("learning from 70 % of the rows", steps))
+        scores = _scores(known, tested, sizes, season)
         whole = Series.of(table.values, (round(LAST * rows), rows, rows))
-        net = forecaster(look_back, horizon, components)
-        fit(net, whole, look_back, steps, live.loss("learning from 90 % of the rows", steps))
-    level = calibrated_level(depths(net, whole.batches(1, look_back, horizon, every=_every(whole, 1))))
-    found = _forecast(net, whole, look_back, level)
-    folder.mkdir(parents=True, exist_ok=True)
-    rows_wanted = found.loc[np.isin(np.asarray(found["series"]), wanted)]
-    write_whole(folder / "forecast.csv", rows_wanted.to_csv(index=False).encode())
-    write_whole(folder / "scores.json", (json.dumps(scores, indent=2) + "\n").encode())
-    picture = io.BytesIO()
-    draw(table.values, found, wanted[:4], horizon).savefig(picture, format="png", dpi=150)
-    write_whole(folder / "forecast.png", picture.getvalue())
+        known = learn(whole, sizes, steps, components, live.loss("learning from 90 % of the rows", steps))
+    found = _forecast(known, whole, look_back)
+    _write(folder, found, wanted, scores, draw(table.values, found, wanted[:4], horizon))
     _report(scores, source, folder)
 
 
-def _every(series: Series, part: int, most: int = 400) -> int:
-    """Return how many windows to go on at a time, so that there are about so many."""
-    return max(1, (series.ends[part] - series.ends[part - 1]) // most)
+def _write(
+    folder: Path, found: pd.DataFrame, wanted: list[str], scores: dict[str, dict[str, float]], figure: Figure
+) -> None:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=150)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = found.loc[np.isin(np.asarray(found["series"]), wanted)]
+    write_whole(folder / "forecast.csv", rows.to_csv(index=False).encode())
+    write_whole(folder / "scores.json", (json.dumps(scores, indent=2) + "\n").encode())
+    write_whole(folder / "forecast.png", picture.getvalue())
 
 
-def _scores(net: Forecaster, series: Series, look_back: int, horizon: int, season: int) -> dict[str, dict[str, float]]:
+def _depths(net: Forecaster, series: Series, part: int, sizes: Sizes) -> Tensor:
+    """Return the depths of what came in some hundred windows of a part."""
+    every = max(1, (series.ends[part] - series.ends[part - 1]) // MOST_WINDOWS)
+    return depths(net, series.batches(part, *sizes, every=every))
+
+
+def _scores(known: Learned, series: Series, sizes: Sizes, season: int) -> dict[str, dict[str, float]]:
     """Return the errors of three forecasts on the last rows, in standard deviations, and what intervals hold."""
-    level = calibrated_level(depths(net, series.batches(1, look_back, horizon, every=_every(series, 1))))
-    held = depths(net, series.batches(2, look_back, horizon, every=_every(series, 2)))
-    scores = {"gmlayers": dict(errors(net, series.batches(2, look_back, horizon))._asdict())}
-    scores["gmlayers"] |= {"coverage": coverage(held), "calibrated": coverage(held, level)}
+    held = _depths(known.net, series, 2, sizes)
+    scores = {"gmlayers": dict(errors(known.net, series.batches(2, *sizes))._asdict())}
+    scores["gmlayers"] |= {"coverage": coverage(held), "calibrated": coverage(held, known.level)}
     for name, period in (("last value", 1), ("last season", season)):
-        windows = series.batches(2, max(look_back, period), horizon)
-        naive = errors(lambda x, period=period: repeated(x, horizon, period), windows)
+        windows = series.batches(2, max(sizes.look_back, period), sizes.horizon)
+        naive = errors(lambda x, period=period: repeated(x, sizes.horizon, period), windows)
         scores[name] = dict(naive._asdict())
     return scores
 
 
 @torch.no_grad()
-def _forecast(net: Forecaster, series: Series, look_back: int, level: float) -> pd.DataFrame:
+def _forecast(known: Learned, series: Series, look_back: int) -> pd.DataFrame:
     """Return what comes after the last row: a row for every series and time, in the units of the table."""
-    answer = net(series.values[-look_back:].T.unsqueeze(0))
+    answer = known.net(series.values[-look_back:].T.unsqueeze(0))
     assert isinstance(answer, NormalMixture)
-    level = min(level, 1 - 1e-6)
-    shares = {"low": (1 - level) / 2, "median": 0.5, "high": (1 + level) / 2}
+    shares = {"low": (1 - known.level) / 2, "median": 0.5, "high": (1 + known.level) / 2}
     columns = {name: answer.icdf(torch.tensor(share)) for name, share in shares.items()} | {"mean": answer.mean}
     step = series.times.freq
-    times = pd.date_range(series.times[-1], periods=net.horizon + 1, freq=step)[1:]
+    times = pd.date_range(series.times[-1], periods=known.net.horizon + 1, freq=step)[1:]
     parts = []
     for i, name in enumerate(series.names):
         values = {
